@@ -1,0 +1,34 @@
+"""lossbench: choose a training loss with evidence."""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+__version__ = version("lossbench")
+
+_MODULES = ("losses", "weightings", "corruptions", "tasks", "datasets", "models", "metrics")
+_NAMES = {
+    "loss": "lossbench.functions",
+    "Loss": "lossbench.interfaces",
+    "Weighting": "lossbench.interfaces",
+    "Corruption": "lossbench.interfaces",
+    "Task": "lossbench.interfaces",
+    "Dataset": "lossbench.interfaces",
+    "Model": "lossbench.interfaces",
+    "Metric": "lossbench.interfaces",
+    "Space": "lossbench.types",
+    "Encoding": "lossbench.types",
+    "Head": "lossbench.types",
+    "Need": "lossbench.types",
+    "LossbenchError": "lossbench.errors",
+}
+__all__ = [*_MODULES, *_NAMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `import lossbench` alone stays as light as `--help` needs it."""
+    if name in _MODULES:
+        return import_module(f"lossbench.{name}")
+    if name in _NAMES:
+        return getattr(import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'lossbench' has no attribute {name!r}")

@@ -1,0 +1,28 @@
+"""Errors that are a message to the user: what was given, what was wanted, the nearest valid choice."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LossbenchError(Exception):
+    """Something the user can mend; the command line prints it without a traceback and exits with 2."""
+
+
+class UnknownName(LossbenchError):
+    """A name that nothing is registered under."""
+
+
+class InvalidValue(LossbenchError):
+    """A value outside of its range, or of the wrong type."""
+
+
+class Incompatible(LossbenchError):
+    """Parts that are fine by themselves and do not fit together."""
+
+
+def unknown(kind: str, name: object, choices: Iterable[str], label: str = "Known") -> UnknownName:
+    """The error for an unknown `name`, with the nearest valid one and all of them."""
+    choices = sorted(choices)
+    near = get_close_matches(str(name), choices, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return UnknownName(f"Unknown {kind} {str(name)!r}.{hint} {label}: {', '.join(choices) or 'none'}.")

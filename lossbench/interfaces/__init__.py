@@ -1,0 +1,23 @@
+"""What the parts of an experiment are: small abstract classes with declared facts."""
+
+from lossbench.interfaces.corruption import Corrupted, Corruption
+from lossbench.interfaces.dataset import Dataset
+from lossbench.interfaces.loss import Loss
+from lossbench.interfaces.metric import Metric
+from lossbench.interfaces.model import Model
+from lossbench.interfaces.module import LossModule
+from lossbench.interfaces.task import Scaling, Task
+from lossbench.interfaces.weighting import Weighting
+
+__all__ = [
+    "Corrupted",
+    "Corruption",
+    "Dataset",
+    "Loss",
+    "LossModule",
+    "Metric",
+    "Model",
+    "Scaling",
+    "Task",
+    "Weighting",
+]

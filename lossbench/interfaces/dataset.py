@@ -1,0 +1,19 @@
+"""A data set: where examples come from."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from lossbench.types import Examples
+
+
+class Dataset(ABC):
+    """Gives all examples of a data set. A frozen dataclass, as losses are."""
+
+    tasks: ClassVar[tuple[str, ...]]
+    """Tasks that its targets fit."""
+    source: ClassVar[str] = ""
+    """Where it comes from, and under which licence."""
+
+    @abstractmethod
+    def load(self) -> Examples:
+        """All examples; the same at every call."""

@@ -1,0 +1,91 @@
+"""A loss: one value per example from prediction and target."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lossbench.errors import InvalidValue
+from lossbench.types import Encoding, Head, Need, Problem, Space
+
+
+class Loss(ABC):
+    """One value per example (one per batch if `coupled`). Never averages over examples, never weights.
+
+    A loss is a frozen dataclass: its fields are its configuration, its class facts its documentation and contract,
+    `__call__` the formula. Leading axes are free: a prediction `[B, C]` gives `[B]` and a stack `[r, B, C]` gives
+    `[r, B]`. In a stack a float field may be a tensor with a 1 for each axis of the prediction but the first, so a
+    formula keeps the last axis until its end and then `field * tensor` broadcasts.
+    """
+
+    tasks: ClassVar[tuple[str, ...]]
+    """Tasks that it fits."""
+    space: ClassVar[Space]
+    """What `prediction` must be; the task converts."""
+    encoding: ClassVar[Encoding]
+    """What `target` must be; the task converts."""
+    head: ClassVar[Head] = Head.LINEAR
+    """The last layer that it asks for."""
+    needs: ClassVar[tuple[Need, ...]] = ()
+    """Keyword arguments that `__call__` takes beyond prediction and target."""
+    coupled: ClassVar[bool] = False
+    """It couples the examples of a batch: `[..., B, C]` gives `[...]`."""
+    scalar_fields: ClassVar[tuple[str, ...]] = ()
+    """Float fields that the formula cannot take as tensors; rows that differ in them do not share a call."""
+    known_as: ClassVar[tuple[str, ...]] = ()
+    """Its names in other libraries."""
+    use_when: ClassVar[str] = ""
+    """One line of advice."""
+    beware: ClassVar[str] = ""
+    """Its best-known trap."""
+
+    @abstractmethod
+    def __call__(self, prediction: Tensor, target: Tensor, **needs: Any) -> Any:
+        """Return one value per example; with `Need.STATE` a pair of that and the next state."""
+
+    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+        """Trainable tensors of one trial, by name. In a stack each gets a leading `[r]`."""
+        return {}
+
+    def state(self, problem: Problem) -> Tensor | None:
+        """What one trial carries from step to step, if it declares `Need.STATE`. In a stack it gets a leading `[r]`."""
+        return None
+
+    def scores(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+        """Turn a prediction in `Space.EMBEDDING` into `[..., C]` class scores, for the metrics."""
+        raise NotImplementedError(f"{type(self).__name__} takes {self.space}, which needs no scores()")
+
+    def module(self, reduction: str = "mean", **extras: Any) -> nn.Module:
+        """An ordinary `nn.Module` for your own training script: `module(prediction, target)`.
+
+        `reduction` is mean, sum or none. `extras`: what the loss `needs` (`class_counts=...`), and `problem=` for
+        losses that have trainable parameters or a state.
+        """
+        from lossbench.interfaces.module import LossModule  # the module holds a loss; a loss only makes one
+
+        return LossModule(self, reduction, **extras)
+
+
+def same_shape(prediction: Tensor, target: Tensor) -> None:
+    """Refuse what would broadcast: `(N, 1)` against `(N)` becomes `N x N` elsewhere, with only a warning."""
+    if prediction.shape != target.shape:
+        raise InvalidValue(
+            f"prediction and target must have the same shape. Got {tuple(prediction.shape)} and {tuple(target.shape)}."
+        )
+
+
+def one_axis_less(prediction: Tensor, target: Tensor) -> None:
+    """`target` must hold one class index per vector of `prediction`."""
+    if prediction.shape[:-1] != target.shape:
+        raise InvalidValue(
+            f"target must hold one class index per prediction, shape {tuple(prediction.shape[:-1])} for predictions "
+            f"{tuple(prediction.shape)}. Got {tuple(target.shape)}."
+        )
+
+
+def replicated(loss: Loss, **fields: Tensor) -> Loss:
+    """A copy of `loss` whose float fields are tensors, one value per row of a stack. Validated already, row by row."""
+    copy = object.__new__(type(loss))
+    copy.__dict__.update(loss.__dict__ | fields)
+    return copy

@@ -1,0 +1,81 @@
+"""A loss as an ordinary `nn.Module`, for people's own training scripts."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lossbench.errors import InvalidValue
+from lossbench.interfaces.loss import Loss
+from lossbench.types import Encoding, Need, Problem
+
+REDUCTIONS = ("mean", "sum", "none")
+SCALE_MOMENTUM = 0.1
+"""Weight of the newest batch in the running residual scale, as in BatchNorm."""
+
+
+def refreshed_scale(scale: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
+    """The running robust scale of the residuals, 1.4826 median |r| over the batch axis: `[..., B, D]` to `[..., 1, D]`.
+
+    A scale of zero stands for "none yet". 1.4826 makes it the standard deviation of normal residuals.
+    """
+    residual = (prediction - target).detach().abs()
+    new = 1.4826 * residual.median(-2, keepdim=True).values.clamp_min(1e-6)
+    return torch.where(scale > 0, scale.lerp(new, SCALE_MOMENTUM), new)
+
+
+class LossModule(nn.Module):
+    """Reduces a loss over its examples, and holds what the loss needs: parameters are trained with the model's.
+
+    `forward(prediction, target)`: in the loss's `space` and `encoding`; `index=` and `progress=` where it needs them.
+    """
+
+    def __init__(
+        self, loss: Loss, reduction: str = "mean", problem: Problem | None = None, seed: int = 0, **extras: Any
+    ) -> None:
+        super().__init__()
+        if reduction not in REDUCTIONS:
+            raise InvalidValue(f"The 'reduction' must be one of {', '.join(REDUCTIONS)}. Got {reduction!r} instead.")
+        self.loss, self.reduction = loss, reduction
+        self.trainable = nn.ParameterDict()
+        self._hold(extras)
+        if {Need.PARAMETERS, Need.STATE} & set(loss.needs):
+            self._make(problem, seed)
+
+    def _hold(self, extras: dict[str, Any]) -> None:
+        wanted = {Need.CLASS_COUNTS, Need.RESIDUAL_SCALE} & set(self.loss.needs)
+        for name in extras.keys() - wanted:
+            given = ", ".join(sorted(wanted)) or "nothing"
+            raise InvalidValue(f"{type(self.loss).__name__} has no use for {name!r}; it can be given: {given}.")
+        if Need.CLASS_COUNTS in wanted - extras.keys():
+            raise InvalidValue(f"{type(self.loss).__name__} needs class_counts, the training examples per class.")
+        self.fixed_scale = "residual_scale" in extras
+        for name in wanted:
+            default = torch.zeros(()) if name == Need.RESIDUAL_SCALE else None
+            self.register_buffer(str(name), torch.as_tensor(extras.get(name, default)))
+
+    def _make(self, problem: Problem | None, seed: int) -> None:
+        if problem is None:
+            raise InvalidValue(
+                f"{type(self.loss).__name__} has trainable parameters or a state: give problem=Problem(...)."
+            )
+        generator = torch.Generator().manual_seed(seed)
+        self.trainable.update(self.loss.parameters(problem, generator))
+        self.register_buffer("state", self.loss.state(problem))
+
+    def _given(self, prediction: Tensor, target: Tensor, call: dict[str, Any]) -> dict[str, Any]:
+        if Need.RESIDUAL_SCALE in self.loss.needs and self.training and not self.fixed_scale:
+            with torch.no_grad():
+                self.residual_scale = refreshed_scale(self.residual_scale, prediction, target)
+        held: dict[str, Any] = {name: getattr(self, name, None) for name in map(str, self.loss.needs)}
+        held[Need.PARAMETERS] = dict(self.trainable.items())
+        return {str(name): call.get(name, held.get(name)) for name in self.loss.needs}
+
+    def forward(self, prediction: Tensor, target: Tensor, **call: Any) -> Tensor:
+        """The reduced loss; `[...]` if `reduction` is none."""
+        if target.is_floating_point() and self.loss.encoding is not Encoding.INDEX:
+            target = target.to(prediction.dtype)
+        losses = self.loss(prediction, target, **self._given(prediction, target, call))
+        if Need.STATE in self.loss.needs:
+            losses, self.state = losses[0], losses[1].detach()
+        return losses if self.reduction == "none" else getattr(losses, self.reduction)()

@@ -1,0 +1,71 @@
+"""A task: what is predicted."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+from lossbench.types import Array, Encoding, Examples, Head, Problem, Space
+
+
+class Scaling(NamedTuple):
+    """The affine map from standardised to original targets, `y = shift + scale * u`; `[r, 1, D]` in a stack."""
+
+    shift: Tensor
+    scale: Tensor
+
+
+class Task(ABC):
+    """Owns the head's size, the target's form, the conversions, the metrics and the defaults. A frozen dataclass."""
+
+    spaces: ClassVar[tuple[Space, ...]]
+    """Spaces that it can convert the head's raw output to."""
+    encodings: ClassVar[tuple[Encoding, ...]]
+    """Encodings that it can give targets in."""
+    heads: ClassVar[tuple[Head, ...]] = (Head.LINEAR,)
+    """Heads that make sense."""
+    metrics: ClassVar[tuple[str, ...]]
+    """Names of its metrics, the primary one first."""
+    defaults: ClassVar[Mapping[str, str]]
+    """Names of its default loss, data, model and corruption."""
+    settings: ClassVar[Mapping[str, float]]
+    """Default epochs, batch_size and lr."""
+    target_share: ClassVar[float]
+    """Where "steps to target" aims: this share of the way from the trivial predictor to a perfect one."""
+
+    @abstractmethod
+    def n_outputs(self, examples: Examples) -> int:
+        """D targets, C classes or L labels (a binary task has one)."""
+
+    @abstractmethod
+    def head_width(self, head: Head, problem: Problem) -> int:
+        """How many numbers the head puts out per example."""
+
+    @abstractmethod
+    def scaling(self, targets: Array) -> tuple[Array, Array]:
+        """Shift and scale `[D]` from the (corrupted) training targets; zeros and ones where there is none."""
+
+    @abstractmethod
+    def convert(self, raw: Tensor, space: Space, scaling: Scaling) -> Tensor:
+        """The head's raw output `[..., K]` in `space`, in a numerically safe way."""
+
+    @abstractmethod
+    def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:
+        """Raw targets in `encoding`."""
+
+    @abstractmethod
+    def check(self, targets: Array, encoding: Encoding) -> None:
+        """Raise `Incompatible` if training targets cannot be given in `encoding` (negative counts, say)."""
+
+    @abstractmethod
+    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+        """What the metrics take: values in original units or class scores, for a row trained in `space`."""
+
+    @abstractmethod
+    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+        """The best constant prediction from clean training targets, repeated `n` times, as `point` gives it."""
+
+    @abstractmethod
+    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+        """Training examples per class, `[C]`; None where there are no classes."""

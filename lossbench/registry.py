@@ -1,0 +1,172 @@
+"""Names to classes. Built-ins and third parties enter by the same door: entry points `lossbench.<kind>`.
+
+An entry point names a class (registered under the entry point's name) or a module (its public classes, each under its
+name in snake case). A package that fails to load is remembered with its reason and does not stop the others.
+"""
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from lossbench.errors import InvalidValue, LossbenchError, unknown
+from lossbench.interfaces import Corruption, Dataset, Loss, Metric, Model, Task, Weighting
+from lossbench.types import Choice
+
+T = TypeVar("T")
+RESERVED = frozenset({"name", "weight"})
+"""Field names that the configuration uses itself."""
+
+
+class NameClash(LossbenchError):
+    """Two things want the same name."""
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """A registered class and where it comes from."""
+
+    name: str
+    kind: type[T]
+    source: str  # distribution and version, or the file
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An entry point that could not be loaded."""
+
+    group: str
+    name: str
+    source: str
+    reason: str
+
+
+def snake_case(name: str) -> str:
+    """`GeneralizedCrossEntropy` to `generalized_cross_entropy`, `MSE` to `mse`, `SmoothL1` to `smooth_l1`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def required(kind: type) -> list[str]:
+    """Names of the fields without a default."""
+    return [f.name for f in _fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+
+
+def _fields(kind: type) -> tuple["Field[Any]", ...]:
+    return fields(kind) if is_dataclass(kind) else ()
+
+
+class Registry(Generic[T]):
+    """The classes of one kind, loaded from their entry points at first use."""
+
+    def __init__(self, group: str, word: str, interface: type[T]) -> None:
+        self.group, self.word, self.interface = group, word, interface
+        self.problems: list[Problem] = []
+        self._entries: dict[str, Entry[T]] = {}
+        self._loaded = False
+
+    def register(self, name: str, kind: type[T], source: str) -> None:
+        """Add a class under `name`; the same class twice is fine, another one is an error that names both."""
+        if not (inspect.isclass(kind) and issubclass(kind, self.interface)):
+            raise InvalidValue(
+                f"{name!r} of {source} must be a subclass of lossbench.interfaces.{self.interface.__name__}. "
+                f"Got {kind!r} instead."
+            )
+        if clash := RESERVED & {f.name for f in _fields(kind)}:
+            raise InvalidValue(f"{kind.__qualname__} of {source} has a field called {min(clash)!r}: that is reserved.")
+        present = self._entries.get(name)
+        if present and present.kind is not kind:
+            raise NameClash(
+                f"The {self.word} {name!r} of {source} clashes with {present.kind.__module__}."
+                f"{present.kind.__qualname__} of {present.source}: rename one of them."
+            )
+        self._entries[name] = present or Entry(name, kind, source)
+
+    def entries(self) -> dict[str, Entry[T]]:
+        """All of them by name."""
+        self._load()
+        return dict(sorted(self._entries.items()))
+
+    def names(self, task: str | None = None) -> list[str]:
+        """Their names; those that fit `task` if one is given."""
+        if task is not None and task not in tasks.entries():
+            raise unknown("task", task, tasks.entries(), "Tasks")
+        fits = (name for name, entry in self.entries().items() if task is None or fits_task(entry.kind, task))
+        return list(fits)
+
+    def find(self, name: str, task: str | None = None) -> type[T]:
+        """The class called `name`; the error for an unknown one names the nearest, and those that fit `task`."""
+        entry = self.entries().get(name)
+        if entry is None:
+            label = f"{self.group.capitalize()} for {task}" if task else self.group.capitalize()
+            broken = [p for p in self.problems if p.name == name]
+            why = "".join(f" ({p.source} offers it and failed to load: {p.reason})" for p in broken)
+            raise type(e := unknown(self.word, name, self.names(task), label))(f"{e}{why}")
+        return entry.kind
+
+    def get(self, name: str, **values: Any) -> T:
+        """An instance of `name` with its fields set: `losses.get("huber", delta=2.0)`."""
+        kind = self.find(name)
+        known = {f.name for f in _fields(kind)}
+        for given in values.keys() - known:
+            raise unknown(f"field of {self.word} {name!r}:", given, known, "Its fields")
+        if missing := set(required(kind)) - values.keys():
+            raise InvalidValue(f"The {self.word} {name!r} needs a value for {', '.join(sorted(missing))}.")
+        return kind(**values)
+
+    def build(self, choice: Choice) -> T:
+        """An instance from a plain choice."""
+        return self.get(choice.name, **choice.fields)
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        # built-ins first, so that in a clash the newcomer is the one reported
+        points = sorted(entry_points(group=f"lossbench.{self.group}"), key=lambda p: (_source(p) != "lossbench", p.name))
+        for point in points:
+            self._load_point(point)
+
+    def _load_point(self, point: EntryPoint) -> None:
+        source = f"{_source(point)} {point.dist.version}" if point.dist else "unknown"
+        try:
+            loaded = point.load()
+            for name, kind in self._offered(point.name, loaded):
+                self.register(name, kind, source)
+        except Exception as error:  # a stranger's package may raise anything; reported by name below
+            reason = f"{type(error).__name__}: {error}" if not isinstance(error, LossbenchError) else str(error)
+            self.problems.append(Problem(f"lossbench.{self.group}", point.name, source, reason))
+
+    def _offered(self, name: str, loaded: object) -> Iterator[tuple[str, type[T]]]:
+        if not isinstance(loaded, ModuleType):
+            yield name, loaded  # type: ignore[misc]  # register() checks it
+            return
+        for attribute, value in vars(loaded).items():
+            if inspect.isclass(value) and issubclass(value, self.interface) and not inspect.isabstract(value):
+                if not attribute.startswith("_"):
+                    yield snake_case(attribute), value
+
+
+def _source(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else ""
+
+
+def fits_task(kind: type, task: str) -> bool:
+    """Whether a class declares `task`, or declares no tasks because it fits all."""
+    declared = getattr(kind, "tasks", None)
+    return declared is None or task in declared or "*" in declared
+
+
+losses: Registry[Loss] = Registry("losses", "loss", Loss)  # type: ignore[type-abstract]
+weightings: Registry[Weighting] = Registry("weightings", "weighting", Weighting)  # type: ignore[type-abstract]
+corruptions: Registry[Corruption] = Registry("corruptions", "corruption", Corruption)  # type: ignore[type-abstract]
+tasks: Registry[Task] = Registry("tasks", "task", Task)  # type: ignore[type-abstract]
+datasets: Registry[Dataset] = Registry("datasets", "data set", Dataset)  # type: ignore[type-abstract]
+models: Registry[Model] = Registry("models", "model", Model)  # type: ignore[type-abstract]
+metrics: Registry[Metric] = Registry("metrics", "metric", Metric)  # type: ignore[type-abstract]
+
+ALL: dict[str, Registry[Any]] = {
+    r.group: r for r in (losses, weightings, corruptions, tasks, datasets, models, metrics)
+}

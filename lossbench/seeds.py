@@ -1,0 +1,54 @@
+"""Where every random number comes from: a hash of just the fields that a purpose may depend on.
+
+Nothing draws from a global generator. All losses of a comparison so share data, initial weights, batch order and
+corrupted examples: the comparison is paired.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, is_dataclass
+from enum import StrEnum
+
+from lossbench.types import Trial
+
+
+class Purpose(StrEnum):
+    """What a seed is for."""
+
+    TEST = "test split"
+    SPLIT = "train/validation split"
+    TRUNK = "trunk"
+    HEAD = "head"
+    LOSS = "loss parameters"
+    ORDER = "order"
+    CORRUPTION = "corruption"
+
+
+def stable_hash(*parts: object) -> str:
+    """The SHA-256 of plain values, the same in every process and on every machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(f"cannot hash {type(value).__name__}")
+
+
+def seed_for(purpose: Purpose, trial: Trial, *extra: object) -> int:
+    """A 63-bit seed from what `purpose` may depend on: never the loss, never (but for corruption's kind) the rate.
+
+    A higher corruption rate contains the rows of a lower one because the rate is no part of the hash.
+    """
+    data = (trial.task, trial.data, trial.split_test, trial.split_validation)
+    depends: dict[Purpose, tuple[object, ...]] = {
+        Purpose.TEST: (trial.task, trial.data, trial.split_test),
+        Purpose.SPLIT: (*data, trial.seed),
+        Purpose.TRUNK: (trial.model, trial.seed),
+        Purpose.HEAD: (trial.model, trial.seed),
+        Purpose.LOSS: (trial.model, trial.seed),
+        Purpose.ORDER: (*data, trial.seed),
+        Purpose.CORRUPTION: (*data, trial.corruption, trial.seed),
+    }
+    return int(stable_hash(purpose.value, *depends[purpose], *extra)[:16], 16) >> 1

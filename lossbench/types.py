@@ -1,0 +1,165 @@
+"""The plain values that flow through the floors: enums and frozen dataclasses, without torch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class Space(StrEnum):
+    """What a loss wants to be given as its prediction; the task converts the head's raw output."""
+
+    VALUE = "value"  # [..., D] in standardised units
+    POSITIVE = "positive"  # [..., D] > 0 in original units, through softplus
+    MEAN_LOG_SCALE = "mean_log_scale"  # [..., 2 D]: D means, then D log scales, standardised
+    LOGIT = "logit"  # [..., C], or [..., L] with one sigmoid each
+    PROBABILITY = "probability"  # the same in [0, 1]
+    LOG_PROBABILITY = "log_probability"  # the same, logarithm taken safely
+    SCORE = "score"  # unbounded margin: above zero is the positive class
+    EMBEDDING = "embedding"  # [..., E]; the loss itself turns it into scores
+
+
+class Encoding(StrEnum):
+    """How a loss wants its target."""
+
+    VALUE = "value"  # [..., D] in standardised units
+    POSITIVE = "positive"  # [..., D] in original units, which must not be negative
+    INDEX = "index"  # [...] whole numbers below C
+    ONE_HOT = "one_hot"  # [..., C] of 0 and 1 with one 1 (a single output: that output's 0 or 1)
+    MULTI_HOT = "multi_hot"  # [..., L] of 0 and 1
+    SIGNED = "signed"  # [..., L] of -1 and 1
+
+
+class Head(StrEnum):
+    """The last layer that a loss asks for."""
+
+    LINEAR = "linear"
+    MEAN_SCALE = "mean_scale"
+    COSINE = "cosine"
+    EMBEDDING = "embedding"
+
+
+class Need(StrEnum):
+    """A keyword argument that a loss or weighting asks for beyond prediction and target."""
+
+    CLASS_COUNTS = "class_counts"  # [..., 1, C]: training examples per class, as corrupted
+    RESIDUAL_SCALE = "residual_scale"  # [..., 1, D]: 1.4826 MAD of the residuals, refreshed as training goes
+    PROGRESS = "progress"  # share of training done, 0 to 1
+    PARAMETERS = "parameters"  # trainable tensors by name, made by `parameters()`
+    STATE = "state"  # a tensor made by `state()`; the call returns the next one beside the losses
+    INDEX = "index"  # [...]: each example's position in the training split
+    CLASS_NAMES = "class_names"  # tuple of str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A registered name with the fields that were set: plain, hashable, serialisable."""
+
+    name: str
+    settings: str = "{}"  # JSON with sorted keys, so that equal choices are equal values
+
+    @staticmethod
+    def of(name: str, fields: Mapping[str, Any] | None = None) -> "Choice":
+        """Make a choice from a mapping of fields (plain values, lists and mappings)."""
+        return Choice(name, json.dumps(dict(fields or {}), sort_keys=True, default=str))
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields as keyword arguments."""
+        return dict(json.loads(self.settings))
+
+    @property
+    def label(self) -> str:
+        """For people: `huber`, `huber(delta=2.0)`."""
+        inside = ", ".join(f"{name}={value}" for name, value in self.fields.items())
+        return f"{self.name}({inside})" if inside else self.name
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How a trial is optimised. `lr`, decay, schedule, warm-up and `clip` may differ between the rows of a stack."""
+
+    name: str = "adamw"  # adamw | sgd
+    lr: float = 1e-3
+    weight_decay: float = 0.0  # decoupled: theta <- theta (1 - lr decay)
+    momentum: float = 0.9  # sgd
+    betas: tuple[float, float] = (0.9, 0.999)  # adamw
+    eps: float = 1e-8  # adamw
+    schedule: str = "cosine"  # constant | cosine
+    warmup: float = 0.0  # share of the steps with a linearly rising rate
+    clip_mode: str = "off"  # off | norm | value | per_tensor
+    clip: float = 1.0
+
+    @property
+    def family(self) -> tuple[object, ...]:
+        """What all rows of a stack must share."""
+        return (self.name, self.momentum, self.betas, self.eps, self.clip_mode)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: everything that its numbers depend on, as plain values."""
+
+    task: Choice
+    data: Choice
+    model: Choice
+    head: str
+    loss: Choice
+    weighting: Choice
+    corruption: Choice
+    rate: float
+    seed: int
+    optimizer: Optimizer
+    batch_size: int
+    epochs: float
+    evaluations: int
+    metric: str
+    validation: str  # corrupted | clean
+    split_test: float
+    split_validation: float
+    precision: str  # 32 | bf16 | 64
+    fingerprint: str = ""  # versions, and the sources of what is not built in
+
+    @property
+    def stack_key(self) -> tuple[object, ...]:
+        """Trials with equal keys differ only in values and train as rows of one stack."""
+        shared = (self.task, self.data, self.model, self.head, self.batch_size, self.epochs, self.evaluations)
+        return (*shared, self.metric, self.split_test, self.split_validation, self.precision, self.optimizer.family)
+
+    @property
+    def experiment_key(self) -> "Trial":
+        """Trials with equal keys are the seeds and rates of one experiment, and share a folder."""
+        return replace(self, seed=0, rate=0.0)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Trials that train together, row r being `trials[r]`. Serialisable: a worker needs nothing else."""
+
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A data set as arrays: inputs `[N, ...]`, targets `[N, D]` float or `[N]` of class indices."""
+
+    inputs: Array
+    targets: Array
+    class_names: tuple[str, ...] = ()
+    test: Array | None = None  # row numbers of the data set's own test split
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The sizes that heads, losses and metrics are made for."""
+
+    input_shape: tuple[int, ...]
+    n_outputs: int  # D targets, C classes or L labels
+    n_examples: int  # of the training split
+    class_names: tuple[str, ...] = ()

@@ -1,0 +1,52 @@
+"""Checks of parameters at construction, worded as scikit-learn words them."""
+
+from collections.abc import Callable, Iterable
+from numbers import Real
+
+from lossbench.errors import InvalidValue
+
+
+def _check(owner: object, values: dict[str, object], wanted: str, holds: Callable[[float], bool]) -> None:
+    for name, value in values.items():
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if not (number and holds(float(value))):  # type: ignore[arg-type]
+            raise InvalidValue(
+                f"The {name!r} parameter of {type(owner).__name__} must be {wanted}. Got {value!r} instead."
+            )
+
+
+def check_positive(owner: object, **values: object) -> None:
+    """Each value must lie in (0, inf)."""
+    _check(owner, values, "a float in the range (0, inf)", lambda v: 0 < v < float("inf"))
+
+
+def check_nonnegative(owner: object, **values: object) -> None:
+    """Each value must lie in [0, inf)."""
+    _check(owner, values, "a float in the range [0, inf)", lambda v: 0 <= v < float("inf"))
+
+
+def check_share(owner: object, **values: object) -> None:
+    """Each value must lie in [0, 1]."""
+    _check(owner, values, "a float in the range [0, 1]", lambda v: 0 <= v <= 1)
+
+
+def check_between(owner: object, low: float, high: float, **values: object) -> None:
+    """Each value must lie in the open interval (low, high)."""
+    _check(owner, values, f"a float in the range ({low:g}, {high:g})", lambda v: low < v < high)
+
+
+def check_count(owner: object, least: int = 1, **values: object) -> None:
+    """Each value must be a whole number of at least `least`."""
+    wanted = f"an int in the range [{least}, inf)"
+    _check(owner, values, wanted, lambda v: v == int(v) and v >= least if v < float("inf") else False)
+
+
+def check_choice(owner: object, choices: Iterable[str], **values: object) -> None:
+    """Each value must be one of `choices`."""
+    choices = tuple(choices)
+    for name, value in values.items():
+        if value not in choices:
+            raise InvalidValue(
+                f"The {name!r} parameter of {type(owner).__name__} must be one of "
+                f"{', '.join(choices)}. Got {value!r} instead."
+            )

@@ -1,0 +1,1 @@
+"""Hydra's primary configuration and presets; the choices themselves come from the registry."""

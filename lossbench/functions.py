@@ -3,19 +3,23 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import make_dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from lossbench import registry
-from lossbench.errors import InvalidValue
+from lossbench.errors import InvalidValue, unknown
 from lossbench.interfaces import Loss
 from lossbench.types import Encoding, Head, Need, Space
 
+E = TypeVar("E", bound=StrEnum)
+FACTS = ("use_when", "beware", "known_as", "scalar_fields")
+
 
 def loss(
-    tasks: Sequence[str],
+    tasks: Sequence[str] | str,
     space: Space | str = Space.VALUE,
     encoding: Encoding | str = Encoding.VALUE,
     head: Head | str = Head.LINEAR,
@@ -29,29 +33,32 @@ def loss(
     Keyword arguments with a default become fields, those that `needs` names are given at each call. `facts`: use_when,
     beware, known_as, scalar_fields. Raises `InvalidValue` for a signature that does not fit.
     """
+    if callable(tasks):
+        raise InvalidValue('@lossbench.loss needs to know the tasks: @lossbench.loss(tasks=("regression",)).')
+    for fact in facts.keys() - set(FACTS):
+        raise unknown("argument of @lossbench.loss:", fact, [*inspect.signature(loss).parameters, *FACTS], "It takes")
+    wanted = tuple(_member(Need, "needs", n) for n in _listed(needs))
 
     def decorate(function: Callable[..., Any]) -> type[Loss]:
-        wanted = tuple(Need(n) for n in needs)
         given = _fields(function, wanted)
         names = [n for n, _, _ in given]
 
-        def __call__(self: Loss, prediction: Tensor, target: Tensor, **extras: Any) -> Any:
+        def call(self: Loss, prediction: Tensor, target: Tensor, **extras: Any) -> Any:
             return function(prediction, target, **{n: getattr(self, n) for n in names}, **extras)
 
         namespace = {
-            "tasks": tuple(tasks),
-            "space": Space(space),
-            "encoding": Encoding(encoding),
-            "head": Head(head),
+            "tasks": _listed(tasks),
+            "space": _member(Space, "space", space),
+            "encoding": _member(Encoding, "encoding", encoding),
+            "head": _member(Head, "head", head),
             "needs": wanted,
             "coupled": coupled,
             **facts,
-            "__call__": __call__,
+            "__call__": call,
             "__doc__": function.__doc__,
         }
-        kind = make_dataclass(
-            function.__name__, given, bases=(Loss,), namespace=namespace, frozen=True, module=function.__module__
-        )
+        kind = make_dataclass(function.__name__, given, bases=(Loss,), namespace=namespace, frozen=True)
+        kind.__module__ = function.__module__  # make_dataclass takes it from Python 3.12 on
         registry.losses.register(name or function.__name__, kind, Path(inspect.getfile(function)).name)
         return kind
 
@@ -66,4 +73,17 @@ def _fields(function: Callable[..., Any], needs: tuple[Need, ...]) -> list[tuple
     for p in extra:
         if p.default is p.empty:
             raise InvalidValue(f"The argument {p.name!r} of {function.__name__} needs a default: it becomes a field.")
+        if isinstance(p.default, list | dict | set):
+            raise InvalidValue(f"The default of {p.name!r} of {function.__name__} must not be mutable: use a tuple.")
     return [(p.name, type(p.default) if p.annotation is p.empty else p.annotation, p.default) for p in extra]
+
+
+def _listed(names: Sequence[Any] | str) -> tuple[Any, ...]:
+    # one name is meant as such: tuple("regression") would be its letters
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _member(kind: type[E], name: str, value: str) -> E:
+    if value not in list(kind):
+        raise InvalidValue(f"The {name!r} of a loss must be of {', '.join(kind)}. Got {value!r} instead.")
+    return kind(value)

@@ -1,16 +1,18 @@
 """Names to classes. Built-ins and third parties enter by the same door: entry points `lossbench.<kind>`.
 
 An entry point names a class (registered under the entry point's name) or a module (its public classes, each under its
-name in snake case). A package that fails to load is remembered with its reason and does not stop the others.
+name in snake case, or under its class fact `name: ClassVar[str]`: `None` cannot be a class's name). A package that
+fails to load is remembered with its reason and does not stop the others.
 """
 
 import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from enum import Enum
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_type_hints
 
 from lossbench.errors import InvalidValue, LossbenchError, unknown
 from lossbench.interfaces import Corruption, Dataset, Loss, Metric, Model, Task, Weighting
@@ -56,6 +58,15 @@ def required(kind: type) -> list[str]:
 
 def _fields(kind: type) -> tuple["Field[Any]", ...]:
     return fields(kind) if is_dataclass(kind) else ()
+
+
+def _as_enum(kind: type, name: str, value: Any) -> Any:
+    hint = get_type_hints(kind).get(name)
+    if not (inspect.isclass(hint) and issubclass(hint, Enum)):
+        return value
+    if value not in [m.value for m in hint]:
+        raise unknown(f"value of {name!r}:", value, [str(m.value) for m in hint], "Its values")
+    return hint(value)
 
 
 class Registry(Generic[T]):
@@ -114,7 +125,7 @@ class Registry(Generic[T]):
             raise unknown(f"field of {self.word} {name!r}:", given, known, "Its fields")
         if missing := set(required(kind)) - values.keys():
             raise InvalidValue(f"The {self.word} {name!r} needs a value for {', '.join(sorted(missing))}.")
-        return kind(**values)
+        return kind(**{n: _as_enum(kind, n, v) for n, v in values.items()})
 
     def build(self, choice: Choice) -> T:
         """An instance from a plain choice."""
@@ -124,33 +135,54 @@ class Registry(Generic[T]):
         if self._loaded:
             return
         self._loaded = True
+        early, self._entries = self._entries, {}
         # built-ins first, so that in a clash the newcomer is the one reported
-        points = sorted(entry_points(group=f"lossbench.{self.group}"), key=lambda p: (_source(p) != "lossbench", p.name))
+        points = sorted(entry_points(group=f"lossbench.{self.group}"), key=_built_in_first)
         for point in points:
             self._load_point(point)
+        # what a script has registered before: a clash with a package is the script's, and raised
+        for entry in early.values():
+            self.register(entry.name, entry.kind, entry.source)
 
     def _load_point(self, point: EntryPoint) -> None:
         source = f"{_source(point)} {point.dist.version}" if point.dist else "unknown"
         try:
-            loaded = point.load()
-            for name, kind in self._offered(point.name, loaded):
-                self.register(name, kind, source)
+            offered = list(self._offered(point.name, point.load()))
         except Exception as error:  # a stranger's package may raise anything; reported by name below
-            reason = f"{type(error).__name__}: {error}" if not isinstance(error, LossbenchError) else str(error)
-            self.problems.append(Problem(f"lossbench.{self.group}", point.name, source, reason))
+            self._report(point.name, source, error)
+            return
+        for name, kind in offered:
+            try:
+                self.register(name, kind, source)
+            except LossbenchError as error:
+                self._report(name, source, error)
+
+    def _report(self, name: str, source: str, error: Exception) -> None:
+        reason = str(error) if isinstance(error, LossbenchError) else f"{type(error).__name__}: {error}"
+        self.problems.append(Problem(f"lossbench.{self.group}", name, source, reason))
 
     def _offered(self, name: str, loaded: object) -> Iterator[tuple[str, type[T]]]:
         if not isinstance(loaded, ModuleType):
             yield name, loaded  # type: ignore[misc]  # register() checks it
             return
         for attribute, value in vars(loaded).items():
-            if inspect.isclass(value) and issubclass(value, self.interface) and not inspect.isabstract(value):
-                if not attribute.startswith("_"):
-                    yield snake_case(attribute), value
+            public = inspect.isclass(value) and not attribute.startswith("_")
+            if public and issubclass(value, self.interface) and not inspect.isabstract(value):
+                yield _derived_name(attribute, value), value
+
+
+def _derived_name(attribute: str, kind: type) -> str:
+    # only the class's own fact: an inherited one would give a subclass its parent's name
+    own = vars(kind).get("name")
+    return own if isinstance(own, str) else snake_case(attribute)
 
 
 def _source(point: EntryPoint) -> str:
     return point.dist.name if point.dist else ""
+
+
+def _built_in_first(point: EntryPoint) -> tuple[bool, str]:
+    return (_source(point) != "lossbench", point.name)
 
 
 def fits_task(kind: type, task: str) -> bool:

@@ -45,6 +45,10 @@ class Head(StrEnum):
     EMBEDDING = "embedding"
 
 
+EMBEDDING_WIDTH = 32
+"""How many numbers the embedding head puts out."""
+
+
 class Need(StrEnum):
     """A keyword argument that a loss or weighting asks for beyond prediction and target."""
 
@@ -93,7 +97,7 @@ class Optimizer:
     eps: float = 1e-8  # adamw
     schedule: str = "cosine"  # constant | cosine
     warmup: float = 0.0  # share of the steps with a linearly rising rate
-    clip_mode: str = "off"  # off | norm | value | per_tensor
+    clip_mode: str = "none"  # none | norm | value | per_tensor
     clip: float = 1.0
 
     @property

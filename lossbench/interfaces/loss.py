@@ -41,7 +41,7 @@ class Loss(ABC):
     """Its best-known trap."""
 
     @abstractmethod
-    def __call__(self, prediction: Tensor, target: Tensor, **needs: Any) -> Any:
+    def __call__(self, prediction: Tensor, target: Tensor, *_: Any, **needs: Any) -> Any:
         """Return one value per example; with `Need.STATE` a pair of that and the next state."""
 
     def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:

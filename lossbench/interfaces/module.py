@@ -28,7 +28,11 @@ class LossModule(nn.Module):
     """Reduces a loss over its examples, and holds what the loss needs: parameters are trained with the model's.
 
     `forward(prediction, target)`: in the loss's `space` and `encoding`; `index=` and `progress=` where it needs them.
+    The residual scale and the state move on in training only.
     """
+
+    residual_scale: Tensor
+    state: Tensor | None
 
     def __init__(
         self, loss: Loss, reduction: str = "mean", problem: Problem | None = None, seed: int = 0, **extras: Any
@@ -64,12 +68,23 @@ class LossModule(nn.Module):
         self.register_buffer("state", self.loss.state(problem))
 
     def _given(self, prediction: Tensor, target: Tensor, call: dict[str, Any]) -> dict[str, Any]:
-        if Need.RESIDUAL_SCALE in self.loss.needs and self.training and not self.fixed_scale:
-            with torch.no_grad():
-                self.residual_scale = refreshed_scale(self.residual_scale, prediction, target)
-        held: dict[str, Any] = {name: getattr(self, name, None) for name in map(str, self.loss.needs)}
-        held[Need.PARAMETERS] = dict(self.trainable.items())
-        return {str(name): call.get(name, held.get(name)) for name in self.loss.needs}
+        held: dict[str, Any] = {name: getattr(self, name, None) for name in map(str, self.loss.needs)} | call
+        if Need.PARAMETERS in self.loss.needs:
+            held["parameters"] = dict(self.trainable.items())
+        if Need.RESIDUAL_SCALE in self.loss.needs:
+            held["residual_scale"] = self._scale(prediction, target)
+        if missing := [str(name) for name in self.loss.needs if held[name] is None]:
+            raise InvalidValue(f"{type(self.loss).__name__} needs {', '.join(missing)} with each call.")
+        return {str(name): held[name] for name in self.loss.needs}
+
+    def _scale(self, prediction: Tensor, target: Tensor) -> Tensor:
+        if self.fixed_scale:
+            return self.residual_scale
+        refreshed = refreshed_scale(self.residual_scale, prediction, target)
+        if self.training:
+            self.residual_scale = refreshed
+        # before any training there is no scale to hold on to
+        return torch.where(self.residual_scale > 0, self.residual_scale, refreshed)
 
     def forward(self, prediction: Tensor, target: Tensor, **call: Any) -> Tensor:
         """The reduced loss; `[...]` if `reduction` is none."""
@@ -77,5 +92,8 @@ class LossModule(nn.Module):
             target = target.to(prediction.dtype)
         losses = self.loss(prediction, target, **self._given(prediction, target, call))
         if Need.STATE in self.loss.needs:
-            losses, self.state = losses[0], losses[1].detach()
-        return losses if self.reduction == "none" else getattr(losses, self.reduction)()
+            losses, state = losses
+            if self.training:
+                self.state = state.detach()
+        reduced: Tensor = losses if self.reduction == "none" else getattr(losses, self.reduction)()
+        return reduced

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from lossbench.types import Array, Encoding, Examples, Head, Problem, Space
@@ -14,6 +15,18 @@ class Scaling(NamedTuple):
 
     shift: Tensor
     scale: Tensor
+
+
+def robust_scale(values: Array) -> tuple[Array, Array]:
+    """Median and 1.4826 MAD of each column of `[N, D]`, in float64; 1.4826 makes it the standard deviation of normals.
+
+    Where more than half of a column is one value the MAD is 0: then its standard deviation, then 1.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    median = np.median(values, axis=0)
+    spread = 1.4826 * np.median(np.abs(values - median), axis=0)
+    spread = np.where(spread > 0, spread, values.std(axis=0))
+    return median, np.where(spread > 0, spread, 1.0)
 
 
 class Task(ABC):

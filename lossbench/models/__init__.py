@@ -1,1 +1,19 @@
-"""To be written."""
+"""Models: the trunks that the losses of a comparison share. `heads` makes the last layer."""
+
+from typing import Any
+
+from lossbench import registry
+from lossbench.interfaces import Model
+from lossbench.models.trunks import CNN, MLP, Linear
+
+__all__ = ["CNN", "MLP", "Linear", "get", "names"]
+
+
+def get(name: str, **fields: Any) -> Model:
+    """The model called `name` with its fields set; raises `UnknownName` with the nearest name and all of them."""
+    return registry.models.get(name, **fields)
+
+
+def names(task: str | None = None) -> list[str]:
+    """The names of all models, or of those that fit `task`."""
+    return registry.models.names(task)

@@ -1,1 +1,1 @@
-"""To be written."""
+"""Report: tables and TensorBoard, from records alone."""

@@ -1,1 +1,20 @@
-"""To be written."""
+"""Tasks: what is predicted. Each owns its head's size, its conversions, its metrics and its defaults."""
+
+from typing import Any
+
+from lossbench import registry
+from lossbench.interfaces import Task
+from lossbench.tasks.classification import Binary, Multiclass
+from lossbench.tasks.regression import Regression
+
+__all__ = ["Binary", "Multiclass", "Regression", "get", "names"]
+
+
+def get(name: str, **fields: Any) -> Task:
+    """The task called `name`; raises `UnknownName` with the nearest name and all of them."""
+    return registry.tasks.get(name, **fields)
+
+
+def names() -> list[str]:
+    """The names of all tasks, sorted."""
+    return registry.tasks.names()

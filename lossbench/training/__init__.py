@@ -1,1 +1,1 @@
-"""To be written."""
+"""Training: trials as rows of a stack, in one Lightning fit."""

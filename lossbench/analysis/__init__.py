@@ -1,0 +1,19 @@
+"""Analysis: numbers and intervals from records, as pure functions on arrays and tables."""
+
+from lossbench.analysis.curves import Degradation, Reach, area, degradation, reach, steps_to_target
+from lossbench.analysis.intervals import Estimate, interval, interval_over_seeds
+from lossbench.analysis.summary import Summary, summarise
+
+__all__ = [
+    "Degradation",
+    "Estimate",
+    "Reach",
+    "Summary",
+    "area",
+    "degradation",
+    "interval",
+    "interval_over_seeds",
+    "reach",
+    "steps_to_target",
+    "summarise",
+]

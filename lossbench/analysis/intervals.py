@@ -1,0 +1,125 @@
+"""How far a metric can be trusted: intervals that hold for new test rows, and not only for new seeds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from lossbench.types import Array
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric's mean over seeds, with its interval (NaN where nothing can be said)."""
+
+    value: float
+    low: float
+    high: float
+    n_seeds: int
+    n_examples: int  # 0 where the metric is no mean over examples
+    seed_share: float  # of the variance: near 1, more seeds narrow the interval; near 0, only more test rows do
+
+    @property
+    def speaks_for(self) -> str:
+        """What else the interval would hold for."""
+        if not np.isfinite(self.low + self.high):
+            return "nothing"
+        over = ["new seeds"] if self.n_seeds > 1 else []
+        return " and ".join(over + (["new test rows"] if self.n_examples else []))
+
+
+def interval(
+    scores: Array,
+    transform: str = "mean",
+    higher_is_better: bool = False,
+    confidence: float = 0.95,
+    perfect: float | None = None,
+) -> Estimate:
+    r"""The interval of one loss's metric over S seeds and m test rows, both being samples.
+
+    .. math:: \mathrm{var} = s^2_\mathrm{seed}/S + s^2_\mathrm{example}/m
+
+    with the variances of the row means and of the column means, and Satterthwaite's degrees of freedom; on the scale
+    of the logarithm (by the delta method) for errors, raw where higher is better. With one seed only the second part
+    is there, and the interval speaks for new test rows only.
+
+    scores: ``[S, m]``, the metric's value per example; rows that are not finite (diverged) are left out.
+    transform: ``mean``, or ``root`` where the metric is the square root of the mean over examples. Its value is then
+        the mean over seeds of the root, not the root of the pooled mean: the number that averaging the metric over
+        seeds gives, and that one bad seed does not rule. Scores are linearised about each seed's root.
+    perfect: a perfect prediction's value, which no limit passes.
+
+    Reference: Owen, The Pigeonhole Bootstrap, 2007, https://arxiv.org/abs/0712.1111 (its crossed design);
+    Satterthwaite, An Approximate Distribution of Estimates of Variance Components, 1946,
+    https://doi.org/10.2307/3002019
+    """
+    rows = np.asarray(scores, np.float64)
+    rows = rows[np.isfinite(rows).all(axis=1)]  # [S, m]
+    if transform == "root":
+        rows = _linearised(rows)
+    n_seeds, n_examples = rows.shape
+    if not rows.size:
+        return Estimate(np.nan, np.nan, np.nan, n_seeds, n_examples, np.nan)
+    parts = _part(rows.mean(axis=1)), _part(rows.mean(axis=0))
+    log = not higher_is_better and bool((np.asarray(scores)[np.isfinite(scores)] >= 0).all())
+    low, high = _limits(float(rows.mean()), parts, log, confidence, perfect)
+    return Estimate(float(rows.mean()), low, high, n_seeds, n_examples, _share(*parts))
+
+
+def interval_over_seeds(
+    values: Array, higher_is_better: bool = False, confidence: float = 0.95, perfect: float | None = None
+) -> Estimate:
+    """Student's t over seeds, for a metric that is no mean over examples: it speaks for new seeds only.
+
+    values: ``[S]``; those that are not finite are left out.
+    """
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return Estimate(np.nan, np.nan, np.nan, 0, 0, np.nan)
+    log = not higher_is_better and bool((values >= 0).all())
+    low, high = _limits(float(values.mean()), (_part(values),), log, confidence, perfect)
+    return Estimate(float(values.mean()), low, high, values.size, 0, 1.0)
+
+
+def _linearised(rows: Array) -> Array:
+    """Scores whose row means are the roots of the given ones': sqrt(M) + (x - M) / (2 sqrt(M))."""
+    means = rows.mean(axis=1, keepdims=True)
+    roots = np.sqrt(means)
+    lines: Array = roots + (rows - means) / np.where(roots > 0, 2 * roots, 1)
+    return lines
+
+
+def _part(means: Array) -> tuple[float, int]:
+    """The variance of the mean of `means`, and its degrees of freedom (0: it cannot be known)."""
+    if means.size < 2:
+        return 0.0, 0
+    return float(means.var(ddof=1)) / means.size, means.size - 1
+
+
+def _share(seeds: tuple[float, int], examples: tuple[float, int]) -> float:
+    total = seeds[0] + examples[0]
+    return seeds[0] / total if total > 0 else np.nan
+
+
+def _limits(
+    value: float, parts: tuple[tuple[float, int], ...], log: bool, confidence: float, perfect: float | None
+) -> tuple[float, float]:
+    parts = tuple(part for part in parts if part[1])
+    variance = sum(v for v, _ in parts)
+    if not parts:
+        return np.nan, np.nan
+    if variance == 0:
+        return value, value
+    freedom = variance**2 / sum(v**2 / n for v, n in parts)
+    half = float(student.ppf((1 + confidence) / 2, freedom)) * np.sqrt(variance)
+    if log and value > 0:  # d log(value) = d value / value
+        return float(value * np.exp(-half / value)), float(value * np.exp(half / value))
+    return _kept_within(value - half, value + half, value, perfect)
+
+
+def _kept_within(low: float, high: float, value: float, perfect: float | None) -> tuple[float, float]:
+    """No limit beyond `perfect`, unless the value itself is."""
+    if perfect is None or not np.isfinite(perfect):
+        return float(low), float(high)
+    return (float(low), float(min(high, perfect))) if value <= perfect else (float(max(low, perfect)), float(high))

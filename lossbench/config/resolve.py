@@ -1,0 +1,187 @@
+"""From what was typed to experiments: defaults filled in, everything validated before anything is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lossbench import registry
+from lossbench.config.experiment import GROUPS, Experiment
+from lossbench.errors import Incompatible, InvalidValue, unknown
+from lossbench.interfaces import Loss, Task
+from lossbench.types import Choice, Head, Optimizer, Trial
+from lossbench.validation import (
+    check_between,
+    check_choice,
+    check_count,
+    check_nonnegative,
+    check_positive,
+    check_share,
+)
+from lossbench.versions import fingerprint
+
+OPTIMIZERS, SCHEDULES, CLIPS = ("adamw", "sgd"), ("constant", "cosine"), ("none", "norm", "value", "per_tensor")
+
+
+class Configuration(SimpleNamespace):
+    """Named in messages about top-level values."""
+
+
+def resolve(cfg: DictConfig) -> tuple[Experiment, ...]:
+    """One experiment per loss: `losses=` if given, else `loss=`. Raises `LossbenchError` for anything that is off."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)  # the schema is a mapping
+    task = choice("task", plain["task"])
+    listed = plain["losses"]
+    if listed is not None and not listed:
+        raise InvalidValue("losses=[] names no loss. Give at least one, for example losses=[mse,huber].")
+    wanted = [plain["loss"]] if listed is None else [_listed(entry) for entry in listed]
+    found = [_experiment(plain, task, choice("loss", w, task.name)) for w in wanted]
+    return tuple(dict.fromkeys(found))
+
+
+def choice(group: str, given: Any, task: str | None = None) -> Choice:
+    """A validated choice with only the fields that differ from the defaults, so that equal settings are equal."""
+    if isinstance(given, str):
+        given = {"name": given}
+    if not isinstance(given, Mapping) or "name" not in given:
+        raise InvalidValue(f"{group} must be a name, or a mapping with a name and fields. Got {given!r} instead.")
+    given = dict(given)
+    name = str(given.pop("name"))
+    names = GROUPS[group]
+    kind = names.find(name, task)
+    if missing := [n for n, v in given.items() if v == "???"]:
+        raise InvalidValue(f"{group}={name} needs a value: {', '.join(f'{group}.{n}=...' for n in missing)}.")
+    part = names.get(name, **given)
+    return Choice.of(name, {n: _plain(getattr(part, n)) for n in given if _differs(kind, n, getattr(part, n))})
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _differs(kind: type, name: str, value: Any) -> bool:
+    f = next(f for f in fields(kind) if f.name == name)  # type: ignore[arg-type]
+    default = f.default_factory() if f.default_factory is not MISSING else f.default
+    return bool(default is MISSING or value != default)
+
+
+def _listed(entry: Any) -> Any:
+    """`huber`, `{name: huber, delta: 2}` or `{huber: {delta: 2}}`."""
+    if isinstance(entry, Mapping) and "name" not in entry and len(entry) == 1:
+        ((name, given),) = entry.items()
+        return {"name": name, **(given or {})}
+    return entry
+
+
+def _experiment(plain: dict[str, Any], task: Choice, loss: Choice) -> Experiment:
+    kind: Task = registry.tasks.build(task)
+    parts = {g: choice(g, plain[g], task.name) for g in ("data", "model", "weighting", "corruption")} | {"loss": loss}
+    _check_fits(task.name, parts)
+    names = (*parts.items(), ("task", task))
+    template = Trial(
+        task=task,
+        **parts,
+        head=_head(plain["head"], registry.losses.build(loss), kind, loss, task.name),
+        rate=0.0,
+        seed=0,
+        optimizer=_optimizer(plain, kind),
+        **_numbers(plain, kind),
+        metric=_metric(plain["metric"], kind, task.name),
+        fingerprint=fingerprint(*((GROUPS[g].group, c) for g, c in names)),
+    )
+    return Experiment(
+        template, _seeds(plain["seeds"]), _rates(plain["rates"], parts["corruption"]), Path(plain["output"])
+    )
+
+
+def _check_fits(task: str, parts: Mapping[str, Choice]) -> None:
+    for group, chosen in parts.items():
+        names = GROUPS[group]
+        kind = names.find(chosen.name)
+        if not registry.fits_task(kind, task):
+            fits = ", ".join(names.names(task)) or "none"
+            raise Incompatible(
+                f"The {names.word} {chosen.name!r} is for {', '.join(kind.tasks)}, not for task={task}. "
+                f"{names.group.capitalize()} for {task}: {fits}."
+            )
+    loss, weighting = registry.losses.build(parts["loss"]), registry.weightings.build(parts["weighting"])
+    if loss.coupled and weighting.per_example:
+        raise Incompatible(
+            f"weighting={parts['weighting'].name} weighs single examples, and loss={parts['loss'].name} gives one "
+            "value for a whole batch. Use weighting=none, or a loss that is not coupled."
+        )
+
+
+def _head(asked: str | None, loss: Loss, task: Task, choice: Choice, task_name: str) -> str:
+    if asked is None:
+        return str(loss.head)
+    heads = [str(h) for h in task.heads]
+    if asked not in heads:
+        raise unknown("head", asked, heads, f"Heads of {task_name}")
+    special = {Head.MEAN_SCALE, Head.EMBEDDING}  # their outputs mean something else
+    if asked != loss.head and special & {asked, loss.head}:
+        raise Incompatible(f"loss={choice.name} needs head={loss.head}; it cannot read the outputs of head={asked}.")
+    return asked
+
+
+def _metric(asked: str | None, task: Task, task_name: str) -> str:
+    if asked is not None and asked not in task.metrics:
+        raise unknown("metric", asked, task.metrics, f"Metrics of {task_name}")
+    return asked or task.metrics[0]
+
+
+def _optimizer(plain: dict[str, Any], task: Task) -> Optimizer:
+    given, clip = dict(plain["optimizer"]), plain["clip"]
+    here = Configuration()
+    lr = task.settings["lr"] if plain["lr"] is None else plain["lr"]
+    check_positive(here, lr=lr, **{"optimizer.eps": given["eps"], "clip.threshold": clip["threshold"]})
+    check_choice(here, OPTIMIZERS, **{"optimizer.name": given["name"]})
+    check_choice(here, SCHEDULES, **{"optimizer.schedule": given["schedule"]})
+    check_choice(here, CLIPS, **{"clip.mode": clip["mode"]})
+    check_nonnegative(here, **{"optimizer.weight_decay": given["weight_decay"]})
+    check_share(here, **{f"optimizer.{n}": given[n] for n in ("momentum", "warmup", "beta1", "beta2")})
+    betas = (given.pop("beta1"), given.pop("beta2"))
+    return Optimizer(lr=lr, betas=betas, clip_mode=clip["mode"], clip=clip["threshold"], **given)
+
+
+def _numbers(plain: dict[str, Any], task: Task) -> dict[str, Any]:
+    here = Configuration()
+    epochs = task.settings["epochs"] if plain["epochs"] is None else plain["epochs"]
+    batch_size = int(task.settings["batch_size"]) if plain["batch_size"] is None else plain["batch_size"]
+    check_positive(here, epochs=epochs)
+    check_count(here, batch_size=batch_size, evaluations=plain["evaluations"])
+    check_between(here, 0, 1, **{f"split.{n}": v for n, v in plain["split"].items()})
+    check_choice(here, ("corrupted", "clean"), validation=plain["validation"])
+    check_choice(here, ("32", "bf16", "64"), precision=str(plain["precision"]))
+    return {
+        "epochs": float(epochs),
+        "batch_size": batch_size,
+        "evaluations": plain["evaluations"],
+        "validation": plain["validation"],
+        "precision": str(plain["precision"]),
+        "split_test": plain["split"]["test"],
+        "split_validation": plain["split"]["validation"],
+    }
+
+
+def _seeds(given: Any) -> tuple[int, ...]:
+    if isinstance(given, bool) or not isinstance(given, int | Sequence) or isinstance(given, str):
+        raise InvalidValue(f"seeds must be a number of seeds or a list of them. Got {given!r} instead.")
+    seeds = range(given) if isinstance(given, int) else given
+    if not len(seeds) or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in seeds):
+        raise InvalidValue(f"seeds must be a number from 1, or a list of whole numbers from 0. Got {given!r} instead.")
+    return tuple(dict.fromkeys(seeds))
+
+
+def _rates(given: Sequence[float], corruption: Choice) -> tuple[float, ...]:
+    if not given:
+        raise InvalidValue("rates=[] asks for nothing. Give at least one, for example rates=[0,0.2].")
+    for rate in given:
+        check_share(Configuration(), rates=rate)
+    if corruption.name == "none":
+        return (0.0,)
+    return tuple(sorted(set(map(float, given))))

@@ -1,0 +1,62 @@
+"""What can be set from the command line, with types and defaults. None: the task's default."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class OptimizerConfig:
+    """`optimizer.*`: shared by all losses of a comparison."""
+
+    name: str = "adamw"  # adamw | sgd
+    weight_decay: float = 0.0
+    momentum: float = 0.9  # sgd
+    beta1: float = 0.9  # adamw
+    beta2: float = 0.999
+    eps: float = 1e-8
+    schedule: str = "cosine"  # constant | cosine
+    warmup: float = 0.0  # share of the steps
+
+
+@dataclass
+class ClipConfig:
+    """`clip.*`: per trial, never over the stack."""
+
+    mode: str = "none"  # none | norm | value | per_tensor
+    threshold: float = 1.0
+
+
+@dataclass
+class SplitConfig:
+    """`split.*`: shares of the data; a data set's own test split is kept."""
+
+    test: float = 0.25
+    validation: float = 0.2  # of what is not test
+
+
+@dataclass
+class Schema:
+    """The whole configuration of a command."""
+
+    task: Any = None
+    data: Any = None
+    model: Any = None
+    loss: Any = None
+    weighting: Any = None
+    corruption: Any = None
+    losses: list[Any] | None = None  # several losses, one experiment each, in shared stacks
+    seeds: Any = 5  # how many, or a list
+    rates: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.2, 0.4])
+    epochs: float | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    metric: str | None = None
+    head: str | None = None
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    validation: str = "corrupted"  # corrupted | clean
+    evaluations: int = 25
+    precision: str = "32"  # 32 | bf16 | 64
+    output: str = "results"
+    progress: bool = True

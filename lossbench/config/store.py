@@ -1,0 +1,54 @@
+"""Hydra's choices, generated from the registry: each registered name with its fields and defaults."""
+
+from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
+from enum import Enum
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from lossbench import registry
+from lossbench.config.experiment import GROUPS
+from lossbench.config.schema import Schema
+
+DEFAULT = "_default"
+"""`loss: ${task}_default` in config.yaml picks the node of the task's own default."""
+
+
+def register_choices() -> None:
+    """Put the schema and every registered name into Hydra's store."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Schema)
+    for group, names in GROUPS.items():
+        for name, entry in names.entries().items():
+            store.store(group=group, name=name, node=node(name, entry.kind))
+    for task, entry in registry.tasks.entries().items():
+        for group, name in entry.kind.defaults.items():
+            known = GROUPS[group].entries()
+            if name in known:
+                store.store(group=group, name=task + DEFAULT, node=node(name, known[name].kind))
+
+
+def node(name: str, kind: type) -> Any:
+    """A writable, typed config node: the name, then the fields of the class."""
+    hints = get_type_hints(kind)
+    own = fields(kind) if is_dataclass(kind) else ()
+    columns = [("name", str, field(default=name)), *((f.name, _type(hints[f.name]), _default(f)) for f in own)]
+    try:
+        return OmegaConf.structured(make_dataclass(kind.__name__, columns))
+    except Exception:  # OmegaConf refuses Literal, unions and tuples in several ways: such fields are left untyped
+        loose = [(n, t if t in (str, int, float, bool) else Any, d) for n, t, d in columns]
+        return OmegaConf.structured(make_dataclass(kind.__name__, loose))
+
+
+def _type(hint: Any) -> Any:
+    # OmegaConf matches enums by member name; people write values, which the registry converts
+    return str if isinstance(hint, type) and issubclass(hint, Enum) else hint
+
+
+def _default(f: "Field[Any]") -> Any:
+    if f.default_factory is not MISSING:
+        return field(default_factory=f.default_factory)
+    if f.default is MISSING:
+        return field(default="???")  # OmegaConf's mark of a value that must be given
+    return field(default=f.default.value if isinstance(f.default, Enum) else f.default)

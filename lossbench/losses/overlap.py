@@ -1,0 +1,41 @@
+"""Losses on the overlap of a batch's predictions with its targets."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lossbench.interfaces.loss import Loss, same_shape
+from lossbench.types import Encoding, Space
+from lossbench.validation import check_positive
+
+
+@dataclass(frozen=True)
+class Dice(Loss):
+    r"""One minus the Dice coefficient (the F1 score, with probabilities for decisions) over a batch.
+
+    .. math:: \ell = 1 - \frac{2\sum_i p_i y_i + s}{\sum_i p_i + \sum_i y_i + s}
+
+    prediction, target: ``[..., B, L]``, probabilities and 0 or 1; smooth s in examples. Returns ``[...]``, one value
+    per batch: the mean over L. Raises `InvalidValue` if the shapes differ or smooth is not positive.
+    Reference: Milletari et al., V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image Segmentation,
+    2016, https://arxiv.org/abs/1606.04797 (which squares the terms of the denominator)
+    """
+
+    tasks = ("binary", "multilabel")
+    space = Space.PROBABILITY
+    encoding = Encoding.MULTI_HOT
+    coupled = True
+    known_as = ("monai.losses.DiceLoss", "segmentation_models_pytorch.losses.DiceLoss", "soft F1")
+    use_when = "F1 is what counts and positives are rare"
+    beware = "it depends on the batch: a label without positives in it says only 'predict fewer', so use large batches"
+    smooth: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive(self, smooth=self.smooth)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per batch."""
+        same_shape(prediction, target)
+        overlap = (prediction * target).sum(-2, keepdim=True)
+        total = (prediction + target).sum(-2, keepdim=True)
+        return (1 - (2 * overlap + self.smooth) / (total + self.smooth)).mean(-1).squeeze(-1)

@@ -1,0 +1,303 @@
+"""What a trial leaves on disk: written whole or not at all, safe against kills and concurrent processes.
+
+A folder (one experiment) holds ``curves.parquet``, ``test.parquet``, ``config.yaml`` and ``trials.parquet``. The last
+is replaced last: a trial exists only if it is there, and rows of other trials in the other files are nobody's.
+"""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossbench.errors import InvalidValue, LossbenchError
+from lossbench.types import Array
+
+if TYPE_CHECKING:  # pandas and pyarrow take longer to import than a command line may take to answer
+    import pandas as pd
+    import pyarrow as pa
+
+TRIALS, CURVES, TEST, CONFIG = "trials.parquet", "curves.parquet", "test.parquet", "config.yaml"
+
+Writer = Callable[[IO[bytes]], object]
+
+
+class RecordError(LossbenchError):
+    """Records cannot be written or read: names the path and the reason."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one trial leaves.
+
+    trial: 16 hexadecimal digits, the hash of the trial's settings.
+    row: its row of ``trials.parquet``: settings, status and metrics, as plain scalars.
+    steps, seconds: ``[E]``, where and when (since the start of training) it was evaluated.
+    curves: ``(split, metric) -> [E]``, split being train, validation or test.
+    test_index: ``[n_test]``, the test examples' row numbers in the data set.
+    scores: ``"last"`` and ``"best"`` (epoch) -> ``[n_test]``, the primary metric's value per test example; empty where
+        the metric is no mean over examples.
+
+    Raises InvalidValue when lengths do not agree.
+    """
+
+    trial: str
+    row: dict[str, Any]
+    steps: Array
+    seconds: Array
+    curves: dict[tuple[str, str], Array]
+    test_index: Array
+    scores: dict[str, Array]
+
+    def __post_init__(self) -> None:
+        self._check("seconds", len(self.seconds), len(self.steps))
+        for (split, metric), curve in self.curves.items():
+            self._check(f"the curve {split}/{metric}", len(curve), len(self.steps))
+        for epoch, scores in self.scores.items():
+            self._check(f"the {epoch} scores", len(scores), len(self.test_index))
+
+    def _check(self, what: str, length: int, wanted: int) -> None:
+        if length != wanted:
+            raise InvalidValue(f"{what} of trial {self.trial} must have {wanted} values. Got {length} instead.")
+
+
+@dataclass
+class Results:
+    """What one experiment's folder holds, as tables (see `Record` for their columns' meaning)."""
+
+    trials: "pd.DataFrame"  # one row per trial
+    curves: "pd.DataFrame"  # trial, step, seconds, split, metric, value
+    test: "pd.DataFrame"  # trial, example, epoch, score
+    config: dict[str, Any]
+
+
+def save(folder: Path, records: Sequence[Record], config: Mapping[str, Any]) -> None:
+    """Merge `records` into `folder` (a trial that is there already is replaced), atomically.
+
+    Raises RecordError when the folder cannot be written or holds a damaged file; it is then as it was, but for rows
+    that readers ignore.
+    """
+    if not records:
+        return
+    with writing(folder):
+        _commit(folder, _contents(folder, {record.trial: record for record in records}, config))
+
+
+def check_writable(folder: Path) -> None:
+    """Raise RecordError if `save` would fail on `folder`: not writable, or holding a damaged file. Creates nothing."""
+    with _telling("write", folder):
+        place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=place, prefix=".") as stream:
+            stream.write(b"\0")
+    for name in (TRIALS, CURVES, TEST):
+        if (folder / name).exists():
+            _read(folder / name, [])  # the footer only, which a cut file lacks
+
+
+def finished(folder: Path) -> set[str]:
+    """Ids of the trials that need no further training: finished or diverged (a failed one is tried again)."""
+    if not (folder / TRIALS).exists():
+        return set()
+    rows = _read(folder / TRIALS, ["trial", "status"]).to_pylist()
+    return {row["trial"] for row in rows if row["status"] in ("finished", "diverged")}
+
+
+def load(folder: Path) -> Results:
+    """Read a folder's records. Raises RecordError naming the file that is missing or damaged."""
+    # Trials first: a concurrent save only adds to the files that are read after it.
+    trials = _read(folder / TRIALS)
+    known = trials["trial"]
+    curves, test = (_rows_of(_read(folder / name), known).to_pandas() for name in (CURVES, TEST))
+    return Results(trials.to_pandas(), curves, test, _read_config(folder / CONFIG))
+
+
+def find(root: Path) -> list[Path]:
+    """Every folder at or below `root` that holds records, sorted."""
+    return sorted(path.parent for path in root.rglob(TRIALS))
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold `folder` (made if missing) alone among processes. An OSError inside becomes a RecordError."""
+    with _telling("write", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)  # goes with the process: a kill leaves nobody locked out
+            yield
+
+
+def _contents(folder: Path, records: dict[str, Record], config: Mapping[str, Any]) -> list[tuple[str, Writer]]:
+    """File names and their writers, in the order in which they must be put in place."""
+    import pyarrow as pa
+    import yaml
+
+    old = _read(folder / TRIALS).to_pylist() if (folder / TRIALS).exists() else []
+    kept = [row for row in old if row["trial"] not in records]
+    ids = pa.array([row["trial"] for row in kept], pa.string())
+    fresh = list(records.values())
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    # Replaced trials are withdrawn first, lest an old row be read with new curves.
+    withdrawal = [(TRIALS, _parquet(_trials_table(kept)))] if len(kept) < len(old) else []
+    return [
+        *withdrawal,
+        (CURVES, _parquet(_merged(folder / CURVES, ids, _curves_table(fresh)))),
+        (TEST, _parquet(_merged(folder / TEST, ids, _test_table(fresh)))),
+        (CONFIG, lambda stream: stream.write(text.encode())),
+        (TRIALS, _parquet(_trials_table(kept + [{"trial": r.trial} | r.row | {"trial": r.trial} for r in fresh]))),
+    ]
+
+
+def _trials_table(rows: list[dict[str, Any]]) -> "pa.Table":
+    import pyarrow as pa
+
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["trial", "status"]
+    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _column(values: list[Any]) -> "pa.Array":
+    """One column, as text where the values' types do not go together: records are not lost for that."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values])
+
+
+def _curves_table(records: Sequence[Record]) -> "pa.Table":
+    import pyarrow as pa
+
+    parts = [(r, split, metric, values) for r in records for (split, metric), values in r.curves.items()]
+    lengths = [len(values) for *_, values in parts]
+    columns = {
+        "trial": _categories([r.trial for r, *_ in parts], lengths),
+        "step": _joined([r.steps for r, *_ in parts], np.int64),
+        "seconds": _joined([r.seconds for r, *_ in parts], np.float64),
+        "split": _categories([split for _, split, _, _ in parts], lengths),
+        "metric": _categories([metric for *_, metric, _ in parts], lengths),
+        "value": _joined([values for *_, values in parts], np.float64),
+    }
+    return pa.table(columns)
+
+
+def _test_table(records: Sequence[Record]) -> "pa.Table":
+    import pyarrow as pa
+
+    parts = [(r, epoch, scores) for r in records for epoch, scores in r.scores.items()]
+    lengths = [len(scores) for *_, scores in parts]
+    columns = {
+        "trial": _categories([r.trial for r, *_ in parts], lengths),
+        "example": _joined([r.test_index for r, *_ in parts], np.int64),
+        "epoch": _categories([epoch for _, epoch, _ in parts], lengths),
+        "score": _joined([scores for *_, scores in parts], np.float64),
+    }
+    return pa.table(columns)
+
+
+def _categories(names: list[str], lengths: list[int]) -> "pa.DictionaryArray":
+    """Each name as often as its length says, dictionary-encoded."""
+    import pyarrow as pa
+
+    encoded = pa.array(names, pa.string()).dictionary_encode()
+    codes = np.repeat(encoded.indices.to_numpy(zero_copy_only=False), lengths)
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), encoded.dictionary)
+
+
+def _joined(parts: list[Array], kind: type) -> Array:
+    return np.concatenate([np.zeros(0, kind), *(np.asarray(part, kind) for part in parts)])
+
+
+def _merged(path: Path, kept: "pa.Array", fresh: "pa.Table") -> "pa.Table":
+    import pyarrow as pa
+
+    old = [_rows_of(_read(path), kept)] if len(kept) else []
+    return pa.concat_tables([*old, fresh])
+
+
+def _rows_of(table: "pa.Table", trials: "pa.Array") -> "pa.Table":
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return table.filter(pc.is_in(table["trial"].cast(pa.string()), value_set=trials)).unify_dictionaries()
+
+
+def _parquet(table: "pa.Table") -> Writer:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    words = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
+    table = table.unify_dictionaries()
+    return lambda stream: pq.write_table(table, stream, compression="zstd", use_dictionary=words)
+
+
+def _read(path: Path, columns: list[str] | None = None) -> "pa.Table":
+    import pyarrow.parquet as pq
+
+    with _reading(path), path.open("rb") as stream:
+        file = pq.ParquetFile(stream)  # read_table would take columns from folders named a=b
+        if "trial" not in file.schema_arrow.names:
+            raise ValueError("no column 'trial'")
+        return file.read(columns)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    import yaml
+
+    with _reading(path):
+        return dict(yaml.safe_load(path.read_text("utf-8")) or {})
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever a library raises on a bad file into one message that names the file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise RecordError(f"There are no complete records in {path.parent}: {path.name} is missing.") from error
+    except Exception as error:
+        raise RecordError(f"{path} is damaged or cannot be read ({error}). Remove it to train again.") from error
+
+
+@contextmanager
+def _telling(doing: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = error.filename if isinstance(error.filename, str) else path
+        raise RecordError(f"Cannot {doing} {path}: {error.strerror or error} ({where}).") from error
+
+
+def _commit(folder: Path, files: list[tuple[str, Writer]]) -> None:
+    """Write all files under temporary names, and only then put them in place, one after the other."""
+    # Fixed names under the lock: what a killed process left is overwritten, not piled up.
+    staged = [(folder / f".{number}.{name}", folder / name) for number, (name, _) in enumerate(files)]
+    try:
+        for (temporary, _), (_, write) in zip(staged, files, strict=True):
+            _write(temporary, write)
+        for temporary, path in staged:
+            os.replace(temporary, path)
+            _sync(folder)
+    finally:
+        for temporary, _ in staged:
+            temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, write: Writer) -> None:
+    with path.open("wb") as stream:
+        write(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Make renames so far durable, in their order."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

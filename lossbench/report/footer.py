@@ -1,0 +1,116 @@
+"""What a table's numbers mean and what is missing from it, in plain words."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from lossbench.analysis import Summary
+
+
+def footer(rows: Sequence[Summary]) -> list[str]:
+    """Lines to be printed below a table of `rows`, which share task, data, metric and corruption."""
+    lines = [_interval(rows), _epochs(rows), _steps(rows), _area(rows), _against_zero(rows)]
+    return [line for line in lines if line] + [*_diverged(rows), *_failed(rows), *_missing(rows), *_unequal(rows)]
+
+
+def _interval(rows: Sequence[Summary]) -> str:
+    estimates = [row.last for row in rows if row.last is not None]
+    speaks = sorted({estimate.speaks_for for estimate in estimates} - {"nothing"})
+    if not speaks:
+        return "No intervals: a single seed of a metric that is no mean over test rows says nothing about spread."
+    shares = [e.seed_share for e in estimates if e.n_examples and e.n_seeds > 1 and np.isfinite(e.seed_share)]
+    line = f"[low–high]: 95% interval; speaks for {' or '.join(speaks)}, not for other data sets."
+    return line + _narrower(float(np.median(shares)) if shares else np.nan) + _overlap(rows)
+
+
+def _narrower(seed_share: float) -> str:
+    """What would narrow the intervals; nothing to say of a share that is not known (NaN)."""
+    if seed_share > 0.5:
+        return " More seeds would narrow it most."
+    return " Only more test rows would narrow it much." if seed_share < 0.25 else ""
+
+
+def _overlap(rows: Sequence[Summary]) -> str:
+    if len({row.name for row in rows}) == 1:
+        return ""
+    return " Overlap is no verdict: losses share seeds and test rows, and only their differences can tell."
+
+
+def _epochs(rows: Sequence[Summary]) -> str:
+    best = "best epoch: the one with the best validation metric"
+    if rows[0].settings.get("validation") == "clean":
+        return f"{best}, on clean validation data (an oracle: real validation data are as corrupted as training's)."
+    if any(row.rate for row in rows):
+        return f"{best}; validation is corrupted like training, which can mislead that choice."
+    return f"{best}."
+
+
+def _steps(rows: Sequence[Summary]) -> str:
+    targets = sorted({row.target for row in rows if np.isfinite(row.target)})
+    if not targets:
+        return ""
+    sign = "≥" if rows[0].higher_is_better else "≤"
+    aims = ", ".join(f"{target:.4g}" for target in targets)
+    trivial = next((f" (trivial predictor: {row.trivial:.3g})" for row in rows if np.isfinite(row.trivial)), "")
+    return (
+        f"steps to target: first evaluation with test {rows[0].metric} {sign} {aims}{trivial}, median over seeds; "
+        "2/5: only 2 of 5 seeds got there; –: not half of them, or none."
+    )
+
+
+def _area(rows: Sequence[Summary]) -> str:
+    early = "high" if rows[0].higher_is_better else "low"
+    return f"area: mean height of the test curve over all steps; {early} means learned early and kept."
+
+
+def _against_zero(rows: Sequence[Summary]) -> str:
+    if any(row.degradation for row in rows):
+        return "vs rate 0: last epoch against the same seeds without corruption; + is worse."
+    wanting = any(row.rate for row in rows)
+    return "No comparison with rate 0: there are no results at rate 0 with the same settings." if wanting else ""
+
+
+def _diverged(rows: Sequence[Summary]) -> Iterator[str]:
+    n = sum(row.n_diverged for row in rows)
+    if n:
+        total = sum(row.n_trials for row in rows)
+        yield f"{n} of {total} trials diverged and are left out of the means, which flatters their rows."
+    else:
+        yield "No trial diverged."
+
+
+def _failed(rows: Sequence[Summary]) -> Iterator[str]:
+    for row in rows:
+        if row.n_failed:
+            reasons = "; ".join(_first_line(reason) for reason in row.reasons) or "no reason recorded"
+            yield f"{row.n_failed} of {row.n_trials} failed, {row.name} at rate {row.rate:g}: {reasons}"
+
+
+def _first_line(text: str) -> str:
+    line = next(iter(text.strip().splitlines()), "")
+    return line if len(line) <= 200 else line[:199] + "…"
+
+
+def _missing(rows: Sequence[Summary]) -> Iterator[str]:
+    """Cells that the table should have and has not, and notes about single rows."""
+    rates, names = sorted({row.rate for row in rows}), sorted({row.name for row in rows})
+    there = {(row.name, row.rate) for row in rows}
+    for name in names:
+        gaps = [f"{rate:g}" for rate in rates if (name, rate) not in there]
+        if gaps:
+            yield f"No results: {name} at rate {', '.join(gaps)}."
+    for note in dict.fromkeys(note for row in rows for note in row.notes):
+        where = [f"{row.name} at rate {row.rate:g}" for row in rows if note in row.notes]
+        yield f"{'; '.join(where) if len(where) <= 3 else f'{len(where)} of {len(rows)} rows'}: {note}."
+
+
+def _unequal(rows: Sequence[Summary]) -> Iterator[str]:
+    names = dict.fromkeys(name for row in rows for name in row.settings)
+    for name in names:
+        values = _distinct(row.settings.get(name) for row in rows)
+        if len(values) > 1:
+            yield f"Not the same in all rows: {name} ({', '.join(values)})."
+
+
+def _distinct(values: Iterable[object]) -> list[str]:
+    return sorted({f"{value:g}" if isinstance(value, float) else str(value) for value in values})

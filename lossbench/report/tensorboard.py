@@ -1,0 +1,183 @@
+"""TensorBoard event files: one run per corruption rate, with the mean over seeds, its spread and the HPARAMS tab.
+
+Written by TensorBoard's own record writer, all at once: no thread, no file kept open, no torch.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary as Scalars
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as custom_scalars
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.plugins.hparams.summary_v2 import HParam, Metric, hparams_config_pb, hparams_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
+from tensorboard.util import tensor_util
+
+from lossbench.analysis import Summary, summarise
+from lossbench.records import TRIALS, Results, writing
+from lossbench.seeds import stable_hash
+
+SPREAD = "variation over seeds"  # sorts, and so is shown, behind test, train and validation
+END = "values at the end"
+SHOWN = ("corruption", "loss", "metric", "rate", "weighting")  # the five columns that the HPARAMS tab begins with
+HIDDEN = ("batch_size", "data", "epochs", "lr", "model", "optimizer", "schedule", "task", "weight_decay")
+
+
+def write(folder: Path, results: Results) -> None:
+    """Write `results` as ``<folder>/rate=<rate>/``, in place of what was there.
+
+    A run's name is its path below the logdir, of which TensorBoard shows the first 35 characters: hence no folder
+    between. Raises RecordError when the folder cannot be written.
+    """
+    summaries = [summary for summary in summarise([results]) if summary.trials or summary.diverged]
+    with writing(folder):
+        for summary in summaries:
+            run = folder / _run_name(summary, summaries)
+            started = _started(folder, results)
+            _put(run, list(_events(summary, _points(summary, results), started)))
+
+
+def _run_name(summary: Summary, summaries: Sequence[Summary]) -> str:
+    """`rate=0.1`, preceded by what else tells the folder's runs apart."""
+    known = [_settings(other) for other in summaries]
+    mine = _settings(summary)
+    differing = [name for name in mine if name != "rate" and any(mine[name] != other.get(name) for other in known)]
+    parts = [f"{name}={mine[name]}" for name in differing] + [f"rate={summary.rate:g}"]
+    return " ".join(parts).replace("/", "_")
+
+
+def _settings(summary: Summary) -> dict[str, Any]:
+    own = {"loss": summary.loss, "weighting": summary.weighting, "corruption": summary.corruption}
+    return own | {"rate": summary.rate} | {k: v for k, v in summary.settings.items() if v is not None}
+
+
+def _started(folder: Path, results: Results) -> float:
+    """When training began, in seconds since 1970, as far as the records tell."""
+    path = folder / TRIALS
+    ended = path.stat().st_mtime if path.exists() else time.time()
+    return ended - float(np.nan_to_num(results.curves["seconds"].max()))
+
+
+def _points(summary: Summary, results: Results) -> pd.DataFrame:
+    """Step by step over seeds: tag, step, seconds, mean, low, high; diverged trials only where there is no other."""
+    curves = results.curves[results.curves["trial"].isin(summary.trials or summary.diverged)]
+    curves = curves[np.isfinite(curves["value"])]
+    groups = curves.groupby(["split", "metric", "step"], observed=True, sort=True)
+    points: pd.DataFrame = groups.agg(
+        seconds=("seconds", "mean"), mean=("value", "mean"), low=("value", "min"), high=("value", "max")
+    ).reset_index()
+    return points
+
+
+def _events(summary: Summary, points: pd.DataFrame, started: float) -> Iterator[Event]:
+    yield Event(wall_time=started, file_version="brain.Event:2")
+    # Makes a running TensorBoard forget what it read from the file that this one replaces.
+    yield Event(wall_time=started, step=0, session_log=SessionLog(status=SessionLog.START))
+    yield Event(wall_time=started, summary=_tab(summary, points))
+    yield Event(wall_time=started, summary=hparams_pb(_settings(summary), _group(summary), started))
+    yield Event(wall_time=started, summary=_layout(points))
+    several = len(summary.trials or summary.diverged) > 1
+    for step, rows in points.groupby("step", sort=True):
+        values = {tag: value for row in rows.itertuples() for tag, value in _tags(row, several)}
+        yield Event(wall_time=started + rows["seconds"].mean(), step=int(str(step)), summary=_scalars(values))
+    if len(points):
+        last = started + points["seconds"].max()
+        yield Event(wall_time=last, step=int(points["step"].max()), summary=_scalars(_ends(summary)))
+
+
+def _tags(row: Any, several: bool) -> Iterator[tuple[str, float]]:
+    tag = f"{row.split}/{row.metric}"
+    yield tag, row.mean
+    if several:
+        yield f"{SPREAD}/{tag} lowest", row.low
+        yield f"{SPREAD}/{tag} highest", row.high
+
+
+def _scalars(values: dict[str, float]) -> Scalars:
+    return Scalars(value=[Scalars.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+
+
+def _ends(summary: Summary) -> dict[str, float]:
+    """Values that are no curves. Their tags name no metric, so that one HPARAMS tab can hold several tasks."""
+    values = {
+        "test, last epoch": summary.last.value if summary.last else np.nan,
+        "test, best epoch": summary.best.value if summary.best else np.nan,
+        "steps to target": summary.steps.median if summary.steps else np.nan,
+        "diverged trials": summary.n_diverged,
+    }
+    return {f"{END}/{name}": float(value) for name, value in values.items() if np.isfinite(value)}
+
+
+def _group(summary: Summary) -> str:
+    """What the HPARAMS tab calls the run: begins readably, and is no other experiment's."""
+    return f"{summary.name} at {summary.rate:g}, {stable_hash(summary.trials, summary.diverged)[:6]}"
+
+
+def _tab(summary: Summary, points: pd.DataFrame) -> Scalars:
+    """The HPARAMS tab's columns. No domains: TensorBoard takes one run's for all, and others would be out of them."""
+    known = _settings(summary)
+    columns = [HParam(name) for name in SHOWN + HIDDEN if name in known]
+    scalars: Scalars = hparams_config_pb(columns, _metrics(summary, points))
+    content = scalars.value[0].metadata.plugin_data
+    tab = HParamsPluginData.FromString(content.content)
+    for column in tab.experiment.hparam_infos:
+        column.differs = column.name in SHOWN  # sorts first, and five are shown until more are ticked
+    content.content = tab.SerializeToString()
+    return scalars
+
+
+def _metrics(summary: Summary, points: pd.DataFrame) -> list[Metric]:
+    names = ("test, last epoch", "test, best epoch", "steps to target", "diverged trials")
+    ends = [Metric(f"{END}/{name}", display_name=name) for name in names]
+    others = sorted(set(points["metric"][points["split"] == "test"].astype(str)) - {summary.metric})
+    return ends + [Metric(f"test/{name}", display_name=f"test {name}") for name in others]
+
+
+def _layout(points: pd.DataFrame) -> Scalars:
+    """The CUSTOM SCALARS tab: means within the band from the lowest to the highest seed."""
+    categories = [
+        layout_pb2.Category(
+            title=str(split), chart=[_band(f"{split}/{metric}") for metric in _distinct(rows["metric"])]
+        )
+        for split, rows in points.groupby("split", observed=True, sort=True)
+    ]
+    text = layout_pb2.Layout(category=categories).SerializeToString()
+    value = Scalars.Value(
+        tag=custom_scalars.CONFIG_SUMMARY_TAG,
+        metadata=custom_scalars.create_summary_metadata(),
+        tensor=tensor_util.make_tensor_proto(text),
+    )
+    return Scalars(value=[value])
+
+
+def _distinct(names: "pd.Series[str]") -> list[str]:
+    return sorted(set(names.astype(str)))
+
+
+def _band(tag: str) -> layout_pb2.Chart:
+    lower, upper = f"{SPREAD}/{tag} lowest", f"{SPREAD}/{tag} highest"
+    series = layout_pb2.MarginChartContent.Series(value=tag, lower=lower, upper=upper)
+    return layout_pb2.Chart(title=tag, margin=layout_pb2.MarginChartContent(series=[series]))
+
+
+def _put(run: Path, events: Sequence[Event]) -> None:
+    """Write a run's only event file, whole or not at all."""
+    run.mkdir(parents=True, exist_ok=True)
+    temporary = run / ".writing"  # TensorBoard reads every file whose name holds "tfevents"
+    try:
+        with temporary.open("wb") as stream:
+            writer = RecordWriter(stream)
+            for event in events:
+                writer.write(event.SerializeToString())
+        for old in run.glob("*tfevents*"):
+            old.unlink()
+        # A new name each time: a running TensorBoard reads on in files that it knows.
+        temporary.rename(run / f"events.out.tfevents.{time.time_ns()}.lossbench")
+    finally:
+        temporary.unlink(missing_ok=True)

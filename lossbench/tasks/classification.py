@@ -1,0 +1,210 @@
+"""Classification: one of two classes, or one of C."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from lossbench.errors import Incompatible
+from lossbench.interfaces import Scaling, Task
+from lossbench.tasks.refusals import refusal
+from lossbench.types import EMBEDDING_WIDTH, Array, Encoding, Examples, Head, Problem, Space
+
+
+@dataclass(frozen=True)
+class Binary(Task):
+    """One of two classes: targets `[N]` of 0 and 1, 1 being the positive class.
+
+    Raw output: `[..., 1]`, the log-odds of the positive class. Class 1 is predicted where it is above 0.
+    """
+
+    spaces: ClassVar[tuple[Space, ...]] = (Space.LOGIT, Space.PROBABILITY, Space.LOG_PROBABILITY, Space.SCORE)
+    encodings: ClassVar[tuple[Encoding, ...]] = (
+        Encoding.INDEX,
+        Encoding.ONE_HOT,
+        Encoding.MULTI_HOT,
+        Encoding.SIGNED,
+    )
+    metrics: ClassVar[tuple[str, ...]] = (
+        "accuracy",
+        "auroc",
+        "balanced_accuracy",
+        "f1",
+        "log_loss",
+        "brier_score",
+    )
+    defaults: ClassVar[Mapping[str, str]] = {
+        "loss": "bce",
+        "data": "breast_cancer",
+        "model": "mlp",
+        "corruption": "symmetric_flips",
+    }
+    settings: ClassVar[Mapping[str, float]] = {"epochs": 50, "batch_size": 64, "lr": 0.003}
+    target_share: ClassVar[float] = 0.8
+
+    def n_outputs(self, examples: Examples) -> int:
+        """1; raises `Incompatible` unless the targets are `[N]` of 0 and 1 and the names, if any, are two."""
+        _whole_numbers("binary", examples, n_classes=2)
+        if len(examples.class_names) not in {0, 2}:
+            raise Incompatible(f"The binary task has two classes. Got {len(examples.class_names)} class names.")
+        return 1
+
+    def head_width(self, head: Head, problem: Problem) -> int:
+        """1."""
+        if head not in self.heads:
+            raise refusal("binary", head, self.heads)
+        return 1
+
+    def scaling(self, targets: Array) -> tuple[Array, Array]:
+        """Zero and one: labels have no scale."""
+        return np.zeros(1), np.ones(1)
+
+    def convert(self, raw: Tensor, space: Space, scaling: Scaling) -> Tensor:
+        """The score as it comes, its sigmoid, or the logarithm of that without overflow; `[..., 1]`."""
+        match space:
+            case Space.LOGIT | Space.SCORE:
+                return raw
+            case Space.PROBABILITY:
+                return raw.sigmoid()
+            case Space.LOG_PROBABILITY:
+                return logsigmoid(raw)
+        raise refusal("binary", space, self.spaces)
+
+    def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:
+        """Index `[...]`; 0 and 1, or -1 and 1, `[..., 1]`."""
+        match encoding:
+            case Encoding.INDEX:
+                return target.long()
+            case Encoding.ONE_HOT | Encoding.MULTI_HOT:
+                return target.unsqueeze(-1).to(scaling.shift.dtype)
+            case Encoding.SIGNED:
+                return 2 * target.unsqueeze(-1).to(scaling.shift.dtype) - 1
+        raise refusal("binary", encoding, self.encodings)
+
+    def check(self, targets: Array, encoding: Encoding) -> None:
+        """Raise `Incompatible` for an encoding that does not exist here."""
+        if encoding not in self.encodings:
+            raise refusal("binary", encoding, self.encodings)
+
+    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+        """The score of the positive class, `[..., 1]`, whatever the loss was given."""
+        return raw
+
+    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+        """The log-odds of the share of positives, `[n, 1]`; half an example stands in for a class that is absent."""
+        negatives, positives = np.maximum(_counts(targets, 2), 0.5)
+        return np.full((n, 1), np.log(positives / negatives))
+
+    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+        """Negatives and positives, `[2]`."""
+        return _counts(targets, 2)
+
+
+@dataclass(frozen=True)
+class Multiclass(Task):
+    """One of C classes: targets `[N]` of whole numbers below C.
+
+    Raw output: `[..., C]`, a score per class (its logit); with an embedding head `[..., 32]`, which the loss itself
+    turns into scores.
+    """
+
+    spaces: ClassVar[tuple[Space, ...]] = (
+        Space.LOGIT,
+        Space.PROBABILITY,
+        Space.LOG_PROBABILITY,
+        Space.SCORE,
+        Space.EMBEDDING,
+    )
+    encodings: ClassVar[tuple[Encoding, ...]] = (Encoding.INDEX, Encoding.ONE_HOT)
+    heads: ClassVar[tuple[Head, ...]] = (Head.LINEAR, Head.COSINE, Head.EMBEDDING)
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier_score")
+    defaults: ClassVar[Mapping[str, str]] = {
+        "loss": "cross_entropy",
+        "data": "digits",
+        "model": "mlp",
+        "corruption": "symmetric_flips",
+    }
+    settings: ClassVar[Mapping[str, float]] = {"epochs": 50, "batch_size": 64, "lr": 0.003}
+    target_share: ClassVar[float] = 0.8
+
+    def n_outputs(self, examples: Examples) -> int:
+        """C: the number of class names, or one more than the largest target.
+
+        Raises `Incompatible` unless the targets are `[N]` of whole numbers below C, and C at least 2.
+        """
+        n_classes = len(examples.class_names) or int(examples.targets.max(initial=0)) + 1
+        _whole_numbers("multiclass", examples, n_classes)
+        if n_classes < 2:
+            raise Incompatible("The multiclass task needs at least two classes. Got 1.")
+        return n_classes
+
+    def head_width(self, head: Head, problem: Problem) -> int:
+        """C, or the embedding's width."""
+        if head not in self.heads:
+            raise refusal("multiclass", head, self.heads)
+        return EMBEDDING_WIDTH if head is Head.EMBEDDING else problem.n_outputs
+
+    def scaling(self, targets: Array) -> tuple[Array, Array]:
+        """Zero and one: labels have no scale."""
+        return np.zeros(1), np.ones(1)
+
+    def convert(self, raw: Tensor, space: Space, scaling: Scaling) -> Tensor:
+        """Scores and embeddings as they come, their softmax, or the logarithm of that without overflow."""
+        match space:
+            case Space.LOGIT | Space.SCORE | Space.EMBEDDING:
+                return raw
+            case Space.PROBABILITY:
+                return raw.softmax(-1)
+            case Space.LOG_PROBABILITY:
+                return raw.log_softmax(-1)
+        raise refusal("multiclass", space, self.spaces)
+
+    def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:
+        """Index `[...]`, or one-hot `[..., C]`."""
+        match encoding:
+            case Encoding.INDEX:
+                return target.long()
+            case Encoding.ONE_HOT:
+                # F.one_hot looks at the values, which makes a GPU wait
+                classes = torch.arange(problem.n_outputs, device=target.device)
+                return (target.unsqueeze(-1) == classes).to(scaling.shift.dtype)
+        raise refusal("multiclass", encoding, self.encodings)
+
+    def check(self, targets: Array, encoding: Encoding) -> None:
+        """Raise `Incompatible` for an encoding that does not exist here."""
+        if encoding not in self.encodings:
+            raise refusal("multiclass", encoding, self.encodings)
+
+    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+        """The class scores, `[..., C]`, whatever the loss was given (of an embedding: those it made)."""
+        return raw
+
+    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+        """The logarithm of each class's share, `[n, C]`; half an example stands in for a class that is absent."""
+        counts = np.maximum(_counts(targets, problem.n_outputs), 0.5)
+        return np.tile(np.log(counts / counts.sum()), (n, 1))
+
+    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+        """Examples per class, `[C]`."""
+        return _counts(targets, problem.n_outputs)
+
+
+def _counts(targets: Array, n_classes: int) -> Array:
+    return np.bincount(targets.astype(np.int64), minlength=n_classes)
+
+
+def _whole_numbers(task: str, examples: Examples, n_classes: int) -> None:
+    targets = examples.targets
+    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+        raise Incompatible(
+            f"The {task} task takes whole-number targets of shape [N]. Got {targets.dtype} of shape "
+            f"{list(targets.shape)}."
+        )
+    if len(targets) and (targets.min() < 0 or targets.max() >= n_classes):
+        raise Incompatible(
+            f"The {task} task takes targets from 0 to {n_classes - 1}. Got {targets.min()} to {targets.max()}."
+        )

@@ -1,0 +1,79 @@
+"""From trials to the pieces of a stack."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lossbench import registry
+from lossbench.interfaces import Task
+from lossbench.models import heads
+from lossbench.seeds import Purpose, seed_for
+from lossbench.training.evaluation import Evaluation
+from lossbench.training.feed import Feed
+from lossbench.training.objective import Objective
+from lossbench.training.order import Order
+from lossbench.training.prepare import Prepared
+from lossbench.training.replicas import Replicas
+from lossbench.types import Head, Problem, Trial
+
+
+class Pieces(NamedTuple):
+    """What one fit is made of."""
+
+    replicas: Replicas
+    objective: Objective
+    feed: Feed
+    order: Order
+    evaluation: Evaluation
+    steps: int
+
+
+def n_steps(trial: Trial, n_examples: int) -> int:
+    """Length is counted in steps: `epochs` passes over the training split, rounded, at least one step."""
+    return max(1, round(trial.epochs * n_examples / min(trial.batch_size, n_examples)))
+
+
+def network(trial: Trial, task: Task, problem: Problem) -> nn.Sequential:
+    """Trunk and head with the initial weights of (model, seed), drawn apart so that heads share trunks."""
+    head = Head(trial.head)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(Purpose.TRUNK, trial))
+        trunk, width = registry.models.build(trial.model).trunk(problem.input_shape)
+        torch.manual_seed(seed_for(Purpose.HEAD, trial))
+        return nn.Sequential(trunk, heads.build(head, width, task.head_width(head, problem)))
+
+
+def networks(trials: Sequence[Trial], task: Task, problem: Problem) -> list[nn.Module]:
+    """One network per trial; equal seeds share one object, since rows copy its weights."""
+    made: dict[int, nn.Module] = {}
+    for trial in trials:
+        if trial.seed not in made:
+            made[trial.seed] = network(trial, task, problem)
+    return [made[t.seed] for t in trials]
+
+
+def build(trials: Sequence[Trial], prepared: Prepared) -> Pieces:
+    """The pieces of one fit over `trials`, on the CPU; Lightning moves them."""
+    first, problem = trials[0], prepared.problem
+    task: Task = registry.tasks.build(first.task)
+    objective = Objective(trials, task, problem)
+    extra = objective.columns([seed_for(Purpose.LOSS, t) for t in trials])
+    replicas = Replicas(networks(trials, task, problem), extra)
+    feed = Feed(prepared)
+    steps = n_steps(first, problem.n_examples)
+    order = Order(prepared.orders, problem.n_examples, first.batch_size, steps)
+    evaluation = Evaluation(replicas, objective, feed, first, task.metrics)
+    return Pieces(replicas, objective, feed, order, evaluation, steps)
+
+
+def settle(pieces: Pieces) -> None:
+    """Choose the routes of the network and of every loss on the first examples."""
+    positions = torch.stack([p[:8] for p in pieces.order.permutations(0)])
+    batch = pieces.feed.batch(positions)
+    pieces.replicas.try_forward(batch.inputs)
+    raw: Tensor
+    with torch.no_grad():
+        raw, extra = pieces.replicas(batch.inputs)
+    pieces.objective.settle(raw.shape[-1], pieces.feed, batch, extra)

@@ -1,0 +1,108 @@
+"""What is measured along the way: curves of all metrics, and the best epoch of each row."""
+
+import time
+from collections import defaultdict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossbench import registry
+from lossbench.interfaces import Metric
+from lossbench.interfaces.metric import ExampleMetric, as_numpy, better, worst
+from lossbench.training.feed import Feed
+from lossbench.training.objective import Objective
+from lossbench.training.replicas import Replicas
+from lossbench.types import Array, Trial
+
+SPLITS = ("validation", "test")
+ELEMENTS = 4_000_000
+"""Most numbers of raw input that one evaluation forward takes at once."""
+
+
+def evaluation_steps(steps: int, evaluations: int) -> list[int]:
+    """Steps, from 0 to the last, after which the rows are evaluated."""
+    return sorted({round(x) for x in np.linspace(0, steps, evaluations + 1)})
+
+
+class Evaluation:
+    """Evaluates all rows of a stack, in full precision, and keeps each row's best weights by the validation metric."""
+
+    def __init__(
+        self, replicas: Replicas, objective: Objective, feed: Feed, trial: Trial, names: tuple[str, ...]
+    ) -> None:
+        self.replicas, self.objective, self.feed = replicas, objective, feed
+        self.metrics: dict[str, Metric] = {n: registry.metrics.get(n) for n in names}
+        self.primary = self.metrics[trial.metric]
+        self.name = trial.metric
+        self.started = time.perf_counter()
+        self.steps: list[int] = []
+        self.seconds: list[float] = []
+        self.curves: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
+        rows = replicas.theta.shape[0]
+        self.best = torch.full((rows,), worst(self.primary))
+        self.best_step = torch.zeros(rows, dtype=torch.long)
+        self.best_theta = replicas.theta.detach().clone()
+        self.best_buffers = {n: b.clone() for n, b in replicas.stacked_buffers().items()}
+
+    @torch.no_grad()
+    def at(self, step: int, active: Tensor, training: dict[str, Tensor]) -> None:
+        """Evaluate after `step` steps. Rows that have diverged get NaN: what they were before is not their result."""
+        self.steps.append(step)
+        self.seconds.append(time.perf_counter() - self.started)
+        for name, values in training.items():
+            self.curves["train", name].append(values)
+        for split in SPLITS:
+            point, target = self.predictions(split)
+            for name, metric in self.metrics.items():
+                values = torch.where(active, metric(point, target), torch.nan)
+                self.curves[split, name].append(values)
+        self._keep_best(step)
+
+    def _keep_best(self, step: int) -> None:
+        values = self.curves["validation", self.name][-1]
+        self.best, self.best_step = self.best.to(values), self.best_step.to(values.device)
+        gain = better(self.primary, values, self.best)
+        self.best = torch.where(gain, values, self.best)
+        self.best_step = torch.where(gain, step, self.best_step)
+        self.best_theta = torch.where(gain[:, None], self.replicas.theta, self.best_theta.to(self.replicas.theta))
+        for name, buffer in self.replicas.stacked_buffers().items():
+            mask = gain.view(-1, *[1] * (buffer.ndim - 1))
+            self.best_buffers[name] = torch.where(mask, buffer, self.best_buffers[name].to(buffer.device))
+
+    @torch.no_grad()
+    def predictions(self, split: str, theta: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Point predictions `[R, N, ...]` and raw targets of a split."""
+        rows, size = self.replicas.theta.shape[0], self.feed.size(split)
+        chunk = max(1, ELEMENTS // (rows * self.feed.inputs[0].numel()))
+        was = self.replicas.training
+        self.replicas.eval()
+        raws, targets = [], []
+        for start in range(0, size, chunk):
+            inputs, target = self.feed.examples(split, start, min(start + chunk, size))
+            raw, extra = self.replicas(inputs, theta)
+            raws.append(raw)
+            targets.append(target)
+        self.replicas.train(was)
+        return torch.cat(self.objective.point(torch.cat(raws, 1), extra, self.feed)), torch.cat(targets, 1)
+
+    def scores(self, epoch: str) -> Array | None:
+        """Per-example scores of the primary metric on test, `[R, N]`, at the "last" or "best" epoch, or None."""
+        if not isinstance(self.primary, ExampleMetric):
+            return None
+        theta = self.best_theta if epoch == "best" else None
+        kept = self._swap_buffers(self.best_buffers) if epoch == "best" else {}
+        point, target = self.predictions("test", theta)
+        self._swap_buffers(kept)
+        return as_numpy(self.primary.scores(point, target))
+
+    def _swap_buffers(self, new: dict[str, Tensor]) -> dict[str, Tensor]:
+        old = {n: b.clone() for n, b in self.replicas.stacked_buffers().items() if n in new}
+        for name, buffer in self.replicas.stacked_buffers().items():
+            if name in new:
+                buffer.copy_(new[name])
+        return old
+
+    def table(self) -> dict[tuple[str, str], Array]:
+        """All curves, `[E, R]` each."""
+        return {key: as_numpy(torch.stack(values)) for key, values in self.curves.items()}

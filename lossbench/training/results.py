@@ -1,0 +1,114 @@
+"""From a finished fit to records."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from lossbench import registry
+from lossbench.interfaces import Metric
+from lossbench.interfaces.metric import as_numpy
+from lossbench.plan import trial_id
+from lossbench.records import Record
+from lossbench.training.build import Pieces
+from lossbench.training.module import StackModule
+from lossbench.training.prepare import Prepared
+from lossbench.types import Array, Trial
+
+NOTHING: Array = np.zeros(0)
+
+
+def settings(trial: Trial) -> dict[str, Any]:
+    """Every setting of a trial, for its row in `trials.parquet`."""
+    o = trial.optimizer
+    parts = ("task", "data", "model", "loss", "weighting", "corruption")
+    return {
+        "trial": trial_id(trial),
+        **{p: getattr(trial, p).label for p in parts},
+        "head": trial.head,
+        "rate": trial.rate,
+        "seed": trial.seed,
+        "optimizer": o.name,
+        **{n: getattr(o, n) for n in ("lr", "weight_decay", "momentum", "schedule", "warmup", "clip_mode", "clip")},
+        **{n: getattr(trial, n) for n in ("batch_size", "epochs", "metric", "validation", "precision", "evaluations")},
+    }
+
+
+def metric_facts(metric: Metric) -> dict[str, Any]:
+    """What a comparison must know of the primary metric without importing it."""
+    return {"higher_is_better": metric.higher_is_better, "transform": metric.transform, "perfect": metric.limit}
+
+
+def failed(trial: Trial, reason: str) -> Record:
+    """The record of a trial that could not be trained."""
+    facts = metric_facts(registry.metrics.get(trial.metric))
+    row = settings(trial) | facts | {"status": "failed", "reason": reason}
+    return Record(trial_id(trial), row, NOTHING, NOTHING, {}, NOTHING, {})
+
+
+def records(
+    trials: Sequence[Trial], prepared: Prepared, pieces: Pieces, module: StackModule, seconds: float
+) -> list[Record]:
+    """One record per row."""
+    failures = pieces.objective.failures()
+    if len(failures) == len(trials):
+        return [failed(t, failures[r]) for r, t in enumerate(trials)]
+    evaluation = pieces.evaluation
+    curves = evaluation.table()
+    scores = {epoch: evaluation.scores(epoch) for epoch in ("last", "best")}
+    best, diverged = evaluation.best_step.tolist(), module.rows.diverged_step.tolist()
+    steps, clock = np.array(evaluation.steps), np.array(evaluation.seconds)
+    shared = _shared(trials[0], prepared, pieces) | {"wall_seconds": seconds}
+    found = []
+    for r, trial in enumerate(trials):
+        if r in failures:
+            found.append(failed(trial, failures[r]))
+            continue
+        own = {key: values[:, r] for key, values in curves.items()}
+        outcome = _outcome(own, steps, best[r], diverged[r])
+        row = settings(trial) | shared | outcome | _data_facts(r, trial, prepared, evaluation.primary)
+        row["route"] = f"{pieces.replicas.route}, {_route(r, pieces)}"
+        found.append(Record(row["trial"], row, steps, clock, own, prepared.test, _kept(scores, r, diverged[r])))
+    return found
+
+
+def _kept(scores: dict[str, Array | None], row: int, diverged: int) -> dict[str, Array]:
+    kept = {epoch: s[row] for epoch, s in scores.items() if s is not None}
+    if diverged >= 0 and kept:
+        kept["last"] = np.full_like(kept["last"], np.nan)
+    return kept
+
+
+def _route(row: int, pieces: Pieces) -> str:
+    return next(g.route for g in pieces.objective.groups if g.rows.start <= row < g.rows.stop)
+
+
+def _shared(trial: Trial, prepared: Prepared, pieces: Pieces) -> dict[str, Any]:
+    problem, feed = prepared.problem, pieces.feed
+    return metric_facts(pieces.evaluation.primary) | {
+        "steps": pieces.steps,
+        "n_train": problem.n_examples,
+        "n_validation": feed.size("validation"),
+        "n_test": feed.size("test"),
+        "parameters": sum(pieces.replicas.sizes),
+    }
+
+
+def _outcome(curves: dict[tuple[str, str], Array], steps: Array, best: int, diverged: int) -> dict[str, Any]:
+    at = int(np.flatnonzero(steps == best)[0])
+    judged = {f"{split}/{name}": curve for (split, name), curve in curves.items() if split != "train"}
+    values = {f"{n}/{epoch}": float(c[i]) for n, c in judged.items() for epoch, i in (("last", -1), ("best", at))}
+    finite = diverged < 0
+    status = {"status": "finished" if finite else "diverged", "diverged_step": None if finite else diverged}
+    return {**status, "reason": "", "best_step": best, **values}
+
+
+def _data_facts(row: int, trial: Trial, prepared: Prepared, metric: Metric) -> dict[str, Any]:
+    """The share that was really corrupted, and the value that "steps to target" aims at."""
+    v = prepared.variant_of[row]
+    targets = torch.from_numpy(prepared.targets[prepared.test])[None]
+    trivial = float(as_numpy(metric(torch.from_numpy(prepared.trivial[v])[None], targets))[0])
+    share = registry.tasks.build(trial.task).target_share
+    target = trivial + share * (metric.limit - trivial)
+    return {"realised_rate": prepared.variants[v].train.realised, "trivial": trivial, "target": target}

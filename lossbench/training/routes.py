@@ -1,0 +1,131 @@
+"""How one loss is applied to a stack: by broadcasting, folding, vmap or a loop over rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from lossbench.errors import InvalidValue
+from lossbench.interfaces import Loss
+from lossbench.interfaces.loss import replicated
+from lossbench.types import Need
+
+Extras = Mapping[str, Any]
+Call = Callable[[Tensor, Tensor, Extras], Any]
+
+SHARED = (Need.PROGRESS, Need.CLASS_NAMES)
+"""Needs without a leading row axis."""
+
+
+def differing(losses: Sequence[Any]) -> dict[str, list[float]]:
+    """Fields whose values differ between the rows, all of which are floats by `grouping`."""
+    first = vars(losses[0])
+    return {n: [float(getattr(x, n)) for x in losses] for n in first if any(getattr(x, n) != first[n] for x in losses)}
+
+
+def stacked_fields(losses: Sequence[Any], like: Tensor, axes: int) -> dict[str, Tensor]:
+    """Differing fields as tensors `[r, 1, ...]` with `axes` axes."""
+    shape = (-1, *[1] * (axes - 1))
+    return {n: torch.tensor(v, dtype=like.dtype, device=like.device).view(shape) for n, v in differing(losses).items()}
+
+
+class Routes:
+    """The ways to call the losses of one group; every one of them takes stacks `[r, B, ...]`."""
+
+    def __init__(self, losses: Sequence[Loss]) -> None:
+        self.losses = list(losses)
+        self.fields = differing(losses)
+        self._stacked: Loss | None = None
+
+    def ways(self) -> list[str]:
+        """Names of the methods to try, the fastest first."""
+        per_row = set(self.losses[0].needs) - set(SHARED)
+        folds = not (self.fields or per_row or self.losses[0].coupled)
+        return ["broadcast", *(["fold"] if folds else []), "vmap", "loop"]
+
+    def broadcast(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
+        """One call; the loss's leading axes are free."""
+        if self._stacked is None:
+            self._stacked = replicated(self.losses[0], **stacked_fields(self.losses, prediction, prediction.ndim))
+        return self._stacked(prediction, target, **extras)
+
+    def fold(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
+        """One call on `[r*B, ...]`, for losses that take one batch and need nothing per row."""
+        losses = self.losses[0](prediction.flatten(0, 1), target.flatten(0, 1), **extras)
+        return losses.unflatten(0, prediction.shape[:2])
+
+    def vmap(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
+        """One call, the row axis hidden from the loss."""
+        fields = stacked_fields(self.losses, prediction, 1)
+
+        def one(fields: dict[str, Tensor], p: Tensor, t: Tensor, given: dict[str, Any]) -> Any:
+            return replicated(self.losses[0], **fields)(p, t, **given)
+
+        axes = {name: None if name in SHARED else 0 for name in extras}
+        return vmap(one, in_dims=(0, 0, 0, axes), randomness="different")(fields, prediction, target, dict(extras))
+
+    def loop(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
+        """One call per row: any loss at all."""
+        results = [
+            loss(prediction[r], target[r], **{n: row_of(v, r, n) for n, v in extras.items()})
+            for r, loss in enumerate(self.losses)
+        ]
+        if Need.STATE in self.losses[0].needs:
+            return torch.stack([x[0] for x in results]), torch.stack([x[1] for x in results])
+        return torch.stack(results)
+
+
+def row_of(value: Any, row: int, name: str) -> Any:
+    """Row `row` of what a loss needs."""
+    if name in SHARED:
+        return value
+    if isinstance(value, Mapping):
+        return {k: v[row] for k, v in value.items()}
+    return value[row]
+
+
+def choose(losses: Sequence[Loss], prediction: Tensor, target: Tensor, extras: Extras) -> str:
+    """Name of the fastest way that agrees with the loop in value and gradient on trial data `[r, B, ...]`, float64.
+
+    Raises what the loop raises, or `InvalidValue` if the result is not one value per example (per batch if coupled).
+    """
+    routes = Routes(losses)
+    wanted = _outcome(routes.loop, prediction, target, extras)
+    _check_result(losses[0], wanted[0], prediction)
+    for name in routes.ways()[:-1]:
+        try:
+            got = _outcome(getattr(routes, name), prediction, target, extras)
+        except Exception:  # a way that a loss cannot take may fail in any manner; the loop has worked
+            continue
+        if _agree(got, wanted):
+            return name
+    return "loop"
+
+
+def _outcome(call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> list[Tensor]:
+    prediction = prediction.detach().requires_grad_()
+    result = call(prediction, target, extras)
+    losses, *state = result if isinstance(result, tuple) else (result,)
+    (gradient,) = torch.autograd.grad(losses.sum(), prediction, allow_unused=True)
+    return [losses, torch.zeros_like(prediction) if gradient is None else gradient, *state]
+
+
+def _agree(got: list[Tensor], wanted: list[Tensor]) -> bool:
+    pairs = zip(got, wanted, strict=True)
+    return all(a.shape == b.shape and torch.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) for a, b in pairs)
+
+
+def _check_result(loss: Loss, losses: Tensor, prediction: Tensor) -> None:
+    wanted = prediction.shape[:1] if loss.coupled else prediction.shape[:2]
+    if losses.shape != wanted:
+        kind = "value per batch" if loss.coupled else "value per example"
+        raise InvalidValue(
+            f"{type(loss).__name__} must return one {kind}, shape {list(wanted[1:])} for predictions "
+            f"{list(prediction.shape[1:])}. Got {list(losses.shape[1:])} instead."
+        )
+    if not losses.requires_grad:
+        raise InvalidValue(
+            f"{type(loss).__name__} returned a tensor that is detached from the prediction: no gradient."
+        )

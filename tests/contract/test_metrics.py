@@ -1,0 +1,81 @@
+"""What every metric must do, for every task that it fits."""
+
+from dataclasses import is_dataclass
+
+import pytest
+import torch
+
+from lossbench import registry
+from lossbench.interfaces.metric import ExampleMetric
+
+CASES = [(name, task) for task in registry.tasks.names() for name in registry.metrics.names(task)]
+R, N = 5, 40
+
+
+def draw(task, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    width, n_classes = {"regression": (2, 0), "binary": (1, 2), "multiclass": (4, 4)}[task]
+    prediction = torch.randn(R, N, width, generator=generator, dtype=dtype)
+    if task == "regression":
+        return prediction, 3 + torch.randn(R, N, width, generator=generator, dtype=dtype)
+    return prediction, torch.randint(n_classes, (R, N), generator=generator)
+
+
+def perfect(task, target):
+    if task == "regression":
+        return target
+    if task == "binary":
+        return 1000.0 * (2 * target[..., None] - 1).double()
+    return 1000.0 * torch.nn.functional.one_hot(target).double()
+
+
+@pytest.mark.parametrize("name", registry.metrics.names())
+def test_metric_is_documented_and_frozen(name):
+    kind = registry.metrics.find(name)
+    assert kind.__doc__
+    assert is_dataclass(kind)
+    assert kind.__dataclass_params__.frozen
+    assert (kind.transform == "none") != issubclass(kind, ExampleMetric)
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_each_row_is_computed_as_if_alone(name, task):
+    metric, (prediction, target) = registry.metrics.get(name), draw(task)
+    together = metric(prediction, target)
+    alone = torch.cat([metric(prediction[r : r + 1], target[r : r + 1]) for r in range(R)])
+    assert together.shape == (R,)
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_targets_of_one_row_serve_all(name, task):
+    metric, (prediction, target) = registry.metrics.get(name), draw(task)
+    shared, repeated = target[:1], target[:1].expand_as(target).contiguous()
+    torch.testing.assert_close(metric(prediction, shared), metric(prediction, repeated), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_a_broken_row_is_nan_and_harms_no_other(name, task, broken):
+    metric, (prediction, target) = registry.metrics.get(name), draw(task)
+    before = metric(prediction, target)
+    prediction[2, 7, 0] = broken
+    after = metric(prediction, target)
+    assert after[2].isnan()
+    others = [0, 1, 3, 4]
+    assert torch.equal(before[others], after[others])
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_a_perfect_prediction_gives_the_limit(name, task):
+    metric, (_, target) = registry.metrics.get(name), draw(task)
+    values = metric(perfect(task, target), target)
+    torch.testing.assert_close(values, torch.full_like(values, metric.limit), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_half_precision_is_computed_in_single(name, task):
+    metric, (prediction, target) = registry.metrics.get(name), draw(task, torch.float32)
+    half = metric(prediction.bfloat16(), target)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, metric(prediction.bfloat16().float(), target))

@@ -22,7 +22,7 @@ _NAMES = {
     "Need": "lossbench.types",
     "LossbenchError": "lossbench.errors",
 }
-__all__ = [*_MODULES, *_NAMES, "__version__"]
+__all__ = ["__version__", *_MODULES, *_NAMES]  # noqa: PLE0604  # ruff does not see that the names are strings
 
 
 def __getattr__(name: str) -> Any:

@@ -55,15 +55,15 @@ class Record:
     scores: dict[str, Array]
 
     def __post_init__(self) -> None:
-        self._check("seconds", len(self.seconds), len(self.steps))
-        for (split, metric), curve in self.curves.items():
-            self._check(f"the curve {split}/{metric}", len(curve), len(self.steps))
-        for epoch, scores in self.scores.items():
-            self._check(f"the {epoch} scores", len(scores), len(self.test_index))
+        curves = {f"The curve {split}/{metric}": c for (split, metric), c in self.curves.items()}
+        scores = {f"The {epoch} scores": s for epoch, s in self.scores.items()}
+        self._check(len(self.steps), {"The seconds": self.seconds} | curves)
+        self._check(len(self.test_index), scores)
 
-    def _check(self, what: str, length: int, wanted: int) -> None:
-        if length != wanted:
-            raise InvalidValue(f"{what} of trial {self.trial} must have {wanted} values. Got {length} instead.")
+    def _check(self, wanted: int, arrays: Mapping[str, Array]) -> None:
+        for what, array in arrays.items():
+            if len(array) != wanted:
+                raise InvalidValue(f"{what} of trial {self.trial} must have {wanted} values. Got {len(array)} instead.")
 
 
 @dataclass

@@ -162,6 +162,7 @@ class IRLS(Weighting):
     space: ClassVar[Space | None] = Space.VALUE
     encoding: ClassVar[Encoding | None] = Encoding.VALUE
     needs: ClassVar[tuple[Need, ...]] = (Need.RESIDUAL_SCALE,)
+    scalar_fields: ClassVar[tuple[str, ...]] = ("constant",)  # 0 stands for another number
     use_when: ClassVar[str] = "some targets are wrong, and you want to keep mse"
 
     function: str = "huber"
@@ -174,10 +175,8 @@ class IRLS(Weighting):
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
         """Weights from the residuals in units of their scale."""
         residual = (prediction - target).detach() / needs[Need.RESIDUAL_SCALE]
-        # no branch: in a stack the constant is a tensor, of which some elements may be 0
-        k = self.constant + _USUAL[self.function] * (self.constant == 0)
-        u = residual.square().mean(-1, keepdim=True).sqrt() / k  # [..., B, 1], in units of k
-        return self._weight(u).squeeze(-1)
+        k = self.constant or _USUAL[self.function]
+        return self._weight(residual.square().mean(-1).sqrt() / k)
 
     def _weight(self, u: Tensor) -> Tensor:
         if self.function == "huber":

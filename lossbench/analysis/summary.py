@@ -15,8 +15,8 @@ from lossbench.types import Array
 # Trials that differ in one of these are never averaged.
 SETTINGS = (
     *("task", "data", "metric", "model", "head"),
-    *("optimizer", "lr", "weight_decay", "schedule", "warmup", "clip_mode", "clip", "batch_size", "epochs"),
-    *("validation", "precision"),
+    *("optimizer", "lr", "weight_decay", "momentum", "schedule", "warmup", "clip_mode", "clip", "batch_size"),
+    *("epochs", "evaluations", "validation", "precision"),
 )
 CELL = ("corruption", "loss", "weighting", "rate")
 
@@ -35,7 +35,7 @@ class Summary:
     higher_is_better: bool
     perfect: float
     trivial: float  # the trivial predictor's value on test
-    target: float  # what "steps to target" aims at
+    target: float  # what "steps to target" aims at; like `trivial`, the mean over seeds where each has its own
     last: Estimate | None  # test metric at the last epoch; None without a trial to average
     best: Estimate | None  # at the epoch that validation calls best
     steps: Reach | None  # None without a target or curves

@@ -9,7 +9,7 @@ from lossbench import registry
 from lossbench.seeds import stable_hash
 from lossbench.types import Choice, Trial
 
-GROUPS = {
+GROUPS: dict[str, registry.Registry[Any]] = {
     "task": registry.tasks,
     "data": registry.datasets,
     "model": registry.models,

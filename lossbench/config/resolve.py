@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -32,8 +32,7 @@ class Configuration(SimpleNamespace):
 
 def resolve(cfg: DictConfig) -> tuple[Experiment, ...]:
     """One experiment per loss: `losses=` if given, else `loss=`. Raises `LossbenchError` for anything that is off."""
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)  # the schema is a mapping
+    plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     task = choice("task", plain["task"])
     listed = plain["losses"]
     if listed is not None and not listed:
@@ -64,7 +63,7 @@ def _plain(value: Any) -> Any:
 
 
 def _differs(kind: type, name: str, value: Any) -> bool:
-    f = next(f for f in fields(kind) if f.name == name)  # type: ignore[arg-type]
+    f = next(f for f in fields(kind) if f.name == name)
     default = f.default_factory() if f.default_factory is not MISSING else f.default
     return bool(default is MISSING or value != default)
 
@@ -79,7 +78,9 @@ def _listed(entry: Any) -> Any:
 
 def _experiment(plain: dict[str, Any], task: Choice, loss: Choice) -> Experiment:
     kind: Task = registry.tasks.build(task)
-    parts = {g: choice(g, plain[g], task.name) for g in ("data", "model", "weighting", "corruption")} | {"loss": loss}
+    parts: dict[str, Any] = {
+        g: choice(g, plain[g], task.name) for g in ("data", "model", "weighting", "corruption")
+    } | {"loss": loss}
     _check_fits(task.name, parts)
     names = (*parts.items(), ("task", task))
     template = Trial(

@@ -1,13 +1,15 @@
 """A loss: one value per example from prediction and target."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lossbench.errors import InvalidValue
 from lossbench.types import Encoding, Head, Need, Problem, Space
+
+T = TypeVar("T")
 
 
 class Loss(ABC):
@@ -84,8 +86,8 @@ def one_axis_less(prediction: Tensor, target: Tensor) -> None:
         )
 
 
-def replicated(loss: Loss, **fields: Tensor) -> Loss:
-    """A copy of `loss` whose float fields are tensors, one value per row of a stack. Validated already, row by row."""
-    copy = object.__new__(type(loss))
-    copy.__dict__.update(loss.__dict__ | fields)
+def replicated(part: T, **fields: Tensor) -> T:
+    """A copy of a loss or weighting whose float fields are tensors, one value per row, each validated already."""
+    copy = object.__new__(type(part))
+    copy.__dict__.update(part.__dict__ | fields)
     return copy

@@ -13,6 +13,13 @@ def footer(rows: Sequence[Summary]) -> list[str]:
     return [line for line in lines if line] + [*_diverged(rows), *_failed(rows), *_missing(rows), *_unequal(rows)]
 
 
+def target_text(rows: Sequence[Summary]) -> str:
+    """The target to three digits, or from which to which: splits differ by seed, and targets with them."""
+    targets = sorted(row.target for row in rows if np.isfinite(row.target))
+    ends = dict.fromkeys(f"{target:.3g}" for target in (targets[0], targets[-1])) if targets else {}
+    return " to ".join(ends)
+
+
 def _interval(rows: Sequence[Summary]) -> str:
     estimates = [row.last for row in rows if row.last is not None]
     speaks = sorted({estimate.speaks_for for estimate in estimates} - {"nothing"})
@@ -46,11 +53,10 @@ def _epochs(rows: Sequence[Summary]) -> str:
 
 
 def _steps(rows: Sequence[Summary]) -> str:
-    targets = sorted({row.target for row in rows if np.isfinite(row.target)})
-    if not targets:
+    aims = target_text(rows)
+    if not aims:
         return ""
     sign = "≥" if rows[0].higher_is_better else "≤"
-    aims = ", ".join(f"{target:.4g}" for target in targets)
     trivial = next((f" (trivial predictor: {row.trivial:.3g})" for row in rows if np.isfinite(row.trivial)), "")
     return (
         f"steps to target: first evaluation with test {rows[0].metric} {sign} {aims}{trivial}, median over seeds; "

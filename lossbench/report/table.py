@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lossbench.analysis import Estimate, Reach, Summary
-from lossbench.report.footer import footer
+from lossbench.report.footer import footer, target_text
 
 NOTHING = "–"
 
@@ -160,8 +160,8 @@ def _rate(row: Summary) -> str:
 
 
 def _steps_name(rows: Sequence[Summary]) -> str:
-    targets = {row.target for row in rows if np.isfinite(row.target)}
-    return f"steps\nto {targets.pop():.3g}" if len(targets) == 1 else "steps\nto target"
+    target = target_text(rows)
+    return f"steps\nto {target}" if target and " " not in target else "steps\nto target"
 
 
 def _degradation(row: Summary) -> str:

@@ -16,7 +16,7 @@ class Batch(NamedTuple):
 
     inputs: Tensor  # [R, B, ...] standardised
     targets: Tensor  # [R, B, ...] raw
-    index: Tensor  # [R, B] positions in the training split
+    position: Tensor  # [R, B] positions in the training split
 
 
 class Feed(nn.Module):
@@ -27,6 +27,11 @@ class Feed(nn.Module):
     variant: Tensor
     order: Tensor
     test: Tensor
+    centre: Tensor
+    inverse: Tensor
+    shift: Tensor
+    scale: Tensor
+    class_counts: Tensor | None
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__()

@@ -60,7 +60,8 @@ def _group_norm(module: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
 
 
 def _pool(module: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
-    return from_channels(module(as_channels(x)), x.shape[0])
+    out = module(as_channels(x))
+    return from_channels(out, x.shape[0])
 
 
 def _cosine(module: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
@@ -71,12 +72,12 @@ def _cosine(module: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
 def _rule(module: nn.Module) -> Rule | None:
     kind = type(module)
     if kind in ELEMENTWISE:
-        return lambda m, t, x: m(x)
+        return lambda m, t, x: m.forward(x)
     if kind in POOLS:
         return _pool
-    if kind is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
+    if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
         return lambda m, t, x: x.flatten(2)
-    if kind is nn.Conv2d and module.padding_mode != "zeros":
+    if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
         return None
     return {nn.Linear: _linear, nn.Conv2d: _conv2d, nn.GroupNorm: _group_norm, Cosine: _cosine}.get(kind)
 

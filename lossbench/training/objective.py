@@ -66,7 +66,7 @@ class Group(nn.Module):
             Need.RESIDUAL_SCALE: self.residual_scale,
             Need.STATE: self.state,
             Need.PARAMETERS: parameters,
-            Need.INDEX: batch.index[self.rows],
+            Need.INDEX: batch.position[self.rows],
             Need.PROGRESS: progress,
             Need.CLASS_NAMES: self.problem.class_names,
         }
@@ -177,7 +177,7 @@ class WeightGroup(Group):
         if self.residual_scale is not None and prediction is not None and target is not None:
             self.refresh(prediction, target)
         if self._stacked is None:
-            self._stacked = replicated(self.weightings[0], **stacked_fields(self.weightings, losses, 2))  # type: ignore[type-var,assignment]
+            self._stacked = replicated(self.weightings[0], **stacked_fields(self.weightings, losses, 2))
         extras = self.extras(feed, batch, {}, progress)
         return self._stacked(losses.detach()[self.rows], prediction, target, **extras).detach()  # type: ignore[arg-type]
 
@@ -189,12 +189,13 @@ class Objective(nn.Module):
         super().__init__()
         losses = [registry.losses.build(t.loss) for t in trials]
         weightings = [registry.weightings.build(t.weighting) for t in trials]
-        self.groups = nn.ModuleList(LossGroup(s, losses[s], task, problem) for s in runs([grouping(x) for x in losses]))
-        self.weight_groups = nn.ModuleList(
+        self.groups = [LossGroup(s, losses[s], task, problem) for s in runs([grouping(x) for x in losses])]
+        self.weight_groups = [
             WeightGroup(s, weightings[s], task, problem)
             for s in runs([grouping(x) for x in weightings])
             if trials[s.start].weighting.name != "none"
-        )
+        ]
+        self.registered = nn.ModuleList([*self.groups, *self.weight_groups])  # so that Lightning moves their state
 
     def columns(self, seeds: Sequence[int]) -> Tensor:
         """All losses' initial trainable parameters, padded to the widest: `[R, Q]`."""

@@ -87,7 +87,7 @@ class RowOptimizer(torch.optim.Optimizer):
         state["active"] = state["active"] & ~rows
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of every active row."""
         loss = None
         if closure is not None:

@@ -32,7 +32,7 @@ class Replicas(nn.Module):
         for i, name in enumerate(self.buffer_names):
             stacked = torch.stack([dict(n.named_buffers())[name] for n in networks])
             self.register_buffer(f"buffer{i}", stacked)
-        object.__setattr__(self, "network", first)  # not registered: it is no second set of parameters
+        self._network = [first]  # in a list it is not registered: it is no second set of parameters
         self.route, self._forward = self._choose(first)
 
     def _choose(self, network: nn.Module) -> tuple[str, Forward]:
@@ -72,19 +72,19 @@ class Replicas(nn.Module):
     def forward(self, batch: Tensor, theta: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`[R, B, ...]` to the raw outputs `[R, B, K]` and the losses' columns `[R, Q]`."""
         tensors, extra = self.tensors(theta)
-        self.network.train(self.training)
+        self._network[0].train(self.training)
         return self._forward(tensors | self.stacked_buffers(), batch), extra
 
     def _vmapped(self, tensors: Tensors, batch: Tensor) -> Tensor:
         def one(values: dict[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(self.network, values, (x,))
+            return functional_call(self._network[0], values, (x,))
 
         return vmap(one, randomness="different")(dict(tensors), batch)
 
     def _looped(self, tensors: Tensors, batch: Tensor) -> Tensor:
         rows = range(batch.shape[0])
         return torch.stack(
-            [functional_call(self.network, {n: t[r] for n, t in tensors.items()}, (batch[r],)) for r in rows]
+            [functional_call(self._network[0], {n: t[r] for n, t in tensors.items()}, (batch[r],)) for r in rows]
         )
 
     def decays(self) -> Tensor:

@@ -78,10 +78,8 @@ def test_conversion_of_extreme_values_and_its_gradient_are_finite(name, space, s
 @pytest.mark.parametrize(("name", "space"), cases("spaces"))
 def test_point_is_what_the_metrics_take(name, space):
     task, examples, problem, scaling = load(name)
-    if space is Space.EMBEDDING:
-        raw = raw_for(task, problem, Space.LOGIT, R, B)  # the loss has made scores of it
-    else:
-        raw = raw_for(task, problem, space, R, B)
+    made = Space.LOGIT if space is Space.EMBEDDING else space  # the loss makes scores of an embedding
+    raw = raw_for(task, problem, made, R, B)
     point = task.point(raw, space, problem, scaling)
     target = torch.as_tensor(examples.targets[:B]).expand(R, *examples.targets[:B].shape)
     for metric in task.metrics:

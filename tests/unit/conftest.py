@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import pytest
 
 from lossbench.records import Record
 
@@ -18,6 +19,12 @@ FACTS = {
     "wall_seconds": 3.2, "status": "finished", "reason": None, "diverged_step": None,
 }  # fmt: skip
 HARM = {"huber": 2.0, "mae": 0.5, "mse": 8.0}  # error added per unit of corruption rate
+
+
+@pytest.fixture
+def made_up():
+    """A function that makes up one trial's record."""
+    return record
 
 
 def record(n_evaluations=21, n_test=200, **changes) -> Record:

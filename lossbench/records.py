@@ -109,11 +109,15 @@ def finished(folder: Path) -> set[str]:
 
 def load(folder: Path) -> Results:
     """Read a folder's records. Raises RecordError naming the file that is missing or damaged."""
+    import yaml
+
     # Trials first: a concurrent save only adds to the files that are read after it.
     trials = _read(folder / TRIALS)
     known = trials["trial"]
     curves, test = (_rows_of(_read(folder / name), known).to_pandas() for name in (CURVES, TEST))
-    return Results(trials.to_pandas(), curves, test, _read_config(folder / CONFIG))
+    with _reading(folder / CONFIG):
+        config = dict(yaml.safe_load((folder / CONFIG).read_text("utf-8")) or {})
+    return Results(trials.to_pandas(), curves, test, config)
 
 
 def find(root: Path) -> list[Path]:
@@ -243,13 +247,6 @@ def _read(path: Path, columns: list[str] | None = None) -> "pa.Table":
         if "trial" not in file.schema_arrow.names:
             raise ValueError("no column 'trial'")
         return file.read(columns)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    import yaml
-
-    with _reading(path):
-        return dict(yaml.safe_load(path.read_text("utf-8")) or {})
 
 
 @contextmanager

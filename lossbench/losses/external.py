@@ -142,26 +142,26 @@ def located(path: str) -> Callable[..., Any]:
     names = path.split(".")
     if not all(name.isidentifier() for name in names):
         raise InvalidValue(f"The 'target' must be an import path such as torch.nn.HuberLoss. Got {path!r} instead.")
-    module, n_names = _module(path, names)
-    found: Any = module
-    for i, name in enumerate(names[n_names:], n_names):
-        if not hasattr(found, name):
+    found = _imported(names[0])
+    if found is None:
+        raise InvalidValue(f"{path!r} leads nowhere: there is no package {names[0]!r}. Is it installed?")
+    for i, name in enumerate(names[1:], 1):
+        if not hasattr(found, name) and _imported(".".join(names[: i + 1])) is None:
             raise InvalidValue(f"{'.'.join(names[:i])} has no {name!r}.{_nearest(name, dir(found))}")
         found = getattr(found, name)
     return _callable(path, found)
 
 
-def _module(path: str, names: list[str]) -> tuple[Any, int]:
-    for n_names in range(len(names), 0, -1):
-        name = ".".join(names[:n_names])
-        try:
-            return import_module(name), n_names
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-                raise InvalidValue(f"{name} cannot be imported: {error}") from error
-        except Exception as error:  # a stranger's module may raise anything
-            raise InvalidValue(f"{name!r} cannot be imported: {error}") from error
-    raise InvalidValue(f"The import path {path!r} leads nowhere: there is no package {names[0]!r}. Is it installed?")
+def _imported(name: str) -> Any:
+    """The module called `name`; None if there is none."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if f"{name}.".startswith(f"{error.name}."):
+            return None
+        raise InvalidValue(f"{name!r} cannot be imported: {error}") from error
+    except Exception as error:  # a stranger's module may raise anything
+        raise InvalidValue(f"{name!r} cannot be imported: {error}") from error
 
 
 def _callable(path: str, found: Any) -> Callable[..., Any]:

@@ -71,7 +71,7 @@ def _estimate_text(estimate: Estimate | None, half: float, common: float) -> str
 
 def _decimals(half: float, common: float) -> int:
     """Such that `common` shows one significant digit, or two where the first is 1 or 2; and `half` at least one."""
-    own, exponent = (int(np.floor(np.log10(x))) for x in (half, common))
+    own, exponent = (int(np.floor(np.log10(x) + 1e-9)) for x in (half, common))
     decimals = max((1 if common < 3 * 10.0**exponent else 0) - exponent, -own)
     return min(max(decimals, 0), 6)
 

@@ -67,7 +67,7 @@ def _started(folder: Path, results: Results) -> float:
 def _points(summary: Summary, results: Results) -> pd.DataFrame:
     """Step by step over seeds: tag, step, seconds, mean, low, high; diverged trials only where there is no other."""
     curves = results.curves[results.curves["trial"].isin(summary.trials or summary.diverged)]
-    curves = curves[np.isfinite(curves["value"])]
+    curves = curves[np.isfinite(curves["value"])].astype({"split": str, "metric": str})  # sorted by name, then
     groups = curves.groupby(["split", "metric", "step"], observed=True, sort=True)
     points: pd.DataFrame = groups.agg(
         seconds=("seconds", "mean"), mean=("value", "mean"), low=("value", "min"), high=("value", "max")
@@ -145,7 +145,7 @@ def _layout(points: pd.DataFrame) -> Scalars:
         layout_pb2.Category(
             title=str(split), chart=[_band(f"{split}/{metric}") for metric in _distinct(rows["metric"])]
         )
-        for split, rows in points.groupby("split", observed=True, sort=True)
+        for split, rows in points.groupby("split")
     ]
     text = layout_pb2.Layout(category=categories).SerializeToString()
     value = Scalars.Value(

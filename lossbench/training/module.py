@@ -1,6 +1,8 @@
 """A stack as one LightningModule."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -10,6 +12,8 @@ from lossbench.training.build import Pieces
 from lossbench.training.evaluation import evaluation_steps
 from lossbench.training.optimizer import RowOptimizer
 from lossbench.types import Trial
+
+MEASURED = ("loss", "gradient_norm", "clipped_share")
 
 
 class StackModule(pl.LightningModule):
@@ -22,7 +26,7 @@ class StackModule(pl.LightningModule):
         self.evaluation = pieces.evaluation
         self.points = set(evaluation_steps(pieces.steps, trials[0].evaluations))
         self.on_step: Callable[[int], None] = lambda step: None
-        self.taken = 0
+        self.meter = Meter()
 
     def configure_optimizers(self) -> RowOptimizer:
         """One optimiser whose rows are independent."""
@@ -35,32 +39,54 @@ class StackModule(pl.LightningModule):
         """One step of every row, at positions `[S, B]` of the order streams."""
         batch = self.feed.batch(positions)
         raw, extra = self.replicas(batch.inputs)
-        raw = raw.to(batch.inputs.dtype)  # the losses are in full precision, also under autocast
-        with torch.autocast(self.device.type, enabled=False):
-            losses = self.objective(raw, self.feed, batch, extra, self.taken / self.steps)
-        self.rows.freeze(~losses.detach().isfinite())
-        self._losses = losses.detach()
+        with self.full_precision():
+            losses = self.objective(raw.to(batch.inputs.dtype), self.feed, batch, extra, self.meter.step / self.steps)
+        self.meter.losses = self.rows.losses = losses.detach()
         return losses.sum()
+
+    def full_precision(self) -> AbstractContextManager[Any]:
+        """Losses are in full precision, also where the network runs under autocast."""
+        bf16 = self.trials[0].precision == "bf16"
+        return torch.autocast(self.device.type, enabled=False) if bf16 else nullcontext()
 
     def on_train_start(self) -> None:
         """Evaluate the untrained rows."""
-        self._sums = torch.zeros(3, len(self.trials), device=self.device, dtype=self.replicas.theta.dtype)
-        self._since = 0
         self._evaluate()
 
     def on_train_batch_end(self, *_: object) -> None:
         """Keep what the curves need on the device, without a host sync; evaluate where it is due."""
-        self._sums += torch.stack([self._losses, self.rows.norm, self.rows.clipped])
-        self._since += 1
-        self.taken += 1
-        if self.taken in self.points:
+        self.meter.take(self.rows)
+        if self.meter.step in self.points:
             self._evaluate()
-        self.on_step(self.taken)
+        self.on_step(self.meter.step)
 
     def _evaluate(self) -> None:
-        means = torch.where(self.rows.active, self._sums / max(self._since, 1), torch.nan)
-        if not self._since:
-            means = torch.full_like(means, torch.nan)  # nothing has been trained yet
-        training = dict(zip(("loss", "gradient_norm", "clipped_share"), means, strict=True))
-        self.evaluation.at(self.taken, self.rows.active, training)
-        self._sums, self._since = torch.zeros_like(self._sums), 0
+        self.evaluation.at(self.meter.step, self.rows.active, self.meter.means(self.rows.active))
+
+
+class Meter:
+    """Means over the steps since the last evaluation, per row. Not a module: those are slow to assign to."""
+
+    def __init__(self) -> None:
+        self.step = self._since = 0
+        self.losses: Tensor | None = None
+        self._sums: list[Tensor] = []
+
+    def take(self, rows: RowOptimizer) -> None:
+        """Add one step."""
+        assert self.losses is not None
+        now = [self.losses, rows.norm, rows.clipped]
+        if self._since:
+            torch._foreach_add_(self._sums, now)
+        else:
+            self._sums = [t.clone() for t in now]
+        self._since += 1
+        self.step += 1
+
+    def means(self, active: Tensor) -> dict[str, Tensor]:
+        """By name, `[R]`; NaN for rows that have diverged and before the first step."""
+        nothing = torch.full_like(active, torch.nan, dtype=torch.float32)
+        sums = self._sums if self._since else [nothing] * len(MEASURED)
+        means = [torch.where(active, s / max(self._since, 1), torch.nan) for s in sums]
+        self._since = 0
+        return dict(zip(MEASURED, means, strict=True))

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from lossbench.types import Optimizer as Settings
 
@@ -24,17 +26,27 @@ def schedule_factor(settings: Settings, step: int, steps: int) -> float:
     return (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))) / 2
 
 
-def _schedules(rows: Sequence[Settings], steps: int) -> tuple[Tensor, Tensor]:
-    """Which schedule each row follows, `[R]`, and the factors, `[steps, K]` (rows of steps: read one per step)."""
-    kinds = sorted({(s.schedule, s.warmup) for s in rows})
-    first = [next(s for s in rows if (s.schedule, s.warmup) == kind) for kind in kinds]
-    table = [[schedule_factor(s, t, steps) for s in first] for t in range(steps)]
-    which = [kinds.index((s.schedule, s.warmup)) for s in rows]
-    return torch.tensor(which), torch.tensor(table, dtype=torch.float64).view(steps, len(kinds))
+class Schedules:
+    """Learning rates of all rows: own base rates, times the factor of each row's schedule."""
+
+    def __init__(self, rows: Sequence[Settings], steps: int, like: Tensor) -> None:
+        self.rows, self.steps = rows, steps
+        self.base = torch.tensor([s.lr for s in rows]).to(like)[:, None]
+        first = {(s.schedule, s.warmup): s for s in rows}
+        self.kinds = list(first.values())
+        names = list(first)
+        self.which = torch.tensor([names.index((s.schedule, s.warmup)) for s in rows], device=like.device)
+
+    def rates(self, step: int) -> Tensor:
+        """`[R, 1]` at `step`."""
+        factors = [schedule_factor(s, step, self.steps) for s in self.kinds]
+        if len(factors) == 1:
+            return self.base * factors[0]
+        return self.base * torch.tensor(factors).to(self.base)[self.which][:, None]
 
 
 class RowOptimizer(torch.optim.Optimizer):
-    """Wraps torch's fused optimiser: it steps a zero buffer at rate 1, so each row gets its own rate for one addcmul.
+    """torch's fused optimiser on a zero buffer at rate 1, so that each row gets its own rate for one addcmul.
 
     Exact for every optimiser whose update is linear in the rate and does not read the parameters (Adam, SGD). Decay is
     decoupled: theta <- theta (1 - lr decay), as in AdamW (https://arxiv.org/abs/1711.05101).
@@ -51,44 +63,39 @@ class RowOptimizer(torch.optim.Optimizer):
         self, theta: Tensor, rows: Sequence[Settings], steps: int, sizes: Sequence[int], decays: Tensor
     ) -> None:
         super().__init__([theta], {})
-        self.sizes, self.settings = list(sizes), rows[0]
-        self.theta, device = theta, theta.device
-        which, factors = _schedules(rows, steps)
-        self.which, self.factors = which.to(device), factors.to(theta)
-        self.base, self.clip = (torch.tensor([getattr(s, n) for s in rows]).to(theta)[:, None] for n in ("lr", "clip"))
+        self.theta, self.sizes, self.settings = theta, list(sizes), rows[0]
+        self.schedules = Schedules(rows, steps, theta)
+        self.clip = torch.tensor([s.clip for s in rows]).to(theta)[:, None]
         decay = torch.tensor([s.weight_decay for s in rows])[:, None] * decays.cpu()
         self.decay = decay.to(theta) if bool(decay.any()) else None
         self.delta = torch.zeros_like(theta)
-        self.inner = _inner(self.delta, rows[0])
         n_rows = theta.shape[0]
-        self.state[theta] = {
+        self.rows: dict[str, Any] = {
             "step": 0,
-            "active": torch.ones(n_rows, dtype=torch.bool, device=device),
-            "diverged_step": torch.full((n_rows,), -1, device=device),
+            "active": torch.ones(n_rows, dtype=torch.bool, device=theta.device),
+            "lived": torch.zeros(n_rows, dtype=torch.long, device=theta.device),  # steps while active
+            "inner": _inner_state(theta, rows[0]),
         }
-        self.norm = torch.zeros(n_rows, dtype=theta.dtype, device=device)
+        self.losses: Tensor | None = None
+        self.norm = torch.zeros(n_rows, dtype=theta.dtype, device=theta.device)
         self.clipped = torch.zeros_like(self.norm)
 
     @property
     def active(self) -> Tensor:
         """`[R]`: rows that still train."""
-        return self.state[self.theta]["active"]
+        return self.rows["active"]
 
     @property
     def diverged_step(self) -> Tensor:
         """`[R]`: the step at which a row stopped being finite, -1 if it has not."""
-        return self.state[self.theta]["diverged_step"]
-
-    def freeze(self, rows: Tensor) -> None:
-        """Stop the rows of a mask `[R]`, without a host sync. They are kept as they were before this step."""
-        state = self.state[self.theta]
-        newly = rows & state["active"]
-        state["diverged_step"] = torch.where(newly, state["step"], state["diverged_step"])
-        state["active"] = state["active"] & ~rows
+        return torch.where(self.active, -1, self.rows["lived"])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step of every active row."""
+        """One step of every active row. A row whose gradient, or its loss in `losses`, is not finite stops before it.
+
+        Without a host sync: nothing here looks at a value.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -97,18 +104,19 @@ class RowOptimizer(torch.optim.Optimizer):
         if gradient is None:
             return loss
         self.norm = torch.linalg.vector_norm(gradient, dim=1)
-        self.freeze(~self.norm.isfinite())
+        finite = self.norm if self.losses is None else self.norm + self.losses
+        self.rows["active"] = self.active & finite.isfinite()
+        self.rows["lived"] += self.active
         active = self.active[:, None]
+        # where, not a product: NaN times zero is NaN
         self._update(self._clip(torch.where(active, gradient, 0.0)), active)
-        self.state[self.theta]["step"] += 1
+        self.rows["step"] += 1
         return loss
 
     def _update(self, gradient: Tensor, active: Tensor) -> None:
         self.delta.zero_()
-        self.delta.grad = gradient
-        self.inner.step()
-        step = self.state[self.theta]["step"]
-        rate = self.base * self.factors[min(step, len(self.factors) - 1)][self.which][:, None] * active
+        _inner_step(self.delta, gradient, self.rows["inner"], self.settings)
+        rate = self.schedules.rates(self.rows["step"]) * active
         if self.decay is not None:
             self.theta.mul_(1 - rate * self.decay)
         self.theta.addcmul_(self.delta, rate)
@@ -116,35 +124,77 @@ class RowOptimizer(torch.optim.Optimizer):
     def _clip(self, gradient: Tensor) -> Tensor:
         mode = self.settings.clip_mode
         if mode == "norm":
-            return gradient * self._shrink(self.norm[:, None])
-        if mode == "value":
+            shrink = self._shrink(self.norm[:, None])
+        elif mode == "value":
             self.clipped = (gradient.abs() > self.clip).any(1).to(gradient)
             return gradient.clamp(-self.clip, self.clip)
-        if mode == "per_tensor":
+        elif mode == "per_tensor":
             parts = gradient.split(self.sizes, 1)
             shrinks = [self._shrink(torch.linalg.vector_norm(p, dim=1, keepdim=True)) for p in parts]
-            self.clipped = (torch.cat(shrinks, 1) < 1).any(1).to(gradient)
-            return torch.cat([p * s for p, s in zip(parts, shrinks, strict=True)], 1)
-        return gradient
+            shrink = torch.cat([s.expand_as(p) for s, p in zip(shrinks, parts, strict=True)], 1)
+        else:
+            return gradient
+        self.clipped = (shrink < 1).any(1).to(gradient)
+        return gradient * shrink
 
     def _shrink(self, norm: Tensor) -> Tensor:
         # where, not arithmetic: a frozen row's norm may be NaN, and its gradient is zero already
-        shrink = torch.where(norm > self.clip, self.clip / norm, 1.0)
-        self.clipped = (shrink[:, 0] < 1).to(norm)
-        return shrink
+        return torch.where(norm > self.clip, self.clip / norm, 1.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
-        return {"rows": dict(self.state[self.theta]), "inner": self.inner.state_dict()}
+        """Everything that the next step depends on, beside theta."""
+        return {name: _copy(value) for name, value in self.rows.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from `state_dict()`."""
-        self.state[self.theta] = dict(state_dict["rows"])
-        self.inner.load_state_dict(state_dict["inner"])
+        self.rows = {name: _copy(value) for name, value in state_dict.items()}
 
 
-def _inner(delta: Tensor, settings: Settings) -> torch.optim.Optimizer:
-    parameter = delta.requires_grad_()
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {n: _copy(v) for n, v in value.items()}
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _inner_state(theta: Tensor, settings: Settings) -> dict[str, Tensor]:
+    names = ("momentum_buffer",) if settings.name == "sgd" else ("exp_avg", "exp_avg_sq")
+    # torch's fused kernels count in a float32 tensor (exact to 2^24 steps) and correct the bias in float64
+    step = torch.zeros((), device=theta.device)
+    return {"step": step, **{n: torch.zeros_like(theta) for n in names}}
+
+
+def _inner_step(delta: Tensor, gradient: Tensor, state: dict[str, Tensor], settings: Settings) -> None:
+    """The direction that torch's optimiser would move in, times its rate of 1, into `delta`.
+
+    Torch's functional API: a second `Optimizer` object inside this one would double the hooks around each step.
+    """
     if settings.name == "sgd":
-        return torch.optim.SGD([parameter], lr=1.0, momentum=settings.momentum, fused=True)
-    return torch.optim.Adam([parameter], lr=1.0, betas=settings.betas, eps=settings.eps, fused=True)
+        sgd(
+            [delta],
+            [gradient],
+            [state["momentum_buffer"]],
+            fused=True,
+            weight_decay=0.0,
+            momentum=settings.momentum,
+            lr=1.0,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+        return
+    adam(
+        [delta],
+        [gradient],
+        [state["exp_avg"]],
+        [state["exp_avg_sq"]],
+        [],
+        [state["step"]],
+        fused=True,
+        amsgrad=False,
+        beta1=settings.betas[0],
+        beta2=settings.betas[1],
+        lr=1.0,
+        weight_decay=0.0,
+        eps=settings.eps,
+        maximize=False,
+    )

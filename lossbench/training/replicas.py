@@ -72,7 +72,8 @@ class Replicas(nn.Module):
     def forward(self, batch: Tensor, theta: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`[R, B, ...]` to the raw outputs `[R, B, K]` and the losses' columns `[R, Q]`."""
         tensors, extra = self.tensors(theta)
-        self._network[0].train(self.training)
+        if self._network[0].training != self.training:
+            self._network[0].train(self.training)
         return self._forward(tensors | self.stacked_buffers(), batch), extra
 
     def _vmapped(self, tensors: Tensors, batch: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ def loss(
     if callable(tasks):
         raise InvalidValue('@lossbench.loss needs to know the tasks: @lossbench.loss(tasks=("regression",)).')
     for fact in facts.keys() - set(FACTS):
-        raise unknown("argument of @lossbench.loss:", fact, [*list(inspect.signature(loss).parameters)[:-1], *FACTS], "It takes")
+        arguments = [*inspect.signature(loss).parameters, *FACTS]
+        raise unknown("argument of @lossbench.loss:", fact, set(arguments) - {"facts"}, "It takes")
     wanted = tuple(_member(Need, "needs", n) for n in _listed(needs))
 
     def decorate(function: Callable[..., Any]) -> type[Loss]:

@@ -79,7 +79,10 @@ class Registry(Generic[T]):
         self._loaded = False
 
     def register(self, name: str, kind: type[T], source: str) -> None:
-        """Add a class under `name`; the same class twice is fine, another one is an error that names both."""
+        """Add a class under `name`; another one of that name is an error that names both.
+
+        The same class twice is fine, and the same definition run again (a notebook's cell) replaces the older.
+        """
         if not (inspect.isclass(kind) and issubclass(kind, self.interface)):
             raise InvalidValue(
                 f"{name!r} of {source} must be a subclass of lossbench.interfaces.{self.interface.__name__}. "
@@ -88,12 +91,13 @@ class Registry(Generic[T]):
         if clash := RESERVED & {f.name for f in _fields(kind)}:
             raise InvalidValue(f"{kind.__qualname__} of {source} has a field called {min(clash)!r}: that is reserved.")
         present = self._entries.get(name)
-        if present and present.kind is not kind:
+        again = present is not None and _run_again(present, kind, source)
+        if present and present.kind is not kind and not again:
             raise NameClash(
                 f"The {self.word} {name!r} of {source} clashes with {present.kind.__module__}."
                 f"{present.kind.__qualname__} of {present.source}: rename one of them."
             )
-        self._entries[name] = present or Entry(name, kind, source)
+        self._entries[name] = present if present and not again else Entry(name, kind, source)
 
     def entries(self) -> dict[str, Entry[T]]:
         """All of them by name."""
@@ -169,6 +173,12 @@ class Registry(Generic[T]):
             public = inspect.isclass(value) and not attribute.startswith("_")
             if public and issubclass(value, self.interface) and not inspect.isabstract(value):
                 yield _derived_name(attribute, value), value
+
+
+def _run_again(old: Entry[T], kind: type[T], source: str) -> bool:
+    # a file may be imported under two names, and a notebook's cell has another file each time
+    same_place = old.kind.__module__ == kind.__module__ or (old.source == source and source.endswith(".py"))
+    return old.kind is not kind and same_place and old.kind.__qualname__ == kind.__qualname__
 
 
 def _derived_name(attribute: str, kind: type) -> str:

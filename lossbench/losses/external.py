@@ -167,7 +167,7 @@ def _imported(name: str) -> Any:
 def _callable(path: str, found: Any) -> Callable[..., Any]:
     if not callable(found):
         raise InvalidValue(f"{path} must be a class or a function. Got {found!r:.80} instead.")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _parameters(found: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

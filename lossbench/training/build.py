@@ -10,7 +10,7 @@ from lossbench import registry
 from lossbench.interfaces import Task
 from lossbench.models import heads
 from lossbench.seeds import Purpose, seed_for
-from lossbench.training.evaluation import Evaluation
+from lossbench.training.evaluation import Evaluation, evaluation_steps
 from lossbench.training.feed import Feed
 from lossbench.training.objective import Objective
 from lossbench.training.order import Order
@@ -63,7 +63,8 @@ def build(trials: Sequence[Trial], prepared: Prepared) -> Pieces:
     replicas = Replicas(networks(trials, task, problem), extra)
     feed = Feed(prepared)
     steps = n_steps(first, problem.n_examples)
-    order = Order(prepared.orders, problem.n_examples, first.batch_size, steps)
+    points = evaluation_steps(steps, first.evaluations)
+    order = Order(prepared.orders, problem.n_examples, first.batch_size, points)
     evaluation = Evaluation(replicas, objective, feed, first, task.metrics)
     return Pieces(replicas, objective, feed, order, evaluation, steps)
 

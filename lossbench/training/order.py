@@ -1,21 +1,23 @@
 """The order of examples: for each stream an endless sequence of permutations, cut into batches."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 
 class Order:
-    """Batches of positions `[S, B]` in the training split, one stream per distinct order seed.
+    """Blocks of batches of positions `[K, S, B]` in the training split: K steps, one stream per distinct order seed.
 
-    Every epoch of a stream is a new permutation, drawn from (seed, epoch) alone, so any step can be resumed at. A
-    batch may span two epochs: there is no partial batch. With fewer examples than the batch, the batch is all of them.
+    A block leads from one evaluation point to the next. Every epoch of a stream is a new permutation, drawn from
+    (seed, epoch) alone, so any step can be resumed at. A batch may span two epochs: there is no partial batch. With
+    fewer examples than the batch, the batch is all of them.
     """
 
-    def __init__(self, seeds: Sequence[int], n_examples: int, batch_size: int, steps: int) -> None:
+    def __init__(self, seeds: Sequence[int], n_examples: int, batch_size: int, points: Sequence[int]) -> None:
         self.seeds, self.n, self.batch = list(seeds), n_examples, min(batch_size, n_examples)
-        self.steps, self.start = steps, 0
+        self.points = list(points)
 
     def permutations(self, epoch: int) -> Tensor:
         """One permutation per stream, `[S, N]`."""
@@ -23,14 +25,15 @@ class Order:
         rows = [torch.randperm(self.n, generator=generator.manual_seed(seed + epoch)) for seed in self.seeds]
         return torch.stack(rows)
 
+    def stream(self, start: int, stop: int) -> Tensor:
+        """Positions start to stop of each endless stream, `[S, stop - start]`."""
+        first, last = start // self.n, (stop - 1) // self.n
+        epochs = torch.cat([self.permutations(e) for e in range(first, last + 1)], 1)
+        return epochs[:, start - first * self.n : stop - first * self.n]
+
     def __len__(self) -> int:
-        return self.steps - self.start
+        return len(self.points) - 1
 
     def __iter__(self) -> Iterator[Tensor]:
-        epoch, window = -1, torch.empty(0)
-        for step in range(self.start, self.steps):
-            now, offset = divmod(step * self.batch, self.n)
-            if now != epoch:
-                epoch = now
-                window = torch.cat([self.permutations(now), self.permutations(now + 1)], 1)
-            yield window[:, offset : offset + self.batch]
+        for start, stop in pairwise(self.points):
+            yield self.stream(start * self.batch, stop * self.batch).unflatten(1, (-1, self.batch)).transpose(0, 1)

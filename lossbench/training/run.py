@@ -108,7 +108,7 @@ def fit(module: StackModule, pieces: Pieces, precision: str) -> None:
     trainer = pl.Trainer(
         accelerator="auto",
         devices=1,
-        max_steps=pieces.steps,
+        max_epochs=1,
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
         logger=False,
         enable_checkpointing=False,

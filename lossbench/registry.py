@@ -60,8 +60,14 @@ def _fields(kind: type) -> tuple["Field[Any]", ...]:
     return fields(kind) if is_dataclass(kind) else ()
 
 
-def _as_enum(kind: type, name: str, value: Any) -> Any:
-    hint = get_type_hints(kind).get(name)
+def _typed(kind: type, name: str, value: Any) -> Any:
+    """Whole numbers to floats and texts to enums, as the field's annotation asks: `delta=2` is `delta=2.0`."""
+    try:
+        hint = get_type_hints(kind).get(name)
+    except NameError:  # an annotation that only its own module's type checker can resolve
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
     if not (inspect.isclass(hint) and issubclass(hint, Enum)):
         return value
     if value not in [m.value for m in hint]:
@@ -129,7 +135,7 @@ class Registry(Generic[T]):
             raise unknown(f"field of {self.word} {name!r}:", given, known, "Its fields")
         if missing := set(required(kind)) - values.keys():
             raise InvalidValue(f"The {self.word} {name!r} needs a value for {', '.join(sorted(missing))}.")
-        return kind(**{n: _as_enum(kind, n, v) for n, v in values.items()})
+        return kind(**{n: _typed(kind, n, v) for n, v in values.items()})
 
     def build(self, choice: Choice) -> T:
         """An instance from a plain choice."""

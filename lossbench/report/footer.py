@@ -6,10 +6,13 @@ import numpy as np
 
 from lossbench.analysis import Summary
 
+ROUNDING = 1e-4
+"""Rates that are off by less are shown without a word."""
+
 
 def footer(rows: Sequence[Summary]) -> list[str]:
     """Lines to be printed below a table of `rows`, which share task, data, metric and corruption."""
-    lines = [_interval(rows), _epochs(rows), _steps(rows), _area(rows), _against_zero(rows)]
+    lines = [_interval(rows), _epochs(rows), _steps(rows), _area(rows), _against_zero(rows), _rates(rows)]
     return [line for line in lines if line] + [*_diverged(rows), *_failed(rows), *_missing(rows), *_unequal(rows)]
 
 
@@ -74,6 +77,15 @@ def _against_zero(rows: Sequence[Summary]) -> str:
         return "vs rate 0: last epoch against the same seeds without corruption; + is worse."
     wanting = any(row.rate for row in rows)
     return "No comparison with rate 0: there are no results at rate 0 with the same settings." if wanting else ""
+
+
+def _rates(rows: Sequence[Summary]) -> str:
+    """Rates are asked for in shares and realised in whole rows."""
+    off = {row.rate: row.realised_rate for row in rows if abs(row.realised_rate - row.rate) > ROUNDING}
+    if not off:
+        return ""
+    pairs = ", ".join(f"{rate:.3g} is {realised:.4f}" for rate, realised in sorted(off.items()))
+    return f"rate: share of training rows corrupted, to the nearest whole row: {pairs}."
 
 
 def _diverged(rows: Sequence[Summary]) -> Iterator[str]:

@@ -156,7 +156,7 @@ def _label(row: Summary, rows: Sequence[Summary]) -> str:
 
 
 def _rate(row: Summary) -> str:
-    return f"{row.realised_rate if np.isfinite(row.realised_rate) else row.rate:.3g}"
+    return f"{row.rate:.3g}"
 
 
 def _steps_name(rows: Sequence[Summary]) -> str:

@@ -41,7 +41,7 @@ class Regression(Task):
         "model": "mlp",
         "corruption": "one_sided_outliers",
     }
-    settings: ClassVar[Mapping[str, float]] = {"epochs": 50, "batch_size": 64, "lr": 0.003}
+    settings: ClassVar[Mapping[str, float]] = {"epochs": 30, "batch_size": 64, "lr": 0.003}
     target_share: ClassVar[float] = 0.25
 
     def n_outputs(self, examples: Examples) -> int:

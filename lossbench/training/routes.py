@@ -1,6 +1,7 @@
 """How one loss is applied to a stack: by broadcasting, folding, vmap or a loop over rows."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -21,8 +22,8 @@ SHARED = (Need.PROGRESS, Need.CLASS_NAMES)
 
 def differing(losses: Sequence[Any]) -> dict[str, list[float]]:
     """Fields whose values differ between the rows, all of which are floats by `grouping`."""
-    first = vars(losses[0])
-    return {n: [float(getattr(x, n)) for x in losses] for n in first if any(getattr(x, n) != first[n] for x in losses)}
+    columns = {f.name: [getattr(x, f.name) for x in losses] for f in fields(losses[0])}
+    return {name: values for name, values in columns.items() if any(v != values[0] for v in values)}
 
 
 def stacked_fields(losses: Sequence[Any], like: Tensor, axes: int) -> dict[str, Tensor]:

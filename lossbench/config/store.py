@@ -35,10 +35,14 @@ def node(name: str, kind: type) -> Any:
     own = fields(kind) if is_dataclass(kind) else ()
     columns = [("name", str, field(default=name)), *((f.name, _type(hints[f.name]), _default(f)) for f in own)]
     try:
-        return OmegaConf.structured(make_dataclass(kind.__name__, columns))
+        made = OmegaConf.structured(make_dataclass(kind.__name__, columns))
     except Exception:  # OmegaConf refuses Literal, unions and tuples in several ways: such fields are left untyped
         loose = [(n, t if t in (str, int, float, bool) else Any, d) for n, t, d in columns]
-        return OmegaConf.structured(make_dataclass(kind.__name__, loose))
+        made = OmegaConf.structured(make_dataclass(kind.__name__, loose))
+    for key in made:
+        if not OmegaConf.is_missing(made, key) and OmegaConf.is_dict(made[key]):
+            OmegaConf.set_struct(made[key], False)  # a field that is a mapping takes any keys: loss.params.delta=2
+    return made
 
 
 def _type(hint: Any) -> Any:

@@ -34,7 +34,11 @@ class Cosine(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Class scores of features."""
-        return self.scale * nn.functional.linear(_direction(features), _direction(self.weight))
+        return self.scores(features, self.weight)
+
+    def scores(self, features: Tensor, weight: Tensor) -> Tensor:
+        """The same with given class vectors; in a stack `[R, B, width]` and `[R, outputs, width]`."""
+        return self.scale * _direction(features) @ _direction(weight).mT
 
 
 def _direction(vectors: Tensor) -> Tensor:

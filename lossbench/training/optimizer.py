@@ -31,7 +31,7 @@ class Schedules:
 
     def __init__(self, rows: Sequence[Settings], steps: int, like: Tensor) -> None:
         self.rows, self.steps = rows, steps
-        self.base = torch.tensor([s.lr for s in rows]).to(like)[:, None]
+        self.base = torch.tensor([s.lr for s in rows], dtype=torch.float64).to(like)[:, None]
         first = {(s.schedule, s.warmup): s for s in rows}
         self.kinds = list(first.values())
         names = list(first)
@@ -42,7 +42,7 @@ class Schedules:
         factors = [schedule_factor(s, step, self.steps) for s in self.kinds]
         if len(factors) == 1:
             return self.base * factors[0]
-        return self.base * torch.tensor(factors).to(self.base)[self.which][:, None]
+        return self.base * torch.tensor(factors, dtype=torch.float64).to(self.base)[self.which][:, None]
 
 
 class RowOptimizer(torch.optim.Optimizer):
@@ -65,8 +65,8 @@ class RowOptimizer(torch.optim.Optimizer):
         super().__init__([theta], {})
         self.theta, self.sizes, self.settings = theta, list(sizes), rows[0]
         self.schedules = Schedules(rows, steps, theta)
-        self.clip = torch.tensor([s.clip for s in rows]).to(theta)[:, None]
-        decay = torch.tensor([s.weight_decay for s in rows])[:, None] * decays.cpu()
+        self.clip = torch.tensor([s.clip for s in rows], dtype=torch.float64).to(theta)[:, None]
+        decay = torch.tensor([s.weight_decay for s in rows], dtype=torch.float64)[:, None] * decays.cpu()
         self.decay = decay.to(theta) if bool(decay.any()) else None
         self.delta = torch.zeros_like(theta)
         n_rows = theta.shape[0]

@@ -109,6 +109,8 @@ def _outcome(call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> 
     prediction = prediction.detach().requires_grad_()
     result = call(prediction, target, extras)
     losses, *state = result if isinstance(result, tuple) else (result,)
+    if not losses.requires_grad:
+        raise InvalidValue("The loss returned a tensor without a gradient: it is detached from the prediction.")
     (gradient,) = torch.autograd.grad(losses.sum(), prediction, allow_unused=True)
     return [losses, torch.zeros_like(prediction) if gradient is None else gradient, *state]
 
@@ -125,8 +127,4 @@ def _check_result(loss: Loss, losses: Tensor, prediction: Tensor) -> None:
         raise InvalidValue(
             f"{type(loss).__name__} must return one {kind}, shape {list(wanted[1:])} for predictions "
             f"{list(prediction.shape[1:])}. Got {list(losses.shape[1:])} instead."
-        )
-    if not losses.requires_grad:
-        raise InvalidValue(
-            f"{type(loss).__name__} returned a tensor that is detached from the prediction: no gradient."
         )

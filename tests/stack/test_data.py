@@ -1,0 +1,134 @@
+"""What the rows of a stack see: splits, exact and nested corruption, standardisation, order."""
+
+import numpy as np
+import pytest
+import torch
+
+from lossbench import registry
+from lossbench.errors import Incompatible
+from lossbench.training.feed import Feed
+from lossbench.training.order import Order
+from lossbench.training.prepare import prepare
+
+RATES = "rates=[0,0.1,0.25,0.4]"
+CORRUPTIONS = {
+    "regression": ("one_sided_outliers", "symmetric_outliers", "heavy_tails", "feature_outliers"),
+    "binary": ("symmetric_flips", "asymmetric_flips", "feature_outliers"),
+    "multiclass": ("symmetric_flips", "asymmetric_flips", "feature_outliers"),
+}
+CASES = [(task, kind) for task, kinds in CORRUPTIONS.items() for kind in kinds]
+
+
+def seen(prepared, row, part="train"):
+    split = getattr(prepared.variants[prepared.variant_of[row]], part)
+    return prepared.inputs[split.inputs], prepared.targets[split.targets]
+
+
+def changed(prepared, clean, dirty, part="train"):
+    """Positions of the split at which two rows of the stack see something else."""
+    pairs = zip(seen(prepared, clean, part), seen(prepared, dirty, part), strict=True)
+    return np.any([(a != b).reshape(len(a), -1).any(1) for a, b in pairs], axis=0)
+
+
+@pytest.mark.parametrize(("task", "kind"), CASES)
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_exactly_the_asked_share_is_corrupted_and_higher_rates_contain_lower(task, kind, part, make_trials):
+    trials = make_trials(f"task={task}", f"corruption={kind}", RATES, "seeds=2")
+    prepared = prepare(trials)
+    for seed in (0, 1):
+        rows = {t.rate: r for r, t in enumerate(trials) if t.seed == seed}
+        before = last = None
+        for rate, row in rows.items():
+            now = changed(prepared, rows[0.0], row, part)
+            assert now.sum() == round(rate * len(now))
+            assert getattr(prepared.variants[prepared.variant_of[row]], part).realised == now.sum() / len(now)
+            if before is not None:
+                assert (now[before]).all()
+                # what is corrupted at both rates is corrupted to the same values
+                for a, b in zip(seen(prepared, last, part), seen(prepared, row, part), strict=True):
+                    np.testing.assert_array_equal(a[before], b[before])
+            before, last = now, row
+
+
+def test_clean_validation_is_clean(make_trials):
+    trials = make_trials("task=regression", "validation=clean", RATES, "seeds=1")
+    prepared = prepare(trials)
+    assert not changed(prepared, 0, 3, "validation").any()
+    assert changed(prepared, 0, 3, "train").any()
+
+
+@pytest.mark.parametrize("task", CORRUPTIONS)
+def test_splits_are_disjoint_and_the_test_split_is_the_same_for_all(task, make_trials):
+    trials = make_trials(f"task={task}", "rates=[0]", "seeds=3")
+    prepared = prepare(trials)
+    everything = set(range(len(registry.datasets.build(trials[0].data).load().inputs)))
+    trained = []
+    for variant in prepared.variants:
+        parts = [set(variant.train.inputs), set(variant.validation.inputs), set(prepared.test)]
+        assert set.union(*parts) == everything
+        assert sum(map(len, parts)) == len(everything)
+        trained.append(frozenset(parts[0]))
+    assert len(set(trained)) == 3  # but train and validation differ by seed
+    alone = prepare(trials[1:2])
+    np.testing.assert_array_equal(alone.test, prepared.test)
+
+
+def test_classes_are_kept_in_proportion(make_trials):
+    (trial,) = make_trials("task=multiclass", "rates=[0]", "seeds=1")
+    prepared = prepare([trial])
+    for index in (prepared.variants[0].train.targets, prepared.variants[0].validation.targets, prepared.test):
+        shares = np.bincount(prepared.targets[index]) / len(index)
+        np.testing.assert_allclose(shares, 0.1, atol=0.012)
+
+
+def test_features_are_standardised_on_each_rows_own_training_rows(make_trials):
+    trials = make_trials("task=regression", "corruption=feature_outliers", "rates=[0,0.3]", "seeds=2")
+    prepared = prepare(trials)
+    feed = Feed(prepared).double()
+    everything = torch.arange(prepared.problem.n_examples).expand(len(prepared.orders), -1)
+    batch = feed.batch(everything)
+    torch.testing.assert_close(batch.inputs.mean(1), torch.zeros_like(batch.inputs[:, 0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        batch.inputs.std(1, correction=0), torch.ones_like(batch.inputs[:, 0]), atol=1e-4, rtol=0
+    )
+    assert not torch.allclose(feed.centre[0], feed.centre[-1])
+
+
+def test_targets_are_scaled_by_the_median_and_mad_of_the_corrupted_targets(make_trials):
+    trials = make_trials("task=regression", "rates=[0,0.3]", "seeds=1")
+    prepared = prepare(trials)
+    for row in range(2):
+        targets = seen(prepared, row)[1]
+        variant = prepared.variants[prepared.variant_of[row]]
+        median = np.median(targets)
+        assert variant.shift == pytest.approx(median)
+        assert variant.scale == pytest.approx(1.4826 * np.median(np.abs(targets - median)))
+
+
+def test_more_than_can_be_corrupted_is_refused(make_trials):
+    trials = make_trials("task=binary", "corruption=asymmetric_flips", "rates=[0.9]", "seeds=1")
+    with pytest.raises(Incompatible, match=r"wants \d+ of 340 training rows, and only \d+ can be corrupted"):
+        prepare(trials)
+
+
+def test_order_is_a_stream_of_permutations_cut_into_whole_batches():
+    order = Order([5, 6], n_examples=10, batch_size=4, points=[0, 3, 5])
+    blocks = list(order)
+    assert [tuple(b.shape) for b in blocks] == [(3, 2, 4), (2, 2, 4)]
+    streams = torch.cat(blocks).transpose(0, 1).flatten(1)  # [S, 20]
+    for stream in streams:
+        assert stream[:10].sort().values.tolist() == list(range(10))
+        assert stream[10:].sort().values.tolist() == list(range(10))
+    assert not torch.equal(streams[0], streams[1])
+    assert not torch.equal(streams[0, :10], streams[0, 10:])
+
+
+def test_order_does_not_depend_on_the_evaluation_points_or_on_the_other_streams():
+    one = torch.cat(list(Order([5, 6], 10, 4, [0, 5])))
+    other = torch.cat(list(Order([6], 10, 4, [0, 2, 5])))
+    assert torch.equal(one[:, 1], other[:, 0])
+
+
+def test_fewer_examples_than_the_batch_are_the_batch():
+    (block,) = Order([1], n_examples=3, batch_size=64, points=[0, 2])
+    assert block.shape == (2, 1, 3)

@@ -1,0 +1,125 @@
+"""A row that fails leaves its neighbours bit-identical."""
+
+import numpy as np
+import pytest
+import torch
+
+import lossbench
+from lossbench import registry
+from lossbench.training.run import run_stack
+from lossbench.types import Stack
+
+SMALL = ("task=regression", "seeds=2", "rates=[0]", "epochs=4", "evaluations=4", "model.width=8")
+
+
+@pytest.fixture
+def temporary_loss():
+    """A loss that is registered for one test."""
+    made = []
+
+    def add(function, **facts):
+        kind = lossbench.loss(tasks=("regression",), **facts)(function)
+        made.append(function.__name__)
+        return kind
+
+    yield add
+    for name in made:
+        del registry.losses._entries[name]
+
+
+def finite_then_nan(prediction, target, *, after: float = 0.5, progress=0.0):
+    losses = (prediction - target).square().mean(-1)
+    return losses * torch.where(torch.as_tensor(progress >= after), torch.nan, 1.0)
+
+
+def infinite_gradient(prediction, target, *, power: float = 0.5):
+    """Finite, with a gradient that is not: the root at zero."""
+    return ((prediction - target).mean(-1) * 0).abs().pow(power)
+
+
+def raises_on_the_way(prediction, target, *, progress=0.0):
+    if progress > 0.3:
+        raise RuntimeError("out of luck at a third of the way")
+    return (prediction - target).square().mean(-1)
+
+
+def curves(records):
+    return {(r.row["loss"], r.row["seed"]): r for r in records}
+
+
+@pytest.mark.parametrize("clip", ["none", "norm", "value", "per_tensor"])
+@pytest.mark.parametrize("bad", [finite_then_nan, infinite_gradient])
+def test_a_row_that_goes_to_nan_leaves_its_neighbours_bit_identical(clip, bad, make_trials, temporary_loss):
+    temporary_loss(bad, needs=("progress",) if bad is finite_then_nan else ())
+    # the good counterpart keeps the stack's shape, and with it the kernels, the same
+    good = make_trials(*SMALL, f"clip.mode={clip}", "losses=[mae,mse]")
+    mixed = make_trials(*SMALL, f"clip.mode={clip}", f"losses=[mae,{bad.__name__}]")
+    kept, together = curves(run_stack(Stack(good))), curves(run_stack(Stack(mixed)))
+    for seed in (0, 1):
+        assert together[bad.__name__, seed].row["status"] == "diverged"
+        for key, curve in kept["mae", seed].curves.items():
+            np.testing.assert_array_equal(together["mae", seed].curves[key], curve)
+
+
+def test_a_diverged_row_says_when_and_has_no_last_value(make_trials, temporary_loss):
+    temporary_loss(finite_then_nan, needs=("progress",))
+    record = run_stack(Stack(make_trials(*SMALL, "losses=[finite_then_nan]")))[0]
+    steps = record.row["steps"]
+    assert record.row["diverged_step"] == -(-steps // 2)  # the first step at half of the way or later
+    curve = record.curves["test", "mae"]
+    assert np.isfinite(curve[record.steps < record.row["diverged_step"]]).all()
+    assert np.isnan(curve[record.steps > record.row["diverged_step"]]).all()
+    assert np.isnan(record.row["test/mae/last"])
+    assert np.isfinite(record.row["test/mae/best"])
+    assert np.isnan(record.scores["last"]).all()
+    assert np.isfinite(record.scores["best"]).all()
+
+
+def test_a_loss_that_raises_on_the_way_fails_alone(make_trials, temporary_loss):
+    temporary_loss(raises_on_the_way, needs=("progress",))
+    # settle() tries it at progress 0.5, so that this one is caught before the first step
+    records = run_stack(Stack(make_trials(*SMALL, "losses=[mse,raises_on_the_way]")))
+    status = {r.row["loss"]: r.row["status"] for r in records}
+    assert status == {"mse": "finished", "raises_on_the_way": "failed"}
+    assert "out of luck" in next(r.row["reason"] for r in records if r.row["status"] == "failed")
+
+
+def late(prediction, target, *, progress=0.0):
+    if progress > 0.6:
+        raise RuntimeError("late")
+    return (prediction - target).square().mean(-1)
+
+
+def test_a_loss_that_raises_during_training_fails_alone(make_trials, temporary_loss):
+    temporary_loss(late, needs=("progress",))
+    good = curves(run_stack(Stack(make_trials(*SMALL, "losses=[mae,mse]"))))
+    records = curves(run_stack(Stack(make_trials(*SMALL, "losses=[mae,late]"))))
+    for seed in (0, 1):
+        assert records["late", seed].row["reason"] == "RuntimeError: late"
+        np.testing.assert_array_equal(records["mae", seed].scores["last"], good["mae", seed].scores["last"])
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda prediction, target: (prediction - target).square(), "one value per example"),
+        (lambda prediction, target: (prediction - target).square().mean(), "one value per example"),
+        (lambda prediction, target: (prediction.detach() - target).square().mean(-1), "without a gradient"),
+    ],
+    ids=["elementwise", "scalar", "detached"],
+)
+def test_a_wrong_result_is_named(function, reason, make_trials, temporary_loss):
+    function.__name__ = "wrong"
+    temporary_loss(function)
+    records = run_stack(Stack(make_trials(*SMALL, "losses=[wrong,mse]")))
+    failed = {r.row["reason"] for r in records if r.row["status"] == "failed"}
+    assert len(failed) == 1
+    assert reason in failed.pop()
+
+
+def test_data_that_a_loss_cannot_take_are_refused_row_by_row(make_trials):
+    trials = make_trials("task=regression", "losses=[msle]", "corruption=symmetric_outliers", "seeds=1", "epochs=1")
+    status = {r.row["rate"]: (r.row["status"], r.row["reason"]) for r in run_stack(Stack(trials))}
+    assert status[0.0] == ("finished", "")
+    assert status[0.4][0] == "failed"
+    assert "negative" in status[0.4][1]

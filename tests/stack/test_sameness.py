@@ -1,0 +1,104 @@
+"""In float64 a trial in a stack equals the trial alone: own order, own labels, own learning rate, own fields."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lossbench.plan import stacks
+from lossbench.training.run import run_stack
+from lossbench.types import Stack
+
+GCE = "generalized_cross_entropy"
+# every kind of loss that the interfaces tell apart; two values of a field where there is one, so that it is stacked
+KINDS = {
+    "plain": ("task=regression", "losses=[mse,mae,{huber:{delta:0.5}},{huber:{delta:2}},log_cosh]"),
+    "facts: residual scale": ("task=regression", "losses=[tukey,{tukey:{c:3}}]"),
+    "two heads": ("task=regression", "losses=[gaussian_nll]"),
+    "positive space": ("task=regression", "losses=[msle]"),
+    "trainable": ("task=regression", "losses=[barron_adaptive,mse]"),
+    "weighting: residual scale": ("task=regression", "losses=[mse]", "weighting=irls"),
+    "binary": ("task=binary", "losses=[bce,brier,hinge,focal,{focal:{gamma:1}}]"),
+    "coupled": ("task=binary", "losses=[dice,bce]"),
+    "classes": ("task=multiclass", "losses=[cross_entropy,{cross_entropy:{label_smoothing:0.1}},brier,multi_margin]"),
+    "stacked q": (
+        "task=multiclass",
+        f"losses=[{{{GCE}:{{q:0.5}}}},{{{GCE}:{{q:0.9}}}}]",
+    ),
+    "facts: class counts": ("task=multiclass", "losses=[logit_adjusted,{logit_adjusted:{tau:0.5}}]"),
+    "embedding head": ("task=multiclass", "losses=[arcface,{arcface:{margin:0.2}}]"),
+    "state": ("task=multiclass", "losses=[elr,{elr:{beta:0.9}}]"),
+    "weighting: counts": ("task=binary", "losses=[bce]", "weighting=balanced"),
+    "looped": ("task=regression", "losses=[{trimmed_mae:{cut:1}},{trimmed_mae:{cut:2}}]"),
+    "external": ("task=regression", "loss=external", "loss.target=torch.nn.HuberLoss", "loss.params={delta:2.0}"),
+    "convolutions": ("task=multiclass", "model=cnn", "model.channels=4", "losses=[cross_entropy]"),
+    "cosine head": ("task=multiclass", "head=cosine", "losses=[cross_entropy]"),
+    "sgd, decay, warm-up, clipping": (
+        "task=regression",
+        "losses=[mse,huber]",
+        "optimizer.name=sgd",
+        "optimizer.weight_decay=0.01",
+        "optimizer.warmup=0.2",
+        "clip.mode=norm",
+        "lr=0.01",
+    ),
+    "clipping per tensor": ("task=regression", "losses=[mse]", "clip.mode=per_tensor", "clip.threshold=0.1"),
+    "clipping by value": ("task=regression", "losses=[mse]", "clip.mode=value", "clip.threshold=0.01"),
+}
+STEPS = {"regression": 264, "binary": 341, "multiclass": 1077}  # training rows
+SMALL = ("seeds=2", "rates=[0,0.2]", "model.depth=1", "precision=64", "batch_size=32", "evaluations=4")
+
+
+def few_steps(trial, steps=100):
+    rows = STEPS[trial.task.name]
+    return replace(trial, epochs=steps * 32 / rows)
+
+
+def own_rates(trials):
+    """Each row its own learning rate."""
+    return [
+        replace(few_steps(t), optimizer=replace(t.optimizer, lr=t.optimizer.lr * (1 + 0.1 * i)))
+        for i, t in enumerate(trials)
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stack_equals_its_trials_alone(kind, make_trials):
+    small = SMALL if "model=cnn" in KINDS[kind] else (*SMALL, "model.width=8")
+    trials = own_rates(make_trials(*KINDS[kind], *small))
+    (stack,) = stacks(trials)
+    together = run_stack(stack)
+    assert all(r.row["status"] == "finished" for r in together), {r.row["reason"] for r in together}
+    assert {r.row["steps"] for r in together} == {100}
+    for record, trial in list(zip(together, stack.trials, strict=True))[::3]:
+        (alone,) = run_stack(Stack((trial,)))
+        assert alone.curves.keys() == record.curves.keys()
+        for key, curve in alone.curves.items():
+            np.testing.assert_allclose(record.curves[key], curve, rtol=1e-10, atol=1e-10, err_msg=f"{trial.loss} {key}")
+        for epoch, scores in alone.scores.items():
+            np.testing.assert_allclose(record.scores[epoch], scores, rtol=1e-10, atol=1e-10)
+
+
+def test_rows_really_differ(make_trials):
+    """Else the test above would hold for rows that all train the same thing."""
+    trials = own_rates(make_trials(*KINDS["plain"], *SMALL, "model.width=8"))
+    records = run_stack(Stack(tuple(trials)))
+    finals = {round(float(r.curves["train", "loss"][-1]), 9) for r in records}
+    assert len(finals) == len(records)
+
+
+def test_the_same_stack_twice_gives_the_same_numbers(make_trials):
+    trials = make_trials("task=regression", "losses=[mse,tukey]", "epochs=3", "seeds=2")
+    first, second = run_stack(Stack(trials)), run_stack(Stack(trials))
+    for a, b in zip(first, second, strict=True):
+        for key in a.curves:
+            np.testing.assert_array_equal(a.curves[key], b.curves[key])
+
+
+def test_losses_of_a_comparison_share_weights_and_batches(make_trials):
+    """Paired: before the first step all losses of a seed are the same network, seen by the same metrics."""
+    trials = make_trials("task=multiclass", "losses=[cross_entropy,brier]", "seeds=2", "rates=[0]", "epochs=1")
+    records = run_stack(Stack(trials))
+    start = {(r.row["loss"], r.row["seed"]): r.curves["test", "accuracy"][0] for r in records}
+    assert start["cross_entropy", 0] == start["brier", 0]
+    assert start["cross_entropy", 1] == start["brier", 1]

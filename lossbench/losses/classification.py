@@ -1,6 +1,7 @@
 """Losses on class scores and probabilities, one example at a time."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ class CrossEntropy(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        if not isinstance(self.label_smoothing, Tensor):
+        if not isinstance(cast("float | Tensor", self.label_smoothing), Tensor):
             return self._fused(prediction, target)
         kept = target != self.ignore_index
         nll = -log_likelihood(prediction, torch.where(kept, target, 0))

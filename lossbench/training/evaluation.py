@@ -39,6 +39,7 @@ class Evaluation:
         self.steps: list[int] = []
         self.seconds: list[float] = []
         self.curves: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
+        self.scores: dict[str, Array] = {}
         rows = replicas.theta.shape[0]
         self.best = torch.full((rows,), worst(self.primary))
         self.best_step = torch.zeros(rows, dtype=torch.long)
@@ -86,22 +87,14 @@ class Evaluation:
         self.replicas.train(was)
         return torch.cat(self.objective.point(torch.cat(raws, 1), extra, self.feed)), torch.cat(targets, 1)
 
-    def scores(self, epoch: str) -> Array | None:
-        """Per-example scores of the primary metric on test, `[R, N]`, at the "last" or "best" epoch, or None."""
+    def finish(self) -> None:
+        """Per-example scores of the primary metric on test at the last and the best epoch, if it has such scores."""
         if not isinstance(self.primary, ExampleMetric):
-            return None
-        theta = self.best_theta if epoch == "best" else None
-        kept = self._swap_buffers(self.best_buffers) if epoch == "best" else {}
-        point, target = self.predictions("test", theta)
-        self._swap_buffers(kept)
-        return as_numpy(self.primary.scores(point, target))
-
-    def _swap_buffers(self, new: dict[str, Tensor]) -> dict[str, Tensor]:
-        old = {n: b.clone() for n, b in self.replicas.stacked_buffers().items() if n in new}
+            return
+        self.scores["last"] = as_numpy(self.primary.scores(*self.predictions("test")))
         for name, buffer in self.replicas.stacked_buffers().items():
-            if name in new:
-                buffer.copy_(new[name])
-        return old
+            buffer.copy_(self.best_buffers[name])
+        self.scores["best"] = as_numpy(self.primary.scores(*self.predictions("test", self.best_theta)))
 
     def table(self) -> dict[tuple[str, str], Array]:
         """All curves, `[E, R]` each."""

@@ -68,6 +68,10 @@ class StackModule(pl.LightningModule):
         """Every block ends at an evaluation point."""
         self._evaluate()
 
+    def on_train_end(self) -> None:
+        """Score the test examples while everything is still on its device: Lightning moves the module off it after."""
+        self.evaluation.finish()
+
     def _evaluate(self) -> None:
         self.evaluation.at(self.meter.step, self.rows.active, self.meter.means(self.rows.active))
 

@@ -56,7 +56,6 @@ def records(
         return [failed(t, failures[r]) for r, t in enumerate(trials)]
     evaluation = pieces.evaluation
     curves = evaluation.table()
-    scores = {epoch: evaluation.scores(epoch) for epoch in ("last", "best")}
     best, diverged = evaluation.best_step.tolist(), module.rows.diverged_step.tolist()
     steps, clock = np.array(evaluation.steps), np.array(evaluation.seconds)
     shared = _shared(trials[0], prepared, pieces) | {"wall_seconds": seconds}
@@ -69,12 +68,14 @@ def records(
         outcome = _outcome(own, steps, best[r], diverged[r])
         row = settings(trial) | shared | outcome | _data_facts(r, trial, prepared, evaluation.primary)
         row["route"] = f"{pieces.replicas.route}, {_route(r, pieces)}"
-        found.append(Record(row["trial"], row, steps, clock, own, prepared.test, _kept(scores, r, diverged[r])))
+        found.append(
+            Record(row["trial"], row, steps, clock, own, prepared.test, _kept(evaluation.scores, r, diverged[r]))
+        )
     return found
 
 
-def _kept(scores: dict[str, Array | None], row: int, diverged: int) -> dict[str, Array]:
-    kept = {epoch: s[row] for epoch, s in scores.items() if s is not None}
+def _kept(scores: dict[str, Array], row: int, diverged: int) -> dict[str, Array]:
+    kept = {epoch: s[row] for epoch, s in scores.items()}
     if diverged >= 0 and kept:
         kept["last"] = np.full_like(kept["last"], np.nan)
     return kept

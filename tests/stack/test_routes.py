@@ -1,0 +1,73 @@
+"""The route of a loss is the fastest that agrees with the loop."""
+
+import pytest
+import torch
+
+import lossbench
+from lossbench import losses, registry
+from lossbench.training.routes import choose, differing
+
+
+def free(prediction, target):
+    return (prediction - target).square().mean(-1)
+
+
+def one_batch_only(prediction, target):
+    if prediction.ndim != 2:
+        raise ValueError("one batch, please")
+    return (prediction - target).square().mean(1)
+
+
+def wrong_on_stacks(prediction, target):
+    """Sums over the wrong axis, without an error, when it is given a stack."""
+    return (prediction - target).square().sum(1)
+
+
+def coupled_by_axis(prediction, target):
+    return (prediction - target).square().mean((0, 1))
+
+
+def counts_with_item(prediction, target):
+    return (prediction - target).square().mean() * max(1, (target > 0).sum().item())
+
+
+def masked(prediction, target, *, cut: float = 1.0):
+    losses = (prediction - target).abs()
+    return torch.cat([losses[losses > cut], losses[losses <= cut]]).mean() + 0 * losses.mean()
+
+
+def plain_field(prediction, target, *, power: float = 2.0):
+    return (prediction - target).abs().pow(power).mean(-1)
+
+
+def field_on_the_value(prediction, target, *, scale: float = 1.0):
+    """Breaks the convention: the field meets `[..., B]` and not `[..., B, D]`."""
+    return (prediction - target).square().mean(-1) * scale
+
+
+CASES = [
+    (free, {}, "broadcast"),
+    (one_batch_only, {}, "fold"),
+    (wrong_on_stacks, {}, "fold"),
+    (coupled_by_axis, {"coupled": True}, "vmap"),
+    (counts_with_item, {"coupled": True}, "loop"),
+    (masked, {"coupled": True}, "loop"),
+    (plain_field, {}, "broadcast"),
+    (field_on_the_value, {}, "vmap"),
+]
+
+
+@pytest.mark.parametrize(("function", "facts", "route"), CASES, ids=lambda x: getattr(x, "__name__", None))
+def test_the_route(function, facts, route):
+    kind = lossbench.loss(tasks=("regression",), **facts)(function)
+    del registry.losses._entries[function.__name__]
+    field = next(iter(kind.__dataclass_fields__), None)
+    rows = [kind(**({field: v} if field else {})) for v in (0.5, 1.0, 2.0)]
+    generator = torch.Generator().manual_seed(0)
+    prediction, target = (torch.randn(3, 4, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+    assert choose(rows, prediction, target, {}) == route
+
+
+def test_only_fields_that_differ_are_stacked():
+    rows = [losses.get("focal", gamma=g, alpha=0.5) for g in (0.0, 1.0)]
+    assert differing(rows) == {"gamma": [0.0, 1.0]}

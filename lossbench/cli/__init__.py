@@ -1,6 +1,7 @@
 """The command line. A bare word as first argument is a verb; anything else is an experiment, parsed by Hydra."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -20,21 +21,54 @@ Settings       losses= seeds= rates= epochs= batch_size= lr= metric= head= valid
 Lists          lossbench losses [TASK]    also: tasks, datasets, models, weightings, corruptions, metrics
 Hydra          --cfg job (show the configuration)   -m (sweep)   --hydra-help
 Other          --debug (tracebacks)   --version   --help
+Exit codes     0 done   1 some trials failed   2 bad input   3 a bug   130 stopped by Ctrl-C
 """
+INTERRUPTED = "stopped. What is on record stays; the same command trains the rest."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code: 0 done, 1 some trials failed, 2 bad input."""
+    """Run the command line; the exit code: 0 done, 1 some trials failed, 2 bad input, 3 a bug, 130 stopped."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [a for a in given if a != "--debug"]
     try:
-        return _dispatch(given)
+        return _flushed(_dispatch(given))
     except LossbenchError as error:
-        if debug:
-            raise
-        print(f"lossbench: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error, str(error), 2, debug)
+    except KeyboardInterrupt as error:
+        return _refuse(error, INTERRUPTED, 130, debug)
+    except SystemExit as error:
+        return _exit_code(error, debug)
+    except BrokenPipeError:  # the reader has gone, as in `lossbench losses | head -1`
+        _drop_output()
+        return 0
+    except Exception as error:  # a bug of ours or of a plugin: one line, and how to see more
+        text = (str(error).splitlines() or [""])[0]
+        return _refuse(error, f"{type(error).__name__}: {text} (--debug shows where)", 3, debug)
+
+
+def _refuse(error: BaseException, message: str, code: int, debug: bool) -> int:
+    if debug:
+        raise error
+    print(f"lossbench: {message}", file=sys.stderr)
+    return code
+
+
+def _exit_code(error: SystemExit, debug: bool) -> int:
+    if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into sys.exit(1)
+        return _refuse(error.__context__, INTERRUPTED, 130, debug)
+    if isinstance(error.__context__, BrokenPipeError):  # and so does Rich with a closed pipe
+        return 0
+    return error.code if isinstance(error.code, int) else int(error.code is not None)
+
+
+def _flushed(code: int) -> int:
+    sys.stdout.flush()  # here, where a closed pipe is caught, and not when Python ends
+    return code
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(given: list[str]) -> int:
@@ -46,12 +80,10 @@ def _dispatch(given: list[str]) -> int:
 
         print(f"lossbench {__version__}")
         return 0
-    if given and not given[0].startswith("-") and "=" not in given[0]:
+    if given and re.fullmatch(r"\w[\w-]*", given[0]):
         from lossbench.cli.verbs import run_verb
 
         return run_verb(given[0], given[1:])
-    # Hydra prints its own short errors and exits with 1 unless this is set; ours are shorter, and exit with 2
-    os.environ["HYDRA_FULL_ERROR"] = "1"
     from lossbench.cli.hydra_app import run_hydra
 
     return run_hydra(given)

@@ -1,104 +1,109 @@
-"""Hydra's part of the command line: composing, and turning its errors into ours."""
+"""Hydra's part of the command line: one job, or all jobs of a sweep."""
 
-import re
+import os
 import sys
-from collections.abc import Sequence
-from difflib import get_close_matches
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
+from typing import NoReturn
 
-import hydra
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from lossbench.cli import overrides
+from lossbench.cli.translation import translated
 from lossbench.config import register_choices, resolve
-from lossbench.config.experiment import GROUPS
-from lossbench.config.store import DEFAULT
-from lossbench.errors import InvalidValue, LossbenchError, UnknownName, unknown
+from lossbench.errors import InvalidValue, LossbenchError
 
 CONFIGS = "pkg://lossbench.configs"
 
 
-def run_hydra(arguments: Sequence[str]) -> int:
-    """Compose the configuration and run it; in a sweep, every job, whatever becomes of the others."""
-    register_choices()
-    errors: list[LossbenchError] = []
-    codes: list[int] = [0]
+@dataclass
+class Jobs:
+    """The jobs of one command: in a sweep each runs, whatever becomes of the others."""
 
-    @hydra.main(version_base="1.3", config_path=CONFIGS, config_name="config")
-    def job(cfg: DictConfig) -> None:
+    arguments: Sequence[str]
+    sweep: bool
+    codes: list[int] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+
+    def run(self, cfg: DictConfig) -> None:
+        """Run the experiments of one configuration. Never raises: that would end Hydra's sweep."""
         from lossbench.cli.run import run
 
         try:
-            codes.append(run(resolve(cfg)))
-        except LossbenchError as error:  # a job that raises would end Hydra's sweep with a traceback
-            errors.append(error)
-            if HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN:
-                print(f"lossbench: {error}", file=sys.stderr)
+            self.codes.append(run(resolve(cfg), progress=cfg.progress))
+        except OmegaConfBaseException as error:  # an interpolation that leads nowhere is found when it is read
+            self._failed(translated(error, self.arguments))
+        except Exception as error:
+            self._failed(error)
 
-    _call(job, arguments)
-    if len(errors) == 1 and len(codes) == 1:
-        raise errors[0]
-    return max([*codes, 2 if errors else 0])
+    def _failed(self, error: Exception) -> None:
+        self.errors.append(error)
+        if self.sweep:
+            said = str(error) if isinstance(error, LossbenchError) else f"{type(error).__name__}: {error}"
+            print(f"lossbench: {' '.join(HydraConfig.get().overrides.task)}: {said}", file=sys.stderr)
+
+    def outcome(self) -> int:
+        """The exit code; raises what the only job, or the first of a sweep's, has raised."""
+        if self.errors and self.sweep:
+            total = len(self.errors) + len(self.codes)
+            raise LossbenchError(f"{len(self.errors)} of {total} jobs failed, see above.") from self.errors[0]
+        if self.errors:
+            raise self.errors[0]
+        return max(self.codes, default=0)
 
 
-def _call(job: object, arguments: Sequence[str]) -> None:
-    kept, sys.argv = sys.argv, [sys.argv[0], *arguments]
+def run_hydra(arguments: Sequence[str]) -> int:
+    """Compose the configuration and run it."""
+    register_choices()
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its usage and exit
+    args = parser.parse_intermixed_args(arguments)
+    given = list(args.overrides)
+    overrides.check(given, sweep=args.multirun)
+    jobs = Jobs(given, args.multirun)
+    with _in_full(), TemporaryDirectory(prefix="lossbench-sweep-") as folder:
+        if args.multirun:  # Hydra wants a folder for a sweep; our records have theirs
+            args.overrides = [f"hydra.sweep.dir={folder}", *given]
+        version.setbase("1.3")
+        _run(parser, args, jobs)
+    return jobs.outcome()
+
+
+def _run(parser: ArgumentParser, args: object, jobs: Jobs) -> None:
     try:
-        job()  # type: ignore[operator]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise translated(error, arguments) from error
+        _run_hydra(
+            args=args,  # type: ignore[arg-type]
+            args_parser=parser,
+            task_function=jobs.run,
+            config_path=CONFIGS,
+            config_name="config",
+        )
+    except (LossbenchError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # jobs raise nothing, so it is about what was typed
+        raise translated(error, jobs.arguments) from error
+
+
+def _refuse(message: str) -> NoReturn:
+    raise InvalidValue(f"{message[:1].upper()}{message[1:]}. See lossbench --help and --hydra-help.")
+
+
+@contextmanager
+def _in_full() -> Iterator[None]:
+    # without it Hydra prints its own short errors and exits with 1; ours are shorter, and exit with 2
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
     finally:
-        sys.argv = kept
-
-
-def translated(error: Exception, arguments: Sequence[str]) -> LossbenchError:
-    """Hydra's error as one of ours: what was given, what was wanted, the nearest valid choice."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _unknown_choice(error.missing_cfg_file, arguments)
-    if found := re.search(r"Could not override '([^']+)'", str(error)):
-        return _bad_override(found.group(1), error)
-    if found := re.search(r"Key '([^']+)' is not in struct|Could not append.*'([^']+)'", str(error)):
-        return UnknownName(f"Unknown setting {found.group(1) or found.group(2)!r}.")
-    cause = error.__cause__ or error
-    return InvalidValue(str(cause).splitlines()[0])
-
-
-def _unknown_choice(path: str, arguments: Sequence[str]) -> LossbenchError:
-    group, _, name = path.rpartition("/")
-    name = name.removesuffix(".yaml")
-    if group not in GROUPS:
-        return InvalidValue(f"There is no {path!r} among the configurations.")
-    task = next((a.split("=", 1)[1] for a in arguments if a.startswith("task=")), "regression")
-    names = GROUPS[group]
-    if group == "task" or task not in GROUPS["task"].entries():
-        return unknown(names.word, name, names.entries(), names.group.capitalize())
-    try:
-        names.find(name, task)
-    except UnknownName as error:
-        return error
-    return InvalidValue(f"There is no {path!r} among the configurations.")
-
-
-def _bad_override(key: str, error: Exception) -> LossbenchError:
-    cause = error.__cause__
-    if cause is not None and "is not in struct" not in str(cause) and "not in" not in str(cause).splitlines()[0]:
-        return InvalidValue(f"{key}: {str(cause).splitlines()[0]}")
-    parent, _, field = key.rpartition(".")
-    known = _known_keys(parent, cause)
-    near = get_close_matches(field, known, n=1)
-    hint = f" Did you mean {(parent + '.' if parent else '') + near[0]!r}?" if near else ""
-    where = f"Fields of {parent}" if parent else "Settings"
-    return UnknownName(f"Unknown setting {key!r}.{hint} {where}: {', '.join(known) or 'none'}.")
-
-
-def _known_keys(parent: str, cause: BaseException | None) -> list[str]:
-    node = getattr(cause, "parent_node", None)
-    if isinstance(node, DictConfig):
-        return sorted(str(k) for k in node if k != "name")
-    return []
-
-
-def choices_for_people(names: Sequence[str]) -> list[str]:
-    """Without the nodes that only carry a task's default."""
-    return [n for n in names if not n.endswith(DEFAULT)]
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before

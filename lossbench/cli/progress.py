@@ -11,7 +11,7 @@ from lossbench.types import Stack
 
 
 class Bar:
-    """Shows the share of trial-steps done. Off where the output is no terminal."""
+    """Shows the share of trial-steps done. Off where standard error is no terminal."""
 
     def __init__(self, planned: Sequence[Stack], console: Console, shown: bool = True) -> None:
         self.trials = sum(len(s.trials) for s in planned)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from lossbench import records
 from lossbench.analysis import summarise
+from lossbench.cli import console
 from lossbench.cli.progress import Bar
 from lossbench.config.experiment import Experiment
+from lossbench.errors import LossbenchError
 from lossbench.plan import stacks, trial_id
 from lossbench.records import Record, Results
 from lossbench.report import table, tensorboard
@@ -17,35 +17,47 @@ from lossbench.types import Trial
 
 
 def run(experiments: Sequence[Experiment], progress: bool = True) -> int:
-    """Train the missing trials of the experiments and print their table; 1 if a trial failed, else 0."""
-    console = Console()
+    """Train the missing trials of the experiments and print their table; 1 if a trial failed, else 0.
+
+    A stack that cannot be trained does not stop the others; its error is raised once their table is printed.
+    """
     wanted = {trial_id(t): t for e in experiments for t in e.trials()}
     for experiment in experiments:
         records.check_writable(experiment.folder)
     done = {i for e in experiments for i in records.finished(e.folder)} & wanted.keys()
     missing = [t for i, t in wanted.items() if i not in done]
     if done:
-        console.print(_already(len(done), len(missing)), highlight=False)
-    train(experiments, missing, console, progress)
-    return show(experiments, console)
+        console.messages().print(_already(len(done), len(missing)), soft_wrap=True)
+    problems = train(experiments, missing, progress)
+    code = show(experiments)
+    if problems:
+        raise LossbenchError("; ".join(problems))
+    return code
 
 
 def _already(done: int, missing: int) -> str:
+    count = f"{done} trial is" if done == 1 else f"{done} trials are"
     if missing:
-        return f"{done} trials are on record already; training the other {missing}."
-    return f"All {done} trials are on record already: nothing to train. (Delete the folder below to train them again.)"
+        return f"{count} on record already; training the other {missing}."
+    return f"{count} on record already: nothing to train. (Delete the records to train again.)"
 
 
-def train(experiments: Sequence[Experiment], missing: Sequence[Trial], console: Console, progress: bool) -> None:
-    """Train stack by stack; each one's records are saved as soon as it is done."""
+def train(experiments: Sequence[Experiment], missing: Sequence[Trial], progress: bool) -> list[str]:
+    """Train stack by stack; each one's records are saved as soon as it is done. Why stacks could not be trained."""
     if not missing:
-        return
+        return []
     from lossbench.training.run import run_stack  # torch and Lightning load only when there is something to train
 
-    planned = stacks(missing)
-    with Bar(planned, console, progress) as bar:
+    planned, problems = stacks(missing), dict[str, None]()
+    with Bar(planned, console.messages(), progress) as bar:
         for stack in planned:
-            save(experiments, run_stack(stack, bar.update))
+            try:
+                new = run_stack(stack, bar.update)
+            except LossbenchError as error:
+                problems[str(error)] = None
+            else:
+                save(experiments, new)
+    return list(problems)
 
 
 def save(experiments: Sequence[Experiment], new: Sequence[Record]) -> None:
@@ -58,23 +70,27 @@ def save(experiments: Sequence[Experiment], new: Sequence[Record]) -> None:
             tensorboard.write(experiment.folder, records.load(experiment.folder))
 
 
-def show(experiments: Sequence[Experiment], console: Console) -> int:
-    """Print the table of just these trials, where they are, and how to see their curves."""
-    loaded = [_asked(records.load(e.folder), e) for e in experiments]
-    console.print(table.table(summarise(loaded)))
-    for experiment in experiments:
-        console.print(f"Records: {experiment.folder}", highlight=False, soft_wrap=True)
-    console.print(f"Curves:  tensorboard --logdir {_common(experiments)}", highlight=False, soft_wrap=True)
-    return int(any((r.trials["status"] == "failed").any() for r in loaded))
+def show(experiments: Sequence[Experiment]) -> int:
+    """Print the table of just these trials, where they are, and how to see their curves; 1 if one failed."""
+    loaded = {e.folder: _asked(e) for e in experiments if (e.folder / records.TRIALS).exists()}
+    found = {folder: results for folder, results in loaded.items() if len(results.trials)}
+    if not found:
+        return 0
+    out = console.results()
+    out.print(table.table(summarise(list(found.values()))))
+    for folder in found:
+        out.print(f"Records: {folder}", soft_wrap=True, markup=False)
+    out.print(f"Curves:  tensorboard --logdir {_common(list(found))}", soft_wrap=True, markup=False)
+    return int(any((r.trials["status"] == "failed").any() for r in found.values()))
 
 
-def _asked(results: Results, experiment: Experiment) -> Results:
+def _asked(experiment: Experiment) -> Results:
     """Only the trials of this command: a folder may hold more seeds and rates."""
+    results = records.load(experiment.folder)
     asked = {trial_id(t) for t in experiment.trials()}
     kept = {n: frame[frame["trial"].isin(asked)] for n, frame in vars(results).items() if n != "config"}
     return replace(results, **kept)
 
 
-def _common(experiments: Sequence[Experiment]) -> Path:
-    folders = [e.folder for e in experiments]
+def _common(folders: Sequence[Path]) -> Path:
     return folders[0] if len(folders) == 1 else folders[0].parents[1]

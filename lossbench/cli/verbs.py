@@ -1,12 +1,17 @@
 """Verbs: `lossbench losses regression` and the like."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import Enum
+from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from lossbench.cli import console
 from lossbench.errors import InvalidValue, unknown
-from lossbench.registry import ALL, Registry
+from lossbench.registry import ALL, Entry, Registry
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:
@@ -16,20 +21,63 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
     if len(arguments) > 1:
         raise InvalidValue(f"lossbench {verb} takes at most one task. Got {' '.join(arguments)!r} instead.")
     registry = ALL[verb]
-    console = Console()
-    console.print(_listing(registry, arguments[0] if arguments else None))
-    for problem in registry.problems:
-        console.print(f"{problem.source} failed to load ({problem.group}: {problem.name}): {problem.reason}")
+    found = [registry.entries()[name] for name in registry.names(arguments[0] if arguments else None)]
+    console.results().print(_listing(found, bool(arguments)))
+    _tell_problems(registry)
     return 0
 
 
-def _listing(registry: Registry[object], task: str | None) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "tasks", "what it is", "use when", "from"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "name")
-    for name in registry.names(task):
-        entry = registry.entries()[name]
-        tasks = ", ".join(getattr(entry.kind, "tasks", ())) or "all"
-        summary = (entry.kind.__doc__ or "").strip().splitlines()[0:1]
-        table.add_row(name, tasks, "".join(summary), getattr(entry.kind, "use_when", ""), entry.source)
+def _tell_problems(registry: Registry[Any]) -> None:
+    for p in registry.problems:
+        told = f"{p.source} failed to load ({p.group}: {p.name}): {p.reason}"
+        console.messages().print(told, soft_wrap=True, markup=False)
+
+
+def _listing(found: Sequence[Entry[Any]], for_task: bool) -> Table:
+    """Columns that would be empty, or the same in every row, are left out."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    columns = {h: [cell(entry) for entry in found] for h, cell in COLUMNS.items() if not (for_task and h == "tasks")}
+    shown = {h: cells for h, cells in columns.items() if any(cells)}
+    for heading in shown:
+        narrow = heading in ("name", "fields", "tasks")
+        table.add_column(Text(heading, style="bold"), no_wrap=heading == "name", max_width=24 if narrow else None)
+    for cells in zip(*shown.values(), strict=True):
+        table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def _tasks(entry: Entry[Any]) -> str:
+    declared = getattr(entry.kind, "tasks", ())
+    return "all" if "*" in declared else ", ".join(declared)
+
+
+def _summary(entry: Entry[Any]) -> str:
+    """The docstring's first line without its markup."""
+    line = next(iter((entry.kind.__doc__ or "").strip().splitlines()), "")
+    return re.sub(r":\w+:`|`+|\\(?=[a-z])", "", line)
+
+
+def _fields(entry: Entry[Any]) -> str:
+    own = fields(entry.kind) if is_dataclass(entry.kind) else ()
+    return " ".join(f"{f.name}={_default(f)}" for f in own)
+
+
+def _default(f: "Field[Any]") -> str:
+    value = f.default_factory() if f.default_factory is not MISSING else f.default
+    if value is MISSING:
+        return "?"
+    return str(value.value if isinstance(value, Enum) else value).replace(" ", "").replace("'", "")
+
+
+def _source(entry: Entry[Any]) -> str:
+    return "" if entry.kind.__module__.startswith("lossbench.") else entry.source
+
+
+COLUMNS: dict[str, Callable[[Entry[Any]], str]] = {
+    "name": lambda entry: entry.name,
+    "fields": _fields,
+    "tasks": _tasks,
+    "what it is": _summary,
+    "use when": lambda entry: getattr(entry.kind, "use_when", ""),
+    "from": _source,
+}

@@ -1,5 +1,6 @@
 """An experiment: the trials of one loss and weighting over seeds and corruption rates."""
 
+import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -64,8 +65,8 @@ class Experiment:
 
 def full_fields(group: str, choice: Choice) -> dict[str, Any]:
     """A choice's name and all its fields, defaults included."""
-    part = GROUPS[group].build(choice)
-    return {"name": choice.name, **{k: v for k, v in asdict(part).items()}}
+    plain = json.loads(json.dumps(asdict(GROUPS[group].build(choice))))  # enums to texts, tuples to lists
+    return {"name": choice.name, **plain}
 
 
 def _path_safe(label: str) -> str:

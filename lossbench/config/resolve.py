@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from lossbench import registry
 from lossbench.config.experiment import GROUPS, Experiment
+from lossbench.config.schema import Schema
 from lossbench.errors import Incompatible, InvalidValue, unknown
 from lossbench.interfaces import Loss, Task
 from lossbench.types import Choice, Head, Optimizer, Trial
 from lossbench.validation import (
     check_between,
-    check_choice,
     check_count,
     check_nonnegative,
     check_positive,
@@ -26,13 +25,15 @@ from lossbench.versions import fingerprint
 OPTIMIZERS, SCHEDULES, CLIPS = ("adamw", "sgd"), ("constant", "cosine"), ("none", "norm", "value", "per_tensor")
 
 
-class Configuration(SimpleNamespace):
-    """Named in messages about top-level values."""
+HERE = type("the experiment", (), {})()
+"""Named in messages: The 'lr' parameter of the experiment must be ..."""
 
 
 def resolve(cfg: DictConfig) -> tuple[Experiment, ...]:
     """One experiment per loss: `losses=` if given, else `loss=`. Raises `LossbenchError` for anything that is off."""
     plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    if surplus := plain.keys() - {f.name for f in fields(Schema)}:
+        raise unknown("setting", min(surplus), [f.name for f in fields(Schema)], "Settings")
     task = choice("task", plain["task"])
     listed = plain["losses"]
     if listed is not None and not listed:
@@ -52,8 +53,9 @@ def choice(group: str, given: Any, task: str | None = None) -> Choice:
     name = str(given.pop("name"))
     names = GROUPS[group]
     kind = names.find(name, task)
+    _check_fits(names, name, kind, task)
     if missing := [n for n, v in given.items() if v == "???"]:
-        raise InvalidValue(f"{group}={name} needs a value: {', '.join(f'{group}.{n}=...' for n in missing)}.")
+        raise InvalidValue(f"{group}={name} needs {' and '.join(f'{group}.{n}=<value>' for n in missing)}.")
     part = names.get(name, **given)
     return Choice.of(name, {n: _plain(getattr(part, n)) for n in given if _differs(kind, n, getattr(part, n))})
 
@@ -81,7 +83,7 @@ def _experiment(plain: dict[str, Any], task: Choice, loss: Choice) -> Experiment
     parts: dict[str, Any] = {
         g: choice(g, plain[g], task.name) for g in ("data", "model", "weighting", "corruption")
     } | {"loss": loss}
-    _check_fits(task.name, parts)
+    _check_coupling(parts["loss"], parts["weighting"])
     names = (*parts.items(), ("task", task))
     template = Trial(
         task=task,
@@ -99,21 +101,20 @@ def _experiment(plain: dict[str, Any], task: Choice, loss: Choice) -> Experiment
     )
 
 
-def _check_fits(task: str, parts: Mapping[str, Choice]) -> None:
-    for group, chosen in parts.items():
-        names = GROUPS[group]
-        kind = names.find(chosen.name)
-        if not registry.fits_task(kind, task):
-            fits = ", ".join(names.names(task)) or "none"
-            raise Incompatible(
-                f"The {names.word} {chosen.name!r} is for {', '.join(kind.tasks)}, not for task={task}. "
-                f"{names.group.capitalize()} for {task}: {fits}."
-            )
-    loss, weighting = registry.losses.build(parts["loss"]), registry.weightings.build(parts["weighting"])
-    if loss.coupled and weighting.per_example:
+def _check_fits(names: registry.Registry[Any], name: str, kind: type, task: str | None) -> None:
+    if task is None or registry.fits_task(kind, task):
+        return
+    raise Incompatible(
+        f"The {names.word} {name!r} is for {' and '.join(getattr(kind, 'tasks', ()))}, not for task={task}. "
+        f"{names.group.capitalize()} for {task}: {', '.join(names.names(task)) or 'none'}."
+    )
+
+
+def _check_coupling(loss: Choice, weighting: Choice) -> None:
+    if registry.losses.build(loss).coupled and registry.weightings.build(weighting).per_example:
         raise Incompatible(
-            f"weighting={parts['weighting'].name} weighs single examples, and loss={parts['loss'].name} gives one "
-            "value for a whole batch. Use weighting=none, or a loss that is not coupled."
+            f"weighting={weighting.name} weighs single examples, and loss={loss.name} gives one value for a whole "
+            "batch. Use weighting=none, or a loss that is not coupled."
         )
 
 
@@ -137,33 +138,36 @@ def _metric(asked: str | None, task: Task, task_name: str) -> str:
 
 def _optimizer(plain: dict[str, Any], task: Task) -> Optimizer:
     given, clip = dict(plain["optimizer"]), plain["clip"]
-    here = Configuration()
     lr = task.settings["lr"] if plain["lr"] is None else plain["lr"]
-    check_positive(here, lr=lr, **{"optimizer.eps": given["eps"], "clip.threshold": clip["threshold"]})
-    check_choice(here, OPTIMIZERS, **{"optimizer.name": given["name"]})
-    check_choice(here, SCHEDULES, **{"optimizer.schedule": given["schedule"]})
-    check_choice(here, CLIPS, **{"clip.mode": clip["mode"]})
-    check_nonnegative(here, **{"optimizer.weight_decay": given["weight_decay"]})
-    check_share(here, **{f"optimizer.{n}": given[n] for n in ("momentum", "warmup", "beta1", "beta2")})
+    check_positive(HERE, lr=lr, **{"optimizer.eps": given["eps"], "clip.threshold": clip["threshold"]})
+    _check_value("optimizer.name", given["name"], OPTIMIZERS)
+    _check_value("optimizer.schedule", given["schedule"], SCHEDULES)
+    _check_value("clip.mode", clip["mode"], CLIPS)
+    check_nonnegative(HERE, **{"optimizer.weight_decay": given["weight_decay"]})
+    check_share(HERE, **{f"optimizer.{n}": given[n] for n in ("momentum", "warmup", "beta1", "beta2")})
     betas = (given.pop("beta1"), given.pop("beta2"))
     return Optimizer(lr=lr, betas=betas, clip_mode=clip["mode"], clip=clip["threshold"], **given)
 
 
+def _check_value(setting: str, given: str, allowed: Sequence[str]) -> None:
+    if given not in allowed:
+        raise unknown(setting, given, allowed, "Its values")
+
+
 def _numbers(plain: dict[str, Any], task: Task) -> dict[str, Any]:
-    here = Configuration()
     epochs = task.settings["epochs"] if plain["epochs"] is None else plain["epochs"]
     batch_size = int(task.settings["batch_size"]) if plain["batch_size"] is None else plain["batch_size"]
-    check_positive(here, epochs=epochs)
-    check_count(here, batch_size=batch_size, evaluations=plain["evaluations"])
-    check_between(here, 0, 1, **{f"split.{n}": v for n, v in plain["split"].items()})
-    check_choice(here, ("corrupted", "clean"), validation=plain["validation"])
-    check_choice(here, ("32", "bf16", "64"), precision=str(plain["precision"]))
+    check_positive(HERE, epochs=epochs)
+    check_count(HERE, batch_size=batch_size, evaluations=plain["evaluations"])
+    check_between(HERE, 0, 1, **{f"split.{n}": v for n, v in plain["split"].items()})
+    _check_value("validation", plain["validation"], ("corrupted", "clean"))
+    _check_value("precision", plain["precision"], ("32", "bf16", "64"))
     return {
         "epochs": float(epochs),
         "batch_size": batch_size,
         "evaluations": plain["evaluations"],
         "validation": plain["validation"],
-        "precision": str(plain["precision"]),
+        "precision": plain["precision"],
         "split_test": plain["split"]["test"],
         "split_validation": plain["split"]["validation"],
     }
@@ -171,7 +175,7 @@ def _numbers(plain: dict[str, Any], task: Task) -> dict[str, Any]:
 
 def _seeds(given: Any) -> tuple[int, ...]:
     if isinstance(given, bool) or not isinstance(given, int | Sequence) or isinstance(given, str):
-        raise InvalidValue(f"seeds must be a number of seeds or a list of them. Got {given!r} instead.")
+        raise InvalidValue(f"seeds must be a number of seeds, or a list such as [3,7]. Got {given!r} instead.")
     seeds = range(given) if isinstance(given, int) else given
     if not len(seeds) or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in seeds):
         raise InvalidValue(f"seeds must be a number from 1, or a list of whole numbers from 0. Got {given!r} instead.")
@@ -182,7 +186,7 @@ def _rates(given: Sequence[float], corruption: Choice) -> tuple[float, ...]:
     if not given:
         raise InvalidValue("rates=[] asks for nothing. Give at least one, for example rates=[0,0.2].")
     for rate in given:
-        check_share(Configuration(), rates=rate)
+        check_share(HERE, rates=rate)
     if corruption.name == "none":
         return (0.0,)
     return tuple(sorted(set(map(float, given))))

@@ -1,0 +1,66 @@
+"""What is typed, checked before Hydra composes: mistakes that Hydra tells badly or takes in silence."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from lossbench.config.experiment import GROUPS
+from lossbench.errors import InvalidValue
+
+
+def check(given: Sequence[str], sweep: bool) -> None:
+    """Raise `InvalidValue` for what cannot be read, is given twice, is removed, or needs a sweep."""
+    parsed = [_parsed(text) for text in given]
+    sweep = sweep or any(o.key_or_group == "hydra.mode" for o in parsed)
+    ours = [o for o in parsed if not o.key_or_group.startswith("hydra")]
+    _check_once(ours)
+    for override in ours:
+        _check_one(override, sweep)
+
+
+def _parsed(text: str) -> Override:
+    try:
+        found = OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise InvalidValue(
+            f"Cannot read {text!r}: write name=value, for a list 'name=[a,b]', for a mapping 'name={{key:value}}' "
+            "(in quotes, for the shell)."
+        ) from error
+    if not found.key_or_group:
+        raise InvalidValue(f"Cannot read {text!r}: there is no name before the '='.")
+    return found
+
+
+def _check_once(given: Sequence[Override]) -> None:
+    by_name = defaultdict(list)
+    for override in given:
+        by_name[override.get_key_element().lstrip("+~")].append(override.input_line)
+    for name, lines in by_name.items():
+        if len(lines) > 1:
+            raise InvalidValue(f"{name} is set {len(lines)} times: {', '.join(map(str, lines))}. Set it once.")
+
+
+def _check_one(override: Override, sweep: bool) -> None:
+    name, value = override.key_or_group, override.value()
+    if override.is_delete():
+        raise InvalidValue(f"{override.input_line}: a setting cannot be removed. Leave it out to get its default.")
+    if name in GROUPS and not isinstance(value, str) and not override.is_sweep_override():
+        raise InvalidValue(f"{name} must be one name. Got {override.input_line!r} instead.{_as_list(name, value)}")
+    if override.is_sweep_override() and not sweep:
+        raise InvalidValue(f"{override.input_line!r} gives several values.{_hint(override)}")
+
+
+def _as_list(name: str, value: object) -> str:
+    return " For several losses write 'losses=[...]'." if name == "loss" and isinstance(value, list) else ""
+
+
+def _hint(override: Override) -> str:
+    name = "losses" if override.key_or_group == "loss" else override.key_or_group
+    each = " To run them one by one, add -m."
+    if name in GROUPS or "." in name:
+        return each
+    values = ",".join(map(str, override.sweep_string_iterator())) if override.is_discrete_sweep() else "..."
+    return f" As one list: '{name}=[{values}]'.{each}"

@@ -1,0 +1,103 @@
+"""Hydra's and OmegaConf's errors as ours: what was given, what was wanted, the nearest valid choice."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from lossbench.config.experiment import GROUPS
+from lossbench.config.store import DEFAULT
+from lossbench.errors import InvalidValue, LossbenchError, UnknownName, unknown
+
+WANTED = {
+    "Float": "a number",
+    "Integer": "a whole number",
+    "valid bool": "true or false",
+    "not a ListConfig": "a list in brackets, as in '{key}=[{value}]'",
+    "not Optional": "a value",
+    "not a subclass": "set by its fields: {fields}",
+}
+"""OmegaConf's words for a wrong type, and ours."""
+
+
+def translated(error: Exception, arguments: Sequence[str]) -> LossbenchError:
+    """`error`, that Hydra raised for `arguments`, as one of ours."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _unknown_choice(error.missing_cfg_file, error.options or (), arguments)
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return _unknown_setting(cause)
+    if isinstance(cause, ValidationError):
+        return _wrong_type(cause)
+    return InvalidValue((str(cause or error).splitlines() or [type(error).__name__])[0])
+
+
+def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str]) -> LossbenchError:
+    group, _, name = path.rpartition("/")
+    people = [o for o in options if not o.endswith(DEFAULT)]  # without the nodes that only carry a task's default
+    if group not in GROUPS or group == "task":
+        return unknown(group or "configuration", name, people, f"{group.capitalize()}s")
+    names, task = GROUPS[group], _task(arguments)
+    if name in {p.name for p in names.problems}:
+        return _broken(group, name)
+    fitting = names.names(task)
+    presets = sorted(set(people) - set(names.names()))
+    label = names.group.capitalize() + (f" for {task}" if task else "")
+    told = (
+        f"Unknown {names.word} {name!r}.{_nearest(name, [*fitting, *presets], people)} {label}: {', '.join(fitting)}."
+    )
+    return UnknownName(told + (f" Presets: {', '.join(presets)}." if presets else ""))
+
+
+def _task(arguments: Sequence[str]) -> str | None:
+    """The task that the arguments ask for; None if only a preset knows, or there is no such task."""
+    given = dict(a.lstrip("+").split("=", 1) for a in arguments if "=" in a)
+    task = given.get("task", None if "experiment" in given else "regression")
+    return task if task in GROUPS["task"].entries() else None
+
+
+def _broken(group: str, name: str) -> LossbenchError:
+    try:
+        GROUPS[group].find(name)
+    except UnknownName as error:  # tells which package offers it, and why it did not load
+        return error
+    return UnknownName(f"{group}={name} has no configuration.")
+
+
+def _nearest(name: str, fitting: Iterable[str], others: Iterable[str]) -> str:
+    for names in (fitting, others):
+        if near := get_close_matches(name, sorted(names), n=1):
+            return f" Did you mean {near[0]!r}?{'' if names is fitting else ' (That is for another task.)'}"
+    return ""
+
+
+def _unknown_setting(cause: OmegaConfBaseException) -> LossbenchError:
+    key = cause.full_key or str(cause.key)
+    parent, _, field = key.rpartition(".")
+    known = _fields(cause.parent_node, parent)
+    near = get_close_matches(field, known, n=1)
+    hint = f" Did you mean {(parent + '.' if parent else '') + near[0]!r}?" if near else ""
+    where = f"Fields of {_described(parent, cause.parent_node)}" if parent else "Settings"
+    return UnknownName(f"Unknown setting {key!r}.{hint} {where}: {', '.join(known) or 'none'}.")
+
+
+def _fields(node: object, parent: str) -> list[str]:
+    hidden = {"name"} if parent in GROUPS else {"hydra"}
+    return sorted(str(key) for key in node if str(key) not in hidden) if isinstance(node, DictConfig) else []
+
+
+def _described(parent: str, node: object) -> str:
+    chosen = node.get("name") if parent in GROUPS and isinstance(node, DictConfig) else None
+    return f"{parent}={chosen}" if chosen else parent
+
+
+def _wrong_type(cause: OmegaConfBaseException) -> LossbenchError:
+    said, key = str(cause).splitlines()[0], cause.full_key
+    wanted = next((words for mark, words in WANTED.items() if mark in said), None)
+    if wanted is None or key is None:
+        return InvalidValue(f"{key}: {said}" if key else said)
+    fields = _fields(cause.parent_node.get(key), key) if isinstance(cause.parent_node, DictConfig) else []
+    wanted = wanted.format(key=key, value=cause.value, fields=", ".join(f"{key}.{f}=" for f in fields))
+    return InvalidValue(f"{key} must be {wanted}. Got {cause.value!r} instead.")

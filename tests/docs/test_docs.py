@@ -1,0 +1,101 @@
+"""Documentation is tested like code."""
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lossbench.cli import main
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMANDS = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines()]
+QUICK = ["epochs=1", "progress=false"]
+
+
+def python_blocks():
+    return re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_readme_runs(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command)
+    assert words[0] in ("lossbench", "scripts/lossbench")
+    asked = any(w.startswith("seeds=") for w in words)
+    assert main([*words[1:], *QUICK, *([] if asked else ["seeds=2"])]) == 0
+    assert "Records: results/" in capsys.readouterr().out
+
+
+def test_the_loss_of_the_readme_is_found_once_its_package_is_installed(tmp_path):
+    """As pip leaves it: the module and the entry point's metadata on the path."""
+    (tmp_path / "my_losses.py").write_text(python_blocks()[0])
+    toml = re.search(r"```toml\n(.*?)```", README, re.S).group(1)
+    group, entry = re.search(r'entry-points\."([\w.]+)"\]\n(.*)\n', toml).groups()
+    info = tmp_path / "my_losses-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-losses\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entry.replace(chr(34), '')}\n")
+    losses = "losses=[{pseudo_huber:{delta:1}},{pseudo_huber:{delta:2}},mse]"
+    done = subprocess.run(
+        [sys.executable, "-m", "lossbench", "task=regression", losses, "epochs=1", "seeds=1", "rates=[0]"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pseudo_huber(delta=2.0)" in done.stdout
+
+
+def test_the_script_of_the_readme_runs(capsys):
+    exec(python_blocks()[1], {"prediction": torch.randn(4, 1), "target": torch.randn(4, 1)})
+    assert "huber" in capsys.readouterr().out
+
+
+def test_the_reference_is_what_the_code_says():
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "reference.py", "--check"], check=False)
+    assert done.returncode == 0, "run scripts/reference.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "decisions").glob("*.md")), ids=lambda p: p.name)
+def test_a_decision_is_short(page):
+    assert len(page.read_text().splitlines()) <= 40
+
+
+def bodies():
+    for path in sorted((ROOT / "lossbench").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                documented = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+                body = node.body[1:] if documented else node.body
+                if body:
+                    yield f"{path.relative_to(ROOT)}:{node.name}", body[-1].end_lineno - body[0].lineno + 1
+
+
+def test_functions_are_small():
+    sizes = dict(bodies())
+    ordered = sorted(sizes.values())
+    assert ordered[len(ordered) // 2] <= 6
+    assert ordered[int(0.9 * len(ordered))] <= 20
+    assert [name for name, size in sizes.items() if size > 50] == []
+
+
+def test_files_are_small():
+    long = {p.name: n for p in (ROOT / "lossbench").rglob("*.py") if (n := len(p.read_text().splitlines())) > 400}
+    assert long == {}

@@ -85,7 +85,7 @@ def _run(parser: ArgumentParser, args: object, jobs: Jobs) -> None:
             config_path=CONFIGS,
             config_name="config",
         )
-    except (LossbenchError, KeyboardInterrupt):
+    except BrokenPipeError:
         raise
     except Exception as error:  # jobs raise nothing, so it is about what was typed
         raise translated(error, jobs.arguments) from error

@@ -16,7 +16,7 @@ WANTED = {
     "Integer": "a whole number",
     "valid bool": "true or false",
     "not a ListConfig": "a list in brackets, as in '{key}=[{value}]'",
-    "not Optional": "a value",
+    "not Optional": "a value, not null",
     "not a subclass": "set by its fields: {fields}",
 }
 """OmegaConf's words for a wrong type, and ours."""
@@ -31,7 +31,9 @@ def translated(error: Exception, arguments: Sequence[str]) -> LossbenchError:
         return _unknown_setting(cause)
     if isinstance(cause, ValidationError):
         return _wrong_type(cause)
-    return InvalidValue((str(cause or error).splitlines() or [type(error).__name__])[0])
+    said = (str(cause or error).splitlines() or [type(error).__name__])[0]
+    key = getattr(cause, "full_key", None)
+    return InvalidValue(f"{key}: {said}" if key else said)
 
 
 def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str]) -> LossbenchError:

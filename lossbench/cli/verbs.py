@@ -39,11 +39,16 @@ def _listing(found: Sequence[Entry[Any]], for_task: bool) -> Table:
     columns = {h: [cell(entry) for entry in found] for h, cell in COLUMNS.items() if not (for_task and h == "tasks")}
     shown = {h: cells for h, cells in columns.items() if any(cells)}
     for heading in shown:
-        narrow = heading in ("name", "fields", "tasks")
-        table.add_column(Text(heading, style="bold"), no_wrap=heading == "name", max_width=24 if narrow else None)
+        table.add_column(Text(heading, style="bold"), overflow="fold", no_wrap=heading == "name")
     for cells in zip(*shown.values(), strict=True):
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*map(Text, cells))
     return table
+
+
+def _name(entry: Entry[Any]) -> str:
+    """The name, below it the fields with their defaults, and where it comes from if it is not built in."""
+    foreign = not entry.kind.__module__.startswith("lossbench.")
+    return "\n  ".join([entry.name, *_fields(entry), *([f"from {entry.source}"] if foreign else [])])
 
 
 def _tasks(entry: Entry[Any]) -> str:
@@ -57,9 +62,9 @@ def _summary(entry: Entry[Any]) -> str:
     return re.sub(r":\w+:`|`+|\\(?=[a-z])", "", line)
 
 
-def _fields(entry: Entry[Any]) -> str:
+def _fields(entry: Entry[Any]) -> list[str]:
     own = fields(entry.kind) if is_dataclass(entry.kind) else ()
-    return " ".join(f"{f.name}={_default(f)}" for f in own)
+    return [f"{f.name}={_default(f)}" for f in own]
 
 
 def _default(f: "Field[Any]") -> str:
@@ -69,15 +74,9 @@ def _default(f: "Field[Any]") -> str:
     return str(value.value if isinstance(value, Enum) else value).replace(" ", "").replace("'", "")
 
 
-def _source(entry: Entry[Any]) -> str:
-    return "" if entry.kind.__module__.startswith("lossbench.") else entry.source
-
-
 COLUMNS: dict[str, Callable[[Entry[Any]], str]] = {
-    "name": lambda entry: entry.name,
-    "fields": _fields,
+    "name": _name,
     "tasks": _tasks,
     "what it is": _summary,
     "use when": lambda entry: getattr(entry.kind, "use_when", ""),
-    "from": _source,
 }

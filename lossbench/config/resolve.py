@@ -1,7 +1,7 @@
 """From what was typed to experiments: defaults filled in, everything validated before anything is written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,8 +32,7 @@ HERE = type("the experiment", (), {})()
 def resolve(cfg: DictConfig) -> tuple[Experiment, ...]:
     """One experiment per loss: `losses=` if given, else `loss=`. Raises `LossbenchError` for anything that is off."""
     plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    if surplus := plain.keys() - {f.name for f in fields(Schema)}:
-        raise unknown("setting", min(surplus), [f.name for f in fields(Schema)], "Settings")
+    _check_known(plain)
     task = choice("task", plain["task"])
     listed = plain["losses"]
     if listed is not None and not listed:
@@ -41,6 +40,19 @@ def resolve(cfg: DictConfig) -> tuple[Experiment, ...]:
     wanted = [plain["loss"]] if listed is None else [_listed(entry) for entry in listed]
     found = [_experiment(plain, task, choice("loss", w, task.name)) for w in wanted]
     return tuple(dict.fromkeys(found))
+
+
+def _check_known(plain: dict[str, Any]) -> None:
+    """What `+name=value` has added is no setting of ours."""
+    defaults = Schema()
+    for name, value in plain.items():
+        known = [f.name for f in fields(Schema)]
+        if name not in known:
+            raise unknown("setting", name, known, "Settings")
+        if is_dataclass(inside := getattr(defaults, name)):
+            own = [f.name for f in fields(inside)]
+            for key in value.keys() - own:
+                raise unknown("setting", f"{name}.{key}", [f"{name}.{n}" for n in own], f"Fields of {name}")
 
 
 def choice(group: str, given: Any, task: str | None = None) -> Choice:
@@ -124,15 +136,18 @@ def _head(asked: str | None, loss: Loss, task: Task, choice: Choice, task_name: 
     heads = [str(h) for h in task.heads]
     if asked not in heads:
         raise unknown("head", asked, heads, f"Heads of {task_name}")
-    special = {Head.MEAN_SCALE, Head.EMBEDDING}  # their outputs mean something else
-    if asked != loss.head and special & {asked, loss.head}:
+    reads_only_its_own = loss.head in (Head.MEAN_SCALE, Head.EMBEDDING)  # others can take means for values
+    if asked != loss.head and (reads_only_its_own or asked == Head.EMBEDDING):
         raise Incompatible(f"loss={choice.name} needs head={loss.head}; it cannot read the outputs of head={asked}.")
     return asked
 
 
 def _metric(asked: str | None, task: Task, task_name: str) -> str:
     if asked is not None and asked not in task.metrics:
-        raise unknown("metric", asked, task.metrics, f"Metrics of {task_name}")
+        label = f"Metrics of {task_name}"
+        if asked in registry.metrics.entries():
+            raise Incompatible(f"metric={asked} is not evaluated for {task_name}. {label}: {', '.join(task.metrics)}.")
+        raise unknown("metric", asked, task.metrics, label)
     return asked or task.metrics[0]
 
 

@@ -1,0 +1,171 @@
+"""Bad input: one clear message on standard error, exit code 2, and nothing on disk."""
+
+import pytest
+
+from lossbench.cli import main
+
+REGRESSION = "Losses for regression: barron_adaptive, external, gaussian_nll, huber,"
+SETTINGS = "Settings: batch_size, clip, corruption, data, epochs,"
+CASES = {
+    # unknown names: the nearest, and the valid ones
+    "task=regresion": ["Unknown task 'regresion'", "Did you mean 'regression'?", "binary, multiclass, regression"],
+    "loss=hubre": ["Unknown loss 'hubre'", "Did you mean 'huber'?", REGRESSION, "Presets: label_smoothing."],
+    "loss=": ["Unknown loss ''", REGRESSION],
+    "loss=crossentropy": ["'cross_entropy'? (That is for another task.)", REGRESSION],
+    "task=multiclass loss=cross_entropie": ["Did you mean 'cross_entropy'?", "Losses for multiclass: arcface, brier,"],
+    "experiment=label_noise loss=hubre": ["Did you mean 'huber'?", "Losses: arcface,"],
+    "loss=label_smoothin": ["Did you mean 'label_smoothing'?"],
+    "data=diabetis": ["Unknown data set 'diabetis'", "Did you mean 'diabetes'?", "diabetes, friedman1"],
+    "model=mpl": ["Unknown model 'mpl'", "Did you mean 'mlp'?", "cnn, linear, mlp"],
+    "weighting=irsl": ["Unknown weighting 'irsl'", "Did you mean 'irls'?", "irls, none"],
+    "corruption=heavy_tail": ["Unknown corruption", "Did you mean 'heavy_tails'?", "one_sided_outliers"],
+    "metric=mea": ["Unknown metric 'mea'", "Did you mean 'mae'?", "Metrics of regression: mae,", "rmse"],
+    "head=mean_scal": ["Unknown head", "Did you mean 'mean_scale'?", "linear, mean_scale"],
+    "experiment=label_nois": ["Unknown experiment 'label_nois'", "Did you mean 'label_noise'?"],
+    "losses=[mse,hubre]": ["Unknown loss 'hubre'", "Did you mean 'huber'?", REGRESSION],
+    # unknown settings
+    "epoch=3": ["Unknown setting 'epoch'", "Did you mean 'epochs'?", SETTINGS],
+    "++epoch=3": ["Unknown setting 'epoch'", "Did you mean 'epochs'?", SETTINGS],
+    "foo/bar=3": ["Unknown setting 'foo/bar'", SETTINGS],
+    "loss=huber loss.dleta=2": ["Unknown setting 'loss.dleta'", "'loss.delta'?", "Fields of loss=huber: delta."],
+    "loss=huber +loss.dleta=2": ["Unknown field of loss 'huber': 'dleta'", "Did you mean 'delta'?"],
+    "loss.delta=2": ["Unknown setting 'loss.delta'", "Fields of loss=mse: none."],
+    "losses=[{huber:{dleta:2}}]": ["Unknown field of loss 'huber': 'dleta'", "Did you mean 'delta'?"],
+    "model.wdth=3": ["Unknown setting 'model.wdth'", "'model.width'?", "Fields of model=mlp: depth, width."],
+    "optimizer.nam=sgd": ["Unknown setting 'optimizer.nam'", "Did you mean 'optimizer.name'?", "momentum, name,"],
+    "+optimizer.nam=sgd": ["Unknown setting 'optimizer.nam'", "Did you mean 'optimizer.name'?"],
+    # wrong types
+    "loss=huber loss.delta=abc": ["loss.delta must be a number. Got 'abc' instead."],
+    "loss=huber loss.delta=null": ["loss.delta must be a value, not null."],
+    "epochs=many": ["epochs must be a number. Got 'many' instead."],
+    "epochs=${nosuch}": ["epochs:", "nosuch", "not found"],
+    "batch_size=1.5": ["batch_size must be a whole number. Got 1.5 instead."],
+    "progress=maybe": ["progress must be true or false. Got 'maybe' instead."],
+    "rates=0.5": ["rates must be a list in brackets, as in 'rates=[0.5]'."],
+    "rates=[a]": ["rates[0] must be a number. Got 'a' instead."],
+    "losses=mse": ["losses must be a list in brackets, as in 'losses=[mse]'."],
+    "losses=[3]": ["loss must be a name, or a mapping with a name and fields. Got 3 instead."],
+    "seeds=abc": ["seeds must be a number of seeds, or a list such as [3,7]. Got 'abc' instead."],
+    "seeds=[1,a]": ["seeds must be", "[1, 'a']"],
+    "loss=null": ["loss must be one name."],
+    "loss=[mse,huber]": ["loss must be one name.", "'losses=[...]'"],
+    "optimizer=3": ["optimizer must be set by its fields: ", "optimizer.name="],
+    # out of range
+    "lr=-1": ["'lr'", "range (0, inf)", "Got -1.0 instead"],
+    "rates=[1.5]": ["'rates'", "range [0, 1]", "Got 1.5 instead"],
+    "rates=[]": ["rates=[]", "for example"],
+    "losses=[]": ["losses=[]", "for example"],
+    "seeds=0": ["seeds must be a number from 1", "Got 0 instead"],
+    "seeds=-3": ["seeds must be a number from 1", "Got -3 instead"],
+    "epochs=0": ["'epochs'", "Got 0.0 instead"],
+    "batch_size=0": ["'batch_size'", "Got 0 instead"],
+    "evaluations=0": ["'evaluations'", "Got 0 instead"],
+    "split.test=1": ["'split.test'", "Got 1.0 instead"],
+    "clip.threshold=0": ["'clip.threshold'", "Got 0.0 instead"],
+    "loss=huber loss.delta=-1": ["'delta' parameter of Huber", "range (0, inf)", "Got -1.0 instead"],
+    "clip.mode=nrom": ["clip.mode 'nrom'", "Did you mean 'norm'?", "none, norm, per_tensor, value"],
+    "optimizer.name=adamm": ["optimizer.name 'adamm'", "Did you mean 'adamw'?", "adamw, sgd"],
+    "optimizer.schedule=cosin": ["Did you mean 'cosine'?", "constant, cosine"],
+    "precision=16": ["precision '16'", "32, 64, bf16"],
+    "validation=clear": ["Did you mean 'clean'?", "clean, corrupted"],
+    # parts that do not fit
+    "task=binary loss=huber": ["'huber' is for regression, not for task=binary", "Losses for binary: bce,"],
+    "losses=[mse,cross_entropy]": ["'cross_entropy' is for multiclass, not for task=regression", REGRESSION],
+    "data=digits": ["'digits' is for multiclass, not for task=regression", "diabetes, friedman1"],
+    "metric=accuracy": ["metric=accuracy is not evaluated for regression.", "Metrics of regression: mae,"],
+    "weighting=classes": ["'classes' is for binary and multiclass, not for task=regression", "irls, none"],
+    "experiment=label_noise task=binary": ["'cross_entropy' is for multiclass, not for task=binary"],
+    "model=cnn": ["cnn takes images", "model=mlp takes any"],
+    "task=binary loss=dice weighting=balanced": ["balanced weighs single examples", "dice", "weighting=none"],
+    "loss=gaussian_nll head=linear": ["loss=gaussian_nll needs head=mean_scale"],
+    "task=binary corruption=asymmetric_flips rates=[0.9] seeds=1": ["can be corrupted: the rate can be at most 0.6"],
+    # values that are missing or lead nowhere
+    "task=binary weighting=classes": ["weighting=classes needs weighting.weights=<value>."],
+    "task=binary weighting=classes weighting.weights={malignan:2} seeds=1 rates=[0]": [
+        "Unknown class 'malignan'",
+        "Did you mean 'malignant'?",
+    ],
+    "task=binary weighting=classes weighting.weights=[1,2,3] seeds=1 rates=[0]": ["one weight for each of 2 classes"],
+    "loss=external": ["loss=external needs loss.target=<value>."],
+    "losses=[external]": ["'external' needs a value for target"],
+    "loss=external loss.target=nosuch.losses.Focal": ["there is no package 'nosuch'"],
+    "loss=external loss.target=torch.nn.HuberLos": ["torch.nn has no 'HuberLos'", "Did you mean 'HuberLoss'?"],
+    "loss=external loss.target=torch.nn.HuberLoss loss.params.dleta=2": ["no parameter 'dleta'", "'delta'?"],
+    # what cannot be read
+    "losses=[mse": ["Cannot read 'losses=[mse'", "'name=[a,b]'"],
+    "=3": ["Cannot read '=3'", "no name"],
+    "epochs=1 junk": ["Cannot read 'junk'", "name=value"],
+    "~seeds": ["~seeds: a setting cannot be removed"],
+    "epochs=2 epochs=3": ["epochs is set 2 times: epochs=2, epochs=3."],
+    "loss=mse loss=huber": ["loss is set 2 times"],
+    "epochs=2 +epochs=3": ["epochs is set 2 times"],
+    "loss=huber,mse": ["several values", "'losses=[huber,mse]'", "-m"],
+    "seeds=1,2": ["several values", "'seeds=[1,2]'", "-m"],
+    "model=mlp,linear": ["several values", "add -m"],
+    # options and verbs
+    "--nosuch": ["Unrecognized arguments: --nosuch", "--help"],
+    "--cfg": ["expected one argument"],
+    "--cfg foo": ["invalid choice: 'foo'", "job"],
+    "--cfg job -m": ["Only one of"],
+    "--config-dir /nosuch": ["/nosuch", "not found"],
+    "losess": ["Unknown verb 'losess'", "Did you mean 'losses'?", "corruptions, datasets, losses, metrics, models,"],
+    "losses regresion": ["Unknown task 'regresion'", "Did you mean 'regression'?"],
+    "losses regression more": ["takes at most one task", "'regression more'"],
+    "losses loss=huber": ["Unknown task 'loss=huber'"],
+    # one bad job in a sweep is found before any of them runs
+    "-m loss=mse,hubre": ["Unknown loss 'hubre'", "Did you mean 'huber'?"],
+    "-m loss=mse,mse epoch=1": ["Did you mean 'epochs'?"],
+}
+
+
+@pytest.mark.parametrize("line", CASES)
+def test_one_message_exit_code_2_and_nothing_written(lossbench, tmp_path, line):
+    code, out, err = lossbench(*line.split())
+    assert code == 2
+    assert out == ""
+    assert err.startswith("lossbench: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert "_default" not in err  # nodes of ours that nobody should type
+    assert [part for part in CASES[line] if part not in err] == [], err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("line", ["loss=hubre", "lr=-1", "--nosuch", "losess", "model=cnn seeds=1 rates=[0]"])
+def test_debug_raises_for_the_traceback(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Exception, match=r"lr|cnn|nosuch|hubre|losess"):
+        main([*line.split(), "--debug"])
+
+
+def test_output_below_a_file(lossbench, tmp_path):
+    (tmp_path / "file").write_text("here")
+    code, _, err = lossbench("output=file/results")
+    assert code == 2
+    assert err.startswith("lossbench: Cannot write file/results/")
+    assert err.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_damaged_record_is_named_before_training(lossbench, tmp_path, monkeypatch):
+    assert lossbench("epochs=1", "seeds=1", "rates=[0]").code == 0
+    (damaged,) = tmp_path.rglob("trials.parquet")
+    damaged.write_bytes(b"PAR1")
+    monkeypatch.setattr("lossbench.training.run.run_stack", None)
+    code, _, err = lossbench("epochs=1", "seeds=2", "rates=[0]")
+    assert code == 2
+    assert str(damaged.relative_to(tmp_path)) in err
+    assert "Remove it" in err
+
+
+def test_a_bug_is_one_line_and_exit_code_3(lossbench, monkeypatch, tmp_path):
+    def broken(*_):
+        raise RuntimeError("the first line\nthe second")
+
+    monkeypatch.setattr("lossbench.training.run.run_stack", broken)
+    code, out, err = lossbench("loss=mse")
+    assert (code, out) == (3, "")
+    assert err == "lossbench: RuntimeError: the first line (--debug shows where)\n"
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError):
+        main(["loss=mse", "--debug"])

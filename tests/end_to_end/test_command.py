@@ -1,0 +1,176 @@
+"""The command itself: help, version, lists, Hydra's own options, stopping, pipes."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from lossbench.cli import HELP
+from lossbench.registry import ALL
+from tests.end_to_end.conftest import ONCE, trials
+
+TASKS = ("binary", "multiclass", "regression")
+
+
+@pytest.mark.parametrize("line", ["--help", "-h", "losses --help", "loss=mse -h"])
+def test_help(lossbench, line):
+    assert lossbench(*line.split()) == (0, HELP, "")
+
+
+def test_version(lossbench):
+    from importlib.metadata import version
+
+    assert lossbench("--version") == (0, f"lossbench {version('lossbench')}\n", "")
+
+
+def test_help_is_true():
+    """Every setting that it names exists, and every setting is named."""
+    from dataclasses import fields
+
+    from lossbench.config.schema import Schema
+
+    named = {word.removesuffix("=").removesuffix(".*") for word in HELP.split() if word.endswith(("=", ".*"))}
+    assert named == {f.name for f in fields(Schema)}
+    assert all(verb in HELP for verb in ALL)
+
+
+def test_help_and_version_import_nothing_heavy(process):
+    for option in ("--help", "--version"):
+        code = (
+            f"import sys; from lossbench.cli import main; main(['{option}']); "
+            "sys.exit(str(sorted({'torch', 'hydra', 'omegaconf', 'numpy', 'pandas', 'rich'} & sys.modules.keys())))"
+        )
+        assert process("-c", code).stderr.strip() == "[]"
+
+
+def test_configuration_needs_no_lightning(process):
+    code = (
+        "import sys; from lossbench.cli import main; main(['--cfg', 'job']); "
+        "sys.exit(str(sorted({'pytorch_lightning', 'torchvision', 'torchmetrics'} & sys.modules.keys())))"
+    )
+    assert process("-c", code).stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("verb", sorted(ALL))
+@pytest.mark.parametrize("task", ["", *TASKS])
+def test_lists_name_everything_that_fits_in_100_columns(lossbench, verb, task):
+    code, out, err = lossbench(verb, *([task] if task else []))
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert [n for n in ALL[verb].names(task or None) if not any(line.split()[:1] == [n] for line in lines)] == []
+    assert all(cell_len(line) <= 100 for line in lines)
+    assert "…" not in out
+    assert "``" not in out
+    assert ":math:" not in out
+
+
+def test_lists_show_fields_and_where_they_come_from(lossbench):
+    out = lossbench("losses", "regression").out
+    assert "delta=1.0" in out
+    assert "target=?" in out
+    assert "tasks" not in out.splitlines()[0]
+    assert "tasks" in lossbench("losses").out.splitlines()[0]
+
+
+def test_columns_sets_the_width(lossbench, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    assert max(map(cell_len, lossbench("losses").out.splitlines())) > 100
+
+
+def test_tables_fit_in_100_columns(lossbench):
+    out = lossbench("losses=[mse,{huber:{delta:2}}]", "epochs=1", "seeds=1", "rates=[0,0.1]").out
+    assert all(cell_len(x) <= 100 for x in out.splitlines() if not x.startswith(("Records", "Curves")))
+
+
+def test_a_broken_plugin_is_reported_and_stops_nothing(lossbench, monkeypatch):
+    from lossbench.registry import Problem, losses
+
+    problem = Problem("lossbench.losses", "nice_loss", "some-package 1.0", "ImportError: no")
+    monkeypatch.setattr(losses, "problems", [problem])
+    code, out, err = lossbench("losses")
+    assert code == 0
+    assert "huber" in out
+    assert err == "some-package 1.0 failed to load (lossbench.losses: nice_loss): ImportError: no\n"
+    assert "some-package 1.0 offers it and failed to load: ImportError: no" in lossbench("loss=nice_loss").err
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("--cfg job loss=huber", "delta: 1.0"),
+        ("--cfg job --package loss loss=huber", "delta: 1.0"),
+        ("--cfg hydra", "sweep:"),
+        ("--info defaults", "loss/regression_default"),
+        ("--info searchpath", "lossbench.configs"),
+        ("--hydra-help", "== Flags =="),
+        ("-sc install=bash", "complete -o nospace"),
+        ("-sc install=fish", "complete -c"),
+    ],
+)
+def test_options_of_hydra(lossbench, tmp_path, line, part):
+    code, out, err = lossbench(*line.split())
+    assert (code, err) == (0, "")
+    assert part in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_completion_offers_losses_and_fields(lossbench, monkeypatch):
+    for typed, offered in (("loss=hu", "loss=huber"), ("optimizer.na", "optimizer.name=")):
+        monkeypatch.setenv("COMP_LINE", f"lossbench {typed}")
+        monkeypatch.setenv("COMP_POINT", str(len(f"lossbench {typed}")))
+        assert offered in lossbench("-sc", "query=bash").out.split()
+
+
+def test_ctrl_c_in_training_is_one_line_and_keeps_what_is_on_record(lossbench, monkeypatch, tmp_path):
+    """Lightning catches it, ignores further ones and leaves with sys.exit(1)."""
+    assert lossbench(*ONCE).code == 0
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lossbench.cli.progress.Bar.update", stop)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        code, out, err = lossbench("epochs=1", "seeds=2", "rates=[0]")
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == "lossbench: stopped. What is on record stays; the same command trains the rest."
+    assert len(trials(tmp_path)) == 1
+
+
+def test_ctrl_c_elsewhere(lossbench, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lossbench.cli.hydra_app.resolve", stop)
+    assert lossbench("loss=mse").code == 130
+
+
+@pytest.mark.parametrize("line", ["losses", "--cfg job"])
+def test_a_closed_pipe_is_no_error(tmp_path, line):
+    command = f"{sys.executable} -m lossbench {line} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_the_installed_command_from_another_folder(tmp_path):
+    command = Path(sys.executable).with_name("lossbench")
+    done = subprocess.run(
+        [command, *ONCE, "loss=huber"], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "huber" in done.stdout
+    assert trials(tmp_path)["loss"].tolist() == ["huber"]
+
+
+def test_the_module_says_no_in_one_line(process, tmp_path):
+    done = process("-m", "lossbench", "lr=-1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

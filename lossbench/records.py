@@ -265,8 +265,7 @@ def _telling(doing: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename if isinstance(error.filename, str) else path
-        raise RecordError(f"Cannot {doing} {path}: {error.strerror or error} ({where}).") from error
+        raise RecordError(f"Cannot {doing} {path}: {error.strerror or error}.") from error
 
 
 def _commit(folder: Path, files: list[tuple[str, Writer]]) -> None:

@@ -103,7 +103,7 @@ class Registry(Generic[T]):
                 f"The {self.word} {name!r} of {source} clashes with {present.kind.__module__}."
                 f"{present.kind.__qualname__} of {present.source}: rename one of them."
             )
-        self._entries[name] = present if present and not again else Entry(name, kind, source)
+        self._entries[name] = Entry(name, kind, source)  # an entry point knows its source better than a decorator
 
     def entries(self) -> dict[str, Entry[T]]:
         """All of them by name."""

@@ -143,12 +143,10 @@ def _head(asked: str | None, loss: Loss, task: Task, choice: Choice, task_name: 
 
 
 def _metric(asked: str | None, task: Task, task_name: str) -> str:
-    if asked is not None and asked not in task.metrics:
-        label = f"Metrics of {task_name}"
-        if asked in registry.metrics.entries():
-            raise Incompatible(f"metric={asked} is not evaluated for {task_name}. {label}: {', '.join(task.metrics)}.")
-        raise unknown("metric", asked, task.metrics, label)
-    return asked or task.metrics[0]
+    if asked is None:
+        return task.metrics[0]
+    _check_fits(registry.metrics, asked, registry.metrics.find(asked, task_name), task_name)
+    return asked
 
 
 def _optimizer(plain: dict[str, Any], task: Task) -> Optimizer:

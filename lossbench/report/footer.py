@@ -75,7 +75,7 @@ def _area(rows: Sequence[Summary]) -> str:
 def _against_zero(rows: Sequence[Summary]) -> str:
     if any(row.degradation for row in rows):
         return "vs rate 0: last epoch against the same seeds without corruption; + is worse."
-    wanting = any(row.rate for row in rows)
+    wanting = any(row.rate for row in rows) and all(row.rate for row in rows)
     return "No comparison with rate 0: there are no results at rate 0 with the same settings." if wanting else ""
 
 
@@ -100,8 +100,10 @@ def _diverged(rows: Sequence[Summary]) -> Iterator[str]:
 def _failed(rows: Sequence[Summary]) -> Iterator[str]:
     for row in rows:
         if row.n_failed:
-            reasons = "; ".join(_first_line(reason) for reason in row.reasons) or "no reason recorded"
-            yield f"{row.n_failed} of {row.n_trials} failed, {row.name} at rate {row.rate:g}: {reasons}"
+            distinct = dict.fromkeys(_first_line(reason) for reason in row.reasons)
+            why = next(iter(distinct), "no reason recorded")  # seeds fail alike, with other numbers
+            others = f" (and {len(distinct) - 1} more like it in trials.parquet)" if len(distinct) > 1 else ""
+            yield f"{row.n_failed} of {row.n_trials} failed, {row.name} at rate {row.rate:g}: {why}{others}"
 
 
 def _first_line(text: str) -> str:

@@ -65,7 +65,7 @@ def build(trials: Sequence[Trial], prepared: Prepared) -> Pieces:
     steps = n_steps(first, problem.n_examples)
     points = evaluation_steps(steps, first.evaluations)
     order = Order(prepared.orders, problem.n_examples, first.batch_size, points)
-    evaluation = Evaluation(replicas, objective, feed, first, task.metrics)
+    evaluation = Evaluation(replicas, objective, feed, first, tuple(dict.fromkeys((*task.metrics, first.metric))))
     return Pieces(replicas, objective, feed, order, evaluation, steps)
 
 

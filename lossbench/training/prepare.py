@@ -84,7 +84,10 @@ def standardisation(inputs: Array) -> tuple[Array, Array]:
 def _divide(rows: Array, share: float, seed: int, classes: Array | None) -> tuple[Array, Array]:
     from sklearn.model_selection import train_test_split
 
-    kept, taken = train_test_split(rows, test_size=share, random_state=seed % 2**32, stratify=classes)
+    try:
+        kept, taken = train_test_split(rows, test_size=share, random_state=seed % 2**32, stratify=classes)
+    except ValueError as error:
+        raise Incompatible(f"{len(rows)} rows cannot be split with a share of {share:g}: {error}") from error
     return np.sort(kept), np.sort(taken)
 
 

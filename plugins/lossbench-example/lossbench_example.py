@@ -8,7 +8,7 @@ import lossbench
 
 @lossbench.loss(
     tasks=("regression",),
-    use_when="outliers are gross and easy to tell: whatever is farther off than `cut` should have no pull",
+    use_when="outliers are gross and easy to tell: whatever is farther off than cut should have no pull",
     beware="no gradient beyond cut, which is in units of the target: a bad start may never recover",
     known_as=("truncated absolute error",),
 )

@@ -13,6 +13,7 @@ from torch.nn.functional import logsigmoid
 from lossbench import registry
 from lossbench.interfaces import Metric
 from lossbench.interfaces.metric import ExampleMetric
+from lossbench.softmax import log_softmax, softmax
 
 _REGRESSION = ("regression",)
 _CLASSES = ("binary", "multiclass")
@@ -259,7 +260,7 @@ def _log_probability(prediction: Tensor, target: Tensor) -> Tensor:
     if prediction.shape[-1] == 1:
         return logsigmoid((2 * target - 1) * prediction[..., 0])  # 1 - sigmoid(z) = sigmoid(-z)
     target = target.expand(prediction.shape[:-1]).unsqueeze(-1)
-    return prediction.log_softmax(-1).gather(-1, target).squeeze(-1)
+    return log_softmax(prediction).gather(-1, target).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -281,7 +282,7 @@ class BrierScore(ExampleMetric):
             probability, hot = prediction.sigmoid(), target
         else:
             probability, hot = (
-                prediction.softmax(-1),
+                softmax(prediction),
                 target == torch.arange(prediction.shape[-1], device=target.device),
             )
         return (probability - hot.to(probability.dtype)).square().sum(-1).where(_finite(prediction), torch.nan)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -134,11 +134,6 @@ class Trial:
         """Trials with equal keys differ only in values and train as rows of one stack."""
         shared = (self.task, self.data, self.model, self.head, self.batch_size, self.epochs, self.evaluations)
         return (*shared, self.metric, self.split_test, self.split_validation, self.precision, self.optimizer.family)
-
-    @property
-    def experiment_key(self) -> "Trial":
-        """Trials with equal keys are the seeds and rates of one experiment, and share a folder."""
-        return replace(self, seed=0, rate=0.0)
 
 
 @dataclass(frozen=True)

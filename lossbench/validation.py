@@ -30,6 +30,11 @@ def check_share(owner: object, **values: object) -> None:
     _check(owner, values, "a float in the range [0, 1]", lambda v: 0 <= v <= 1)
 
 
+def check_below_one(owner: object, **values: object) -> None:
+    """Each value must lie in [0, 1)."""
+    _check(owner, values, "a float in the range [0, 1)", lambda v: 0 <= v < 1)
+
+
 def check_between(owner: object, low: float, high: float, **values: object) -> None:
     """Each value must lie in the open interval (low, high)."""
     _check(owner, values, f"a float in the range ({low:g}, {high:g})", lambda v: low < v < high)

@@ -1,8 +1,11 @@
-"""What a trial's numbers depend on beside its settings: library versions, and sources that are not ours."""
+"""What a trial's numbers depend on beside its settings: library versions, and code that is not ours."""
 
 import inspect
+import sys
+from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
+from pkgutil import resolve_name
 
 from lossbench import registry
 from lossbench.seeds import stable_hash
@@ -13,17 +16,26 @@ LIBRARIES = ("lossbench", "torch", "numpy", "scikit-learn")
 
 @cache
 def fingerprint(*parts: tuple[str, Choice]) -> str:
-    """Sixteen hex digits of the library versions and of the sources of the parts that are not built in."""
+    """Sixteen hex digits of the library versions, and of version and source of each part that is not built in."""
     versions = [f"{name} {version(name)}" for name in LIBRARIES]
-    return stable_hash(versions, [source for group, choice in parts if (source := _source(group, choice))])[:16]
+    return stable_hash(versions, [list(_origin(thing)) for part in parts for thing in _foreign(*part)])[:16]
 
 
-def _source(group: str, choice: Choice) -> str:
+def _foreign(group: str, choice: Choice) -> Iterator[object]:
+    """The classes and functions behind a choice that are not ours."""
     kind = registry.ALL[group].find(choice.name)
-    if kind.__module__.startswith("lossbench."):
-        return ""
-    module = inspect.getmodule(kind)
+    if not kind.__module__.startswith("lossbench."):
+        yield kind
+    elif choice.name == "external":
+        yield resolve_name(choice.fields["target"])
+
+
+def _origin(thing: object) -> Iterator[str]:
+    """Versions of the distributions that hold it, and its module's source where there is one."""
+    name = getattr(thing, "__module__", None) or type(thing).__module__
+    for distribution in packages_distributions().get(name.split(".")[0], []):
+        yield f"{distribution} {version(distribution)}"
     try:
-        return inspect.getsource(module) if module else kind.__module__
-    except (OSError, TypeError):  # defined in a shell or compiled: its name is all there is
-        return f"{kind.__module__}.{kind.__qualname__}"
+        yield inspect.getsource(sys.modules[name])
+    except (KeyError, OSError, TypeError):  # defined in a shell or compiled: its name is all there is
+        yield f"{name}.{getattr(thing, '__qualname__', '')}"

@@ -9,11 +9,11 @@ batches sliced from tensors in memory, logger, checkpoints and progress bar off.
 
 import argparse
 import logging
-import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytorch_lightning as pl
 import torch
@@ -117,13 +117,14 @@ def plan(overrides: list[str], trials: int, epochs: float) -> Stack:
 def plain_fits(trials: tuple[Trial, ...]) -> None:
     """One Lightning fit per trial."""
     for trial in trials:
-        prepared = prepare([trial])
+        prepared, _ = prepare([trial])
+        assert prepared is not None
         task, feed = registry.tasks.build(trial.task), Feed(prepared)
         train = feed.batch(torch.arange(prepared.problem.n_examples)[None])
         scaling = feed.scaling
-        targets = (
-            (train.targets - scaling.shift) / scaling.scale if train.targets.is_floating_point() else train.targets
-        )
+        targets = train.targets
+        if targets.is_floating_point():
+            targets = ((targets - scaling.shift) / scaling.scale).float()
         loss = nn.MSELoss() if targets.is_floating_point() else nn.CrossEntropyLoss()
         splits = [tuple(t[0] for t in feed.examples(s, 0, feed.size(s))) for s in ("validation", "test")]
         steps = n_steps(trial, prepared.problem.n_examples)
@@ -163,7 +164,7 @@ def compare(overrides: list[str], trials: int, turns: int, epochs: float) -> dic
     found: dict[str, list[float]] = {"plain": [], "single": [], "stack": []}
     for _ in range(turns):
         found["plain"].append(timed(lambda: plain_fits(few)) / len(few))
-        found["single"].append(statistics.mean(timed(lambda: run_stack(Stack((t,)))) for t in few))
+        found["single"].append(statistics.mean(timed(partial(run_stack, Stack((t,)))) for t in few))
         found["stack"].append(timed(lambda: run_stack(stack)) / trials)
     return {name: statistics.median(values) for name, values in found.items()}
 
@@ -180,9 +181,7 @@ def main() -> None:
     register_choices()
     keep_heap()  # for both sides
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
-    table = Table(
-        title=f"{given.trials} trials, {given.epochs:g} epochs, torch {torch.__version__}, {device}, {platform.machine()}"
-    )
+    table = Table(title=f"{given.trials} trials, {given.epochs:g} epochs, torch {torch.__version__}, {device}")
     for heading in (
         "model",
         "plain Lightning",

@@ -14,19 +14,20 @@ class Bar:
     """Shows the share of trial-steps done. Off where standard error is no terminal."""
 
     def __init__(self, planned: Sequence[Stack], console: Console, shown: bool = True) -> None:
-        self.trials = sum(len(s.trials) for s in planned)
-        self.done_rows, self.last, self.shown_at = 0, 0, 0.0
+        self.total = sum(len(s.trials) for s in planned)
+        self.done, self.since_update = 0, 0.0
         self.progress = Progress(
-            TextColumn("{task.fields[trials]} trials"),
+            TextColumn("{task.fields[trials]}"),
             BarColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[steps]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
             disable=not (shown and console.is_terminal),
             transient=True,
         )
-        self.task = self.progress.add_task("", total=float(self.trials), trials=self.trials, rate="starting")
+        trials = f"{self.total} trials"
+        self.task = self.progress.add_task("", total=float(self.total), trials=trials, steps="preparing")
         self.started = time.perf_counter()
 
     def __enter__(self) -> "Bar":
@@ -41,12 +42,18 @@ class Bar:
     def update(self, rows: int, step: int, steps: int) -> None:
         """`rows` trials have done `step` of their `steps`."""
         now = time.perf_counter()
-        if now - self.shown_at < 0.1 and step < steps:
-            return
-        self.shown_at = now
-        completed = self.done_rows + rows * step / steps
-        rate = f"{rows * step / max(now - self.started, 1e-9):,.0f} trial-steps/s"
-        self.progress.update(self.task, completed=completed, rate=rate)
+        if now - self.since_update > 0.1 or step == steps:
+            self.since_update = now
+            speed = rows * step / max(now - self.started, 1e-9)
+            self._show(self.done + rows * step / steps, f"step {step}/{steps}, {speed:,.0f} trial-steps/s")
         if step == steps:
-            self.done_rows += rows
-            self.started = now
+            self.done, self.started = self.done + rows, now
+
+    def stack_done(self, trials: int) -> None:
+        """All `trials` of the stacks so far are done, those that could not be trained included."""
+        self.done = trials
+        self._show(trials, "")
+
+    def _show(self, done: float, steps: str) -> None:
+        trials = f"{int(done)}/{self.total} trials"
+        self.progress.update(self.task, completed=done, trials=trials, steps=steps)

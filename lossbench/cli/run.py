@@ -48,7 +48,7 @@ def train(experiments: Sequence[Experiment], missing: Sequence[Trial], progress:
         return []
     from lossbench.training.run import run_stack  # torch and Lightning load only when there is something to train
 
-    planned, problems = stacks(missing), dict[str, None]()
+    planned, problems, done = stacks(missing), dict[str, None](), 0
     with Bar(planned, console.messages(), progress) as bar:
         for stack in planned:
             try:
@@ -57,6 +57,8 @@ def train(experiments: Sequence[Experiment], missing: Sequence[Trial], progress:
                 problems[str(error)] = None
             else:
                 save(experiments, new)
+            done += len(stack.trials)
+            bar.stack_done(done)
     return list(problems)
 
 

@@ -53,10 +53,7 @@ class Experiment:
             "seeds": list(self.seeds),
             "rates": list(self.rates),
             "lr": o.pop("lr"),
-            **{
-                n: getattr(t, n)
-                for n in ("epochs", "batch_size", "metric", "head", "validation", "evaluations", "precision")
-            },
+            **{n: getattr(t, n) for n in SETTINGS},
             "optimizer": o,
             "clip": clip,
             "split": {"test": t.split_test, "validation": t.split_validation},

@@ -1,7 +1,7 @@
 """From what was typed to experiments: defaults filled in, everything validated before anything is written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from lossbench.errors import Incompatible, InvalidValue, unknown
 from lossbench.interfaces import Loss, Task
 from lossbench.types import Choice, Head, Optimizer, Trial
 from lossbench.validation import (
+    check_below_one,
     check_between,
     check_count,
     check_nonnegative,
@@ -96,7 +97,8 @@ def _experiment(plain: dict[str, Any], task: Choice, loss: Choice) -> Experiment
         g: choice(g, plain[g], task.name) for g in ("data", "model", "weighting", "corruption")
     } | {"loss": loss}
     _check_coupling(parts["loss"], parts["weighting"])
-    names = (*parts.items(), ("task", task))
+    metric = _metric(plain["metric"], kind, task.name)
+    used = ((GROUPS[g].group, c) for g, c in (*parts.items(), ("task", task)))
     template = Trial(
         task=task,
         **parts,
@@ -105,8 +107,8 @@ def _experiment(plain: dict[str, Any], task: Choice, loss: Choice) -> Experiment
         seed=0,
         optimizer=_optimizer(plain, kind),
         **_numbers(plain, kind),
-        metric=_metric(plain["metric"], kind, task.name),
-        fingerprint=fingerprint(*((GROUPS[g].group, c) for g, c in names)),
+        metric=metric,
+        fingerprint=fingerprint(*used, ("metrics", Choice(metric))),
     )
     return Experiment(
         template, _seeds(plain["seeds"]), _rates(plain["rates"], parts["corruption"]), Path(plain["output"])
@@ -157,9 +159,19 @@ def _optimizer(plain: dict[str, Any], task: Task) -> Optimizer:
     _check_value("optimizer.schedule", given["schedule"], SCHEDULES)
     _check_value("clip.mode", clip["mode"], CLIPS)
     check_nonnegative(HERE, **{"optimizer.weight_decay": given["weight_decay"]})
-    check_share(HERE, **{f"optimizer.{n}": given[n] for n in ("momentum", "warmup", "beta1", "beta2")})
+    check_share(HERE, **{"optimizer.warmup": given["warmup"]})
+    check_below_one(HERE, **{f"optimizer.{n}": given[n] for n in ("momentum", "beta1", "beta2")})
     betas = (given.pop("beta1"), given.pop("beta2"))
-    return Optimizer(lr=lr, betas=betas, clip_mode=clip["mode"], clip=clip["threshold"], **given)
+    made = Optimizer(lr=lr, betas=betas, clip_mode=clip["mode"], clip=clip["threshold"], **given)
+    return _without_the_unused(made)
+
+
+def _without_the_unused(given: Optimizer) -> Optimizer:
+    """What does not act is set to its default, so that equal trainings are equal settings."""
+    plain = Optimizer()
+    unused = [*(("betas", "eps") if given.name == "sgd" else ("momentum",))]
+    unused += ["clip"] if given.clip_mode == "none" else []
+    return replace(given, **{name: getattr(plain, name) for name in unused})
 
 
 def _check_value(setting: str, given: str, allowed: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
+from lossbench.softmax import log_softmax, softmax
 from lossbench.types import Encoding, Need, Problem, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share
 
@@ -19,8 +20,12 @@ ELR_CLAMP = 1e-4
 
 def log_likelihood(logits: Tensor, target: Tensor) -> Tensor:
     """The log probability of each target class, `[..., 1]`: the last axis stays, for fields `[r, 1, 1]`."""
-    one_axis_less(logits, target)
-    return logits.log_softmax(-1).gather(-1, target.long().unsqueeze(-1))
+    return _picked(log_softmax(logits), target)
+
+
+def _picked(logs: Tensor, target: Tensor) -> Tensor:
+    one_axis_less(logs, target)
+    return logs.gather(-1, target.long().unsqueeze(-1))
 
 
 @dataclass(frozen=True)
@@ -74,25 +79,12 @@ class CrossEntropy(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        if not isinstance(cast("float | Tensor", self.label_smoothing), Tensor):
-            return self._fused(prediction, target)
         kept = target != self.ignore_index
-        nll = -log_likelihood(prediction, torch.where(kept, target, 0))
-        uniform = -prediction.log_softmax(-1).mean(-1, keepdim=True)
-        smoothed = nll + self.label_smoothing * (uniform - nll)
-        return torch.where(kept, smoothed.squeeze(-1), 0)
-
-    def _fused(self, prediction: Tensor, target: Tensor) -> Tensor:
-        # torch's kernel makes one pass forward and one backward, but takes one smoothing for all rows of a stack
-        one_axis_less(prediction, target)
-        losses = functional.cross_entropy(
-            prediction.reshape(-1, prediction.shape[-1]),
-            target.reshape(-1),
-            reduction="none",
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-        )
-        return losses.view(target.shape)
+        logs = log_softmax(prediction)
+        nll = -_picked(logs, torch.where(kept, target, 0))
+        if isinstance(cast("float | Tensor", self.label_smoothing), Tensor) or self.label_smoothing > 0:
+            nll = nll - self.label_smoothing * (logs.mean(-1, keepdim=True) + nll)
+        return torch.where(kept, nll.squeeze(-1), 0)
 
 
 @dataclass(frozen=True)
@@ -263,7 +255,7 @@ class ELR(Loss):
         nll = -log_likelihood(prediction, target)
         # in the wider of the two types: 1 - 1e-4 is 1 in bfloat16
         wide = torch.promote_types(prediction.dtype, state.dtype)
-        p = prediction.softmax(-1, dtype=wide).clamp(ELR_CLAMP, 1 - ELR_CLAMP)
+        p = softmax(prediction.to(wide)).clamp(ELR_CLAMP, 1 - ELR_CLAMP)
         rows = index.unsqueeze(-1).expand(prediction.shape)
         share = (p / p.sum(-1, keepdim=True)).detach()
         mean = self.beta * state.gather(-2, rows) + (1 - self.beta) * share

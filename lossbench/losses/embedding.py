@@ -44,7 +44,6 @@ class ArcFace(Loss):
 
     name = "arcface"
     tasks = ("multiclass",)
-    tasks = ("multiclass",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING

@@ -11,6 +11,7 @@ from torch.nn.functional import logsigmoid
 
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling, Task
+from lossbench.softmax import log_softmax, softmax
 from lossbench.tasks.refusals import refusal
 from lossbench.types import EMBEDDING_WIDTH, Array, Encoding, Examples, Head, Problem, Space
 
@@ -158,9 +159,9 @@ class Multiclass(Task):
             case Space.LOGIT | Space.SCORE | Space.EMBEDDING:
                 return raw
             case Space.PROBABILITY:
-                return raw.softmax(-1)
+                return softmax(raw)
             case Space.LOG_PROBABILITY:
-                return raw.log_softmax(-1)
+                return log_softmax(raw)
         raise refusal("multiclass", space, self.spaces)
 
     def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:

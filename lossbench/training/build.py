@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lossbench import registry
+from lossbench.errors import Incompatible
 from lossbench.interfaces import Task
 from lossbench.models import heads
 from lossbench.seeds import Purpose, seed_for
@@ -39,9 +40,9 @@ def network(trial: Trial, task: Task, problem: Problem) -> nn.Sequential:
     """Trunk and head with the initial weights of (model, seed), drawn apart so that heads share trunks."""
     head = Head(trial.head)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(Purpose.TRUNK, trial))
+        torch.default_generator.manual_seed(seed_for(Purpose.TRUNK, trial))
         trunk, width = registry.models.build(trial.model).trunk(problem.input_shape)
-        torch.manual_seed(seed_for(Purpose.HEAD, trial))
+        torch.default_generator.manual_seed(seed_for(Purpose.HEAD, trial))
         return nn.Sequential(trunk, heads.build(head, width, task.head_width(head, problem)))
 
 
@@ -54,27 +55,30 @@ def networks(trials: Sequence[Trial], task: Task, problem: Problem) -> list[nn.M
     return [made[t.seed] for t in trials]
 
 
-def build(trials: Sequence[Trial], prepared: Prepared) -> Pieces:
-    """The pieces of one fit over `trials`, on the CPU; Lightning moves them."""
-    first, problem = trials[0], prepared.problem
+def build(prepared: Prepared) -> Pieces:
+    """The pieces of one fit, on the CPU; Lightning moves them. Their routes are settled on the first examples."""
+    trials, problem = prepared.trials, prepared.problem
+    first = trials[0]
     task: Task = registry.tasks.build(first.task)
-    objective = Objective(trials, task, problem)
-    extra = objective.columns([seed_for(Purpose.LOSS, t) for t in trials])
-    replicas = Replicas(networks(trials, task, problem), extra)
-    feed = Feed(prepared)
+    objective = Objective(trials, [seed_for(Purpose.LOSS, t) for t in trials], task, problem)
+    replicas, feed = Replicas(networks(trials, task, problem), objective.columns()), Feed(prepared)
     steps = n_steps(first, problem.n_examples)
     points = evaluation_steps(steps, first.evaluations)
-    order = Order(prepared.orders, problem.n_examples, first.batch_size, points)
-    evaluation = Evaluation(replicas, objective, feed, first, tuple(dict.fromkeys((*task.metrics, first.metric))))
-    return Pieces(replicas, objective, feed, order, evaluation, steps)
+    order = Order(feed.order_seeds, problem.n_examples, first.batch_size, points)
+    metrics = tuple(dict.fromkeys((*task.metrics, first.metric)))
+    evaluation = Evaluation(replicas, objective, feed, first.metric, metrics)
+    pieces = Pieces(replicas, objective, feed, order, evaluation, steps)
+    _settle(pieces, first)
+    return pieces
 
 
-def settle(pieces: Pieces) -> None:
-    """Choose the routes of the network and of every loss on the first examples."""
-    positions = torch.stack([p[:8] for p in pieces.order.permutations(0)])
-    batch = pieces.feed.batch(positions)
-    pieces.replicas.try_forward(batch.inputs)
-    raw: Tensor
-    with torch.no_grad():
-        raw, extra = pieces.replicas(batch.inputs)
+def _settle(pieces: Pieces, trial: Trial) -> None:
+    batch = pieces.feed.batch(pieces.order.stream(0, min(8, pieces.order.n)))
+    try:
+        raw, extra = pieces.replicas.settle(batch.inputs)
+    except Exception as error:
+        shape = list(batch.inputs.shape[2:])
+        raise Incompatible(
+            f"model={trial.model.label} fails on inputs of shape {shape}: {type(error).__name__}: {error}"
+        ) from error
     pieces.objective.settle(raw.shape[-1], pieces.feed, batch, extra)

@@ -13,7 +13,7 @@ from lossbench.interfaces.metric import ExampleMetric, as_numpy, better, worst
 from lossbench.training.feed import Feed
 from lossbench.training.objective import Objective
 from lossbench.training.replicas import Replicas
-from lossbench.types import Array, Trial
+from lossbench.types import Array
 
 SPLITS = ("validation", "test")
 ELEMENTS = 4_000_000
@@ -29,13 +29,12 @@ class Evaluation:
     """Evaluates all rows of a stack, in full precision, and keeps each row's best weights by the validation metric."""
 
     def __init__(
-        self, replicas: Replicas, objective: Objective, feed: Feed, trial: Trial, names: tuple[str, ...]
+        self, replicas: Replicas, objective: Objective, feed: Feed, primary: str, names: tuple[str, ...]
     ) -> None:
         self.replicas, self.objective, self.feed = replicas, objective, feed
         self.metrics: dict[str, Metric] = {n: registry.metrics.get(n) for n in names}
-        self.primary = self.metrics[trial.metric]
-        self.name = trial.metric
-        self.started = time.perf_counter()
+        self.name, self.primary = primary, self.metrics[primary]
+        self.started: float | None = None
         self.steps: list[int] = []
         self.seconds: list[float] = []
         self.curves: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
@@ -47,18 +46,25 @@ class Evaluation:
         self.best_buffers = {n: b.clone() for n, b in replicas.stacked_buffers().items()}
 
     @torch.no_grad()
-    def at(self, step: int, active: Tensor, training: dict[str, Tensor]) -> None:
-        """Evaluate after `step` steps. Rows that have diverged get NaN: what they were before is not their result."""
+    def at(self, step: int, active: Tensor, training: dict[str, Tensor]) -> Tensor:
+        """Evaluate after `step` steps; the mask `[R]` of rows whose predictions are finite.
+
+        Other rows, and those no longer active, get NaN: what they were before is not their result.
+        """
         self.steps.append(step)
-        self.seconds.append(time.perf_counter() - self.started)
+        now = time.perf_counter()
+        self.started = now if self.started is None else self.started
+        self.seconds.append((now - self.started) / len(self.best))  # one row's share of the stack's time
         for name, values in training.items():
             self.curves["train", name].append(values)
         for split in SPLITS:
             point, target = self.predictions(split)
+            active = active & point.isfinite().flatten(1).all(1)
             for name, metric in self.metrics.items():
                 values = torch.where(active, metric(point, target), torch.nan)
                 self.curves[split, name].append(values)
         self._keep_best(step)
+        return active
 
     def _keep_best(self, step: int) -> None:
         values = self.curves["validation", self.name][-1]
@@ -85,7 +91,7 @@ class Evaluation:
             raws.append(raw)
             targets.append(target)
         self.replicas.train(was)
-        return torch.cat(self.objective.point(torch.cat(raws, 1), extra, self.feed)), torch.cat(targets, 1)
+        return self.objective.point(torch.cat(raws, 1), extra, self.feed), torch.cat(targets, 1)
 
     def finish(self) -> None:
         """Per-example scores of the primary metric on test at the last and the best epoch, if it has such scores."""

@@ -1,14 +1,17 @@
 """The data of a stack on the device, and the batches of its rows."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lossbench.interfaces import Scaling
-from lossbench.training.prepare import Prepared, Variant
+from lossbench.training.prepare import Prepared, Variant, standardisation
 from lossbench.types import Array
+
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -16,11 +19,15 @@ class Batch(NamedTuple):
 
     inputs: Tensor  # [R, B, ...] standardised
     targets: Tensor  # [R, B, ...] raw
-    position: Tensor  # [R, B] positions in the training split
+    position: Tensor  # [R, B] in the training split
 
 
 class Feed(nn.Module):
-    """Raw tables, and per distinct variant `V` an index into them and an affine map. Nothing is `[R, N, ...]`."""
+    """Raw tables, and per distinct variant `V` an index into them and an affine map. Nothing is `[R, N, ...]`.
+
+    Targets and their maps stay in float64, and inputs are centred before they are rounded to float32: a large offset
+    (years, temperatures in kelvin) would else eat the digits that tell rows apart.
+    """
 
     inputs: Tensor
     targets: Tensor
@@ -35,35 +42,40 @@ class Feed(nn.Module):
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__()
-        self._keep("inputs", prepared.inputs)
+        self.offset, _ = standardisation(prepared.inputs)
+        self.order_seeds, order = _distinct(prepared.orders)
+        by_id = {id(v): v for v in prepared.variants}  # arrays do not compare to one truth value
+        ids, of = _distinct([id(v) for v in prepared.variants])
+        variants = [by_id[i] for i in ids]
+        self._keep("inputs", (prepared.inputs - self.offset).astype(np.float32))
         self._keep("targets", prepared.targets)
-        self._keep("variant", np.array(prepared.variant_of))
-        self._keep("order", np.array(prepared.order_of))
+        self._keep("order", np.array(order))
+        self._keep("variant", np.array(of))
         self._keep("test", prepared.test)
-        for part in ("train", "validation"):
-            splits = [getattr(v, part) for v in prepared.variants]
-            self._keep(f"{part}_inputs", np.stack([s.inputs for s in splits]))
-            self._keep(f"{part}_targets", np.stack([s.targets for s in splits]))
-        self._keep_maps(prepared.variants, prepared.variant_of)
+        self._keep_splits(variants)
+        self._keep_maps(variants, of)
 
     def _keep(self, name: str, values: Array) -> None:
-        if np.issubdtype(values.dtype, np.floating):
-            values = values.astype(np.float32)  # Lightning raises it to float64 where that is asked for
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
 
-    def _keep_maps(self, variants: list[Variant], of: list[int]) -> None:
-        def rows(name: str) -> Array:
-            values = np.stack([getattr(v, name) for v in variants])
-            return values[of][:, None]  # [R, 1, ...]: broadcasts over the batch
+    def _keep_splits(self, variants: list[Variant]) -> None:
+        for part in ("train", "validation"):
+            splits = [getattr(v, part) for v in variants]
+            self._keep(f"{part}_inputs", np.stack([s.inputs for s in splits]))
+            self._keep(f"{part}_targets", np.stack([s.targets for s in splits]))
 
-        self._keep("centre", rows("centre"))
-        self._keep("inverse", 1 / rows("spread"))
-        self._keep("shift", rows("shift"))
-        self._keep("scale", rows("scale"))
-        counted = variants[0].class_counts is not None
+    def _keep_maps(self, variants: list[Variant], of: list[int]) -> None:
+        def rows(values: list[Array]) -> Array:
+            return np.stack(values)[of][:, None]  # [R, 1, ...]: broadcasts over the batch
+
+        self._keep("centre", rows([v.centre - self.offset for v in variants]).astype(np.float32))
+        self._keep("inverse", rows([1 / v.spread for v in variants]).astype(np.float32))
+        self._keep("shift", rows([v.shift for v in variants]))
+        self._keep("scale", rows([v.scale for v in variants]))
         self.register_buffer("class_counts", None, persistent=False)
-        if counted:
-            self._keep("class_counts", rows("class_counts").astype(np.float32))
+        counts = [v.class_counts for v in variants if v.class_counts is not None]
+        if counts:
+            self._keep("class_counts", rows(counts).astype(np.float32))
 
     @property
     def scaling(self) -> Scaling:
@@ -80,9 +92,9 @@ class Feed(nn.Module):
 
     def batch(self, positions: Tensor) -> Batch:
         """The training batch at positions `[S, B]` of each order stream."""
-        index = positions[self.order]
-        inputs, targets = (getattr(self, f"train_{n}")[self.variant[:, None], index] for n in ("inputs", "targets"))
-        return Batch(self._standardised(inputs), self._targets(targets), index)
+        position = positions[self.order]
+        inputs, targets = (getattr(self, f"train_{n}")[self.variant[:, None], position] for n in ("inputs", "targets"))
+        return Batch(self._standardised(inputs), self._targets(targets), position)
 
     def size(self, split: str) -> int:
         """How many examples a split has."""
@@ -95,3 +107,10 @@ class Feed(nn.Module):
             return self._standardised(index), self._targets(index)
         inputs, targets = (self.get_buffer(f"{split}_{n}")[self.variant, start:stop] for n in ("inputs", "targets"))
         return self._standardised(inputs), self._targets(targets)
+
+
+def _distinct(values: Sequence[T]) -> tuple[list[T], list[int]]:
+    """The distinct values in order of appearance, and the place of each value among them."""
+    places: dict[T, int] = {}
+    of = [places.setdefault(v, len(places)) for v in values]
+    return list(places), of

@@ -35,8 +35,8 @@ class StackModule(pl.LightningModule):
         """One optimiser whose rows are independent."""
         sizes = [*self.replicas.sizes, *([self.replicas.n_extra] if self.replicas.n_extra else [])]
         settings = [t.optimizer for t in self.trials]
-        self.rows = RowOptimizer(self.replicas.theta, settings, self.steps, sizes, self.replicas.decays())
-        return self.rows
+        self.row_optimizer = RowOptimizer(self.replicas.theta, settings, self.steps, sizes, self.replicas.decays())
+        return self.row_optimizer
 
     def training_step(self, block: Tensor, _: int) -> None:
         """The steps of a block, at positions `[K, S, B]` of the order streams."""
@@ -51,9 +51,9 @@ class StackModule(pl.LightningModule):
             losses = self.objective(raw.to(batch.inputs.dtype), self.feed, batch, extra, self.meter.step / self.steps)
         self.replicas.theta.grad = None
         losses.sum().backward()
-        self.rows.losses = losses.detach()
-        self.rows.step()
-        self.meter.take(self.rows.losses, self.rows.norm, self.rows.clipped)
+        self.row_optimizer.losses = losses.detach()
+        self.row_optimizer.step()
+        self.meter.take(self.row_optimizer.losses, self.row_optimizer.norm, self.row_optimizer.clipped)
 
     def _full_precision(self) -> AbstractContextManager[Any]:
         # losses are in full precision, also where the network runs under autocast
@@ -73,7 +73,9 @@ class StackModule(pl.LightningModule):
         self.evaluation.finish()
 
     def _evaluate(self) -> None:
-        self.evaluation.at(self.meter.step, self.rows.active, self.meter.means(self.rows.active))
+        active = self.row_optimizer.active
+        finite = self.evaluation.at(self.meter.step, active, self.meter.means(active))
+        self.row_optimizer.keep(finite)  # the last step may have been the one that blew up
 
 
 class Meter:

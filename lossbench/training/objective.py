@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from lossbench import registry
+from lossbench.errors import InvalidValue
 from lossbench.interfaces import Loss, Scaling, Task, Weighting
 from lossbench.interfaces.loss import replicated
 from lossbench.interfaces.module import refreshed_scale
 from lossbench.training.feed import Batch, Feed
-from lossbench.training.routes import Call, Routes, choose, stacked_fields
+from lossbench.training.routes import Call, Routes, check_shape, choose, differing, stacked_fields
 from lossbench.types import Need, Problem, Space, Trial
 
 
@@ -39,33 +40,47 @@ def runs(keys: Sequence[Hashable]) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
+def representatives(parts: Sequence[Loss]) -> list[int]:
+    """Rows that stand for all when a route is tried: the first, the last (the highest rate), one for each field."""
+    picked = {0, len(parts) - 1}
+    for values in differing(parts).values():
+        picked.add(next(i for i, v in enumerate(values) if v != values[0]))
+    return sorted(picked)
+
+
 class Group(nn.Module):
-    """Rows that share a call: what losses and weightings have in common, with the state that they carry."""
+    """Neighbouring rows that share a call: what losses and weightings have in common."""
 
     residual_scale: Tensor | None
-    state: Tensor | None
 
-    def __init__(self, rows: slice, part: Loss | Weighting, problem: Problem) -> None:
+    def __init__(self, rows: slice, part: Loss | Weighting, task: Task, problem: Problem) -> None:
         super().__init__()
-        self.rows, self.part, self.problem = rows, part, problem
+        self.rows, self.part, self.task, self.problem = rows, part, task, problem
         n = rows.stop - rows.start
         scale = torch.zeros(n, 1, problem.n_outputs) if Need.RESIDUAL_SCALE in part.needs else None
         self.register_buffer("residual_scale", scale)
-        state = part.state(problem) if isinstance(part, Loss) else None
-        self.register_buffer("state", None if state is None else state.expand(n, *state.shape).clone())
 
-    def refresh(self, values: Tensor, targets: Tensor) -> None:
-        """Follow the residuals' scale, from standardised values and targets `[r, B, D]`."""
-        assert self.residual_scale is not None
-        self.residual_scale = refreshed_scale(self.residual_scale, values, targets)
+    def scaling(self, feed: Feed) -> Scaling:
+        """The rows' target maps, `[r, 1, D]`."""
+        return Scaling(feed.shift[self.rows], feed.scale[self.rows])
 
-    def extras(self, feed: Feed, batch: Batch, parameters: dict[str, Tensor], progress: float) -> dict[str, Any]:
+    def given(self, raw: Tensor, targets: Tensor, scaling: Scaling) -> tuple[Any, Any]:
+        """Prediction and target as the part wants them (None where it does not), in the precision of `raw`."""
+        space, encoding = self.part.space, self.part.encoding
+        prediction = None if space is None else self.task.convert(raw, space, scaling).to(raw.dtype)
+        target = None if encoding is None else self.task.encode(targets, encoding, self.problem, scaling)
+        return prediction, target.to(raw.dtype) if target is not None and target.is_floating_point() else target
+
+    def follow(self, prediction: Tensor, target: Tensor) -> None:
+        """Refresh the residuals' scale, if it is wanted."""
+        if self.residual_scale is not None:
+            self.residual_scale = refreshed_scale(self.residual_scale, prediction, target)
+
+    def extras(self, feed: Feed, batch: Batch, progress: float, **own: Any) -> dict[str, Any]:
         """What the part needs at this step."""
-        found: dict[str, Any] = {
+        found: dict[str, Any] = own | {
             Need.CLASS_COUNTS: None if feed.class_counts is None else feed.class_counts[self.rows],
             Need.RESIDUAL_SCALE: self.residual_scale,
-            Need.STATE: self.state,
-            Need.PARAMETERS: parameters,
             Need.INDEX: batch.position[self.rows],
             Need.PROGRESS: progress,
             Need.CLASS_NAMES: self.problem.class_names,
@@ -76,19 +91,23 @@ class Group(nn.Module):
 class LossGroup(Group):
     """Rows whose losses are one class."""
 
-    def __init__(self, rows: slice, losses: Sequence[Loss], task: Task, problem: Problem) -> None:
-        super().__init__(rows, losses[0], problem)
-        self.losses, self.task = list(losses), task
-        self.loss = losses[0]
-        made = self.loss.parameters(problem, torch.Generator().manual_seed(0))
-        self.shapes = {n: t.shape for n, t in made.items()}
+    state: Tensor | None
+
+    def __init__(self, rows: slice, losses: Sequence[Loss], seeds: Sequence[int], task: Task, problem: Problem) -> None:
+        super().__init__(rows, losses[0], task, problem)
+        self.losses, self.loss = list(losses), losses[0]
+        states = [s for loss in losses if (s := loss.state(problem)) is not None]
+        self.register_buffer("state", torch.stack(states) if states else None)
+        generators = [torch.Generator().manual_seed(s) for s in seeds]
+        self.made = [loss.parameters(problem, g) for loss, g in zip(losses, generators, strict=True)]
+        self.shapes = {n: t.shape for n, t in self.made[0].items()}
         self._call: Call | None = None
         self.route, self.failure = "", ""
 
-    def columns(self, seeds: Sequence[int]) -> Tensor:
+    def columns(self) -> Tensor:
         """The rows' initial trainable parameters, flat: `[r, Q]`."""
-        made = [self.loss.parameters(self.problem, torch.Generator().manual_seed(s)) for s in seeds]
-        return torch.stack([torch.cat([t.flatten() for t in m.values()]) if m else torch.zeros(0) for m in made])
+        empty = torch.zeros(0)
+        return torch.stack([torch.cat([empty, *(t.flatten() for t in made.values())]) for made in self.made])
 
     def parameters_of(self, extra: Tensor) -> dict[str, Tensor]:
         """Named parameters `[r, ...]` as views of the stack's extra columns `[R, Q]`."""
@@ -97,99 +116,89 @@ class LossGroup(Group):
         return {n: p.unflatten(1, s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
 
     def settle(self, width: int, feed: Feed, batch: Batch, extra: Tensor) -> None:
-        """Choose the route on random outputs and this batch's targets, in float64; a loss that fails is remembered.
-
-        Up to four rows stand for all, as different as the rows are.
-        """
-        picked = self._representatives()
-        rows = torch.tensor([self.rows.start + i for i in picked], device=batch.targets.device)
-        generator = torch.Generator().manual_seed(0)
-        raw = torch.randn(len(picked), batch.targets.shape[1], width, generator=generator, dtype=torch.float64)
-        raw, scaling = raw.to(rows.device), Scaling(*(s[rows].double() for s in feed.scaling))
-        target = _double(self.task.encode(_double(batch.targets[rows]), self.loss.encoding, self.problem, scaling))
-        extras = self.extras(feed, batch, self.parameters_of(extra), 0.5)
-        if self.residual_scale is not None:
-            extras[Need.RESIDUAL_SCALE] = torch.ones_like(self.residual_scale)
+        """Choose the route on random outputs and this batch's targets, in float64; a loss that fails is remembered."""
         try:
-            self.route = choose(
-                [self.losses[i] for i in picked],
-                self.task.convert(raw, self.loss.space, scaling),
-                target,
-                {n: _pick(v, picked) for n, v in extras.items()},
-            )
+            self.route = choose(*self._trial_run(width, feed, batch, extra))
             self._call = getattr(Routes(self.losses), self.route)
         except Exception as error:  # a stranger's loss may raise anything; its rows fail, the others go on
             self.fail(error)
 
-    def _representatives(self) -> list[int]:
-        first_of = {repr(loss): i for i, loss in reversed(list(enumerate(self.losses)))}
-        return (sorted(first_of.values()) + [i for i in range(len(self.losses)) if i not in first_of.values()])[:4]
+    def _trial_run(self, width: int, feed: Feed, batch: Batch, extra: Tensor) -> tuple[Any, ...]:
+        picked = representatives(self.losses)
+        generator = torch.Generator().manual_seed(0)
+        size = (len(picked), batch.targets.shape[1], width)
+        # heavy tails, so that branches for large errors are met
+        raw = torch.randn(size, generator=generator, dtype=torch.float64) * torch.linspace(1, 8, size[1])[:, None]
+        rows = [self.rows.start + i for i in picked]
+        scaling = Scaling(_pick(feed.shift, rows), _pick(feed.scale, rows))
+        prediction, target = self.given(raw, _pick(batch.targets, rows), scaling)
+        extras = self.extras(feed, batch, 0.5, state=self.state, parameters=self.parameters_of(extra))
+        if self.residual_scale is not None:
+            extras[Need.RESIDUAL_SCALE] = torch.ones_like(self.residual_scale)
+        return [self.losses[i] for i in picked], prediction, target, {n: _pick(v, picked) for n, v in extras.items()}
 
     def fail(self, error: Exception) -> None:
         """Remember why these rows cannot go on."""
-        self.failure = f"{type(error).__name__}: {error}".splitlines()[0]
+        text = str(error).strip().splitlines()
+        self.failure = f"{type(error).__name__}: {text[0] if text else 'no message'}"
 
     def losses_of(self, raw: Tensor, feed: Feed, batch: Batch, extra: Tensor, progress: float) -> Tensor:
         """One loss per example `[r, B]`, or per batch `[r]`; NaN if the loss has failed."""
         if not self.failure:
             try:
                 return self._losses(raw, feed, batch, extra, progress)
+            except torch.OutOfMemoryError:  # not the loss's fault: the chunk is too large
+                raise
             except Exception as error:  # as in settle(): the other rows go on
                 self.fail(error)
         return raw[:, :, 0] * torch.nan  # the NaN gradient freezes the rows
 
     def _losses(self, raw: Tensor, feed: Feed, batch: Batch, extra: Tensor, progress: float) -> Tensor:
-        scaling = Scaling(*(s[self.rows] for s in feed.scaling))
-        prediction = self.task.convert(raw, self.loss.space, scaling)
-        target = self.task.encode(batch.targets[self.rows], self.loss.encoding, self.problem, scaling)
-        if self.residual_scale is not None:
-            self.refresh(prediction, target)
-        assert self._call is not None
-        result = self._call(prediction, target, self.extras(feed, batch, self.parameters_of(extra), progress))
+        if self._call is None:
+            raise InvalidValue("settle() comes before the first step.")
+        prediction, target = self.given(raw, batch.targets[self.rows], self.scaling(feed))
+        self.follow(prediction, target)
+        extras = self.extras(feed, batch, progress, state=self.state, parameters=self.parameters_of(extra))
+        result = self._call(prediction, target, extras)
         if Need.STATE in self.loss.needs:
             result, state = result
             self.state = state.detach()
+        check_shape(self.loss, result, prediction)
         return result
 
     def point(self, raw: Tensor, extra: Tensor, feed: Feed) -> Tensor:
         """What the metrics take, from the rows' raw outputs `[r, N, K]`."""
         if self.loss.space == Space.EMBEDDING:
-            raw = self.loss.scores(raw, self.parameters_of(extra))
-        return self.task.point(raw, self.loss.space, self.problem, Scaling(*(s[self.rows] for s in feed.scaling)))
+            stacked = replicated(self.loss, **stacked_fields(self.losses, raw, raw.ndim))
+            raw = stacked.scores(raw, self.parameters_of(extra))
+        return self.task.point(raw, self.loss.space, self.problem, self.scaling(feed))
 
 
 class WeightGroup(Group):
     """Rows whose weightings are one class."""
 
     def __init__(self, rows: slice, weightings: Sequence[Weighting], task: Task, problem: Problem) -> None:
-        super().__init__(rows, weightings[0], problem)
-        self.weightings, self.task = list(weightings), task
-        self._stacked: Weighting | None = None
+        super().__init__(rows, weightings[0], task, problem)
+        self.weightings = list(weightings)
 
     def weights_of(self, losses: Tensor, raw: Tensor, feed: Feed, batch: Batch, progress: float) -> Tensor:
         """Detached weights `[r, B]` for losses `[r, B]`."""
-        scaling = Scaling(*(s[self.rows] for s in feed.scaling))
-        space, encoding = self.part.space, self.part.encoding
-        prediction = None if space is None else self.task.convert(raw[self.rows].detach(), space, scaling)
-        target = (
-            None if encoding is None else self.task.encode(batch.targets[self.rows], encoding, self.problem, scaling)
-        )
-        if self.residual_scale is not None and prediction is not None and target is not None:
-            self.refresh(prediction, target)
-        if self._stacked is None:
-            self._stacked = replicated(self.weightings[0], **stacked_fields(self.weightings, losses, 2))
-        extras = self.extras(feed, batch, {}, progress)
-        return self._stacked(losses.detach()[self.rows], prediction, target, **extras).detach()  # type: ignore[arg-type]
+        prediction, target = self.given(raw[self.rows].detach(), batch.targets[self.rows], self.scaling(feed))
+        self.follow(prediction, target)
+        stacked = replicated(self.weightings[0], **stacked_fields(self.weightings, losses, 2))
+        extras = self.extras(feed, batch, progress)
+        return stacked(losses.detach()[self.rows], prediction, target, **extras).detach()
 
 
 class Objective(nn.Module):
     """The mean over the batch of weight times loss, of each row."""
 
-    def __init__(self, trials: Sequence[Trial], task: Task, problem: Problem) -> None:
+    def __init__(self, trials: Sequence[Trial], seeds: Sequence[int], task: Task, problem: Problem) -> None:
         super().__init__()
         losses = [registry.losses.build(t.loss) for t in trials]
         weightings = [registry.weightings.build(t.weighting) for t in trials]
-        self.groups = [LossGroup(s, losses[s], task, problem) for s in runs([grouping(x) for x in losses])]
+        slices = runs([grouping(x) for x in losses])
+        self.groups = [LossGroup(s, losses[s], seeds[s], task, problem) for s in slices]
         self.weight_groups = [
             WeightGroup(s, weightings[s], task, problem)
             for s in runs([grouping(x) for x in weightings])
@@ -197,9 +206,9 @@ class Objective(nn.Module):
         ]
         self.registered = nn.ModuleList([*self.groups, *self.weight_groups])  # so that Lightning moves their state
 
-    def columns(self, seeds: Sequence[int]) -> Tensor:
+    def columns(self) -> Tensor:
         """All losses' initial trainable parameters, padded to the widest: `[R, Q]`."""
-        parts = [g.columns(seeds[g.rows]) for g in self.groups]
+        parts = [g.columns() for g in self.groups]
         width = max(p.shape[1] for p in parts)
         return torch.cat([nn.functional.pad(p, (0, width - p.shape[1])) for p in parts])
 
@@ -224,19 +233,16 @@ class Objective(nn.Module):
         """Rows whose loss has raised, with the message."""
         return {r: g.failure for g in self.groups if g.failure for r in range(g.rows.start, g.rows.stop)}
 
-    def point(self, raw: Tensor, extra: Tensor, feed: Feed) -> list[Tensor]:
-        """Point predictions, group by group."""
-        return [g.point(raw[g.rows], extra, feed) for g in self.groups]
-
-
-def _double(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
+    def point(self, raw: Tensor, extra: Tensor, feed: Feed) -> Tensor:
+        """Point predictions of all rows."""
+        return torch.cat([g.point(raw[g.rows], extra, feed) for g in self.groups])
 
 
 def _pick(value: Any, rows: list[int]) -> Any:
+    """Some rows of a tensor, or of a mapping of tensors, in float64 where they are floats; others as they are."""
     if isinstance(value, Tensor):
-        picked = value[torch.tensor(rows, device=value.device)]
-        return _double(picked.detach())
+        picked = value[torch.tensor(rows)].detach()
+        return picked.double() if picked.is_floating_point() else picked
     if isinstance(value, dict):
         return {k: _pick(v, rows) for k, v in value.items()}
     return value

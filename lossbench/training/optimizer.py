@@ -30,19 +30,21 @@ class Schedules:
     """Learning rates of all rows: own base rates, times the factor of each row's schedule."""
 
     def __init__(self, rows: Sequence[Settings], steps: int, like: Tensor) -> None:
-        self.rows, self.steps = rows, steps
+        self.steps = steps
         self.base = torch.tensor([s.lr for s in rows], dtype=torch.float64).to(like)[:, None]
         first = {(s.schedule, s.warmup): s for s in rows}
-        self.kinds = list(first.values())
-        names = list(first)
-        self.which = torch.tensor([names.index((s.schedule, s.warmup)) for s in rows], device=like.device)
+        self.kinds, names = list(first.values()), list(first)
+        which = torch.tensor([names.index((s.schedule, s.warmup)) for s in rows])
+        table = [[schedule_factor(s, t, steps) for s in self.kinds] for t in range(steps)] if len(names) > 1 else []
+        # on the device once: a copy per step would be a host sync
+        self.table = torch.tensor(table, dtype=torch.float64).to(like) if table else None
+        self.which = which.to(like.device)
 
     def rates(self, step: int) -> Tensor:
         """`[R, 1]` at `step`."""
-        factors = [schedule_factor(s, step, self.steps) for s in self.kinds]
-        if len(factors) == 1:
-            return self.base * factors[0]
-        return self.base * torch.tensor(factors, dtype=torch.float64).to(self.base)[self.which][:, None]
+        if self.table is None:
+            return self.base * schedule_factor(self.kinds[0], step, self.steps)
+        return self.base * self.table[min(step, self.steps - 1)][self.which][:, None]
 
 
 class RowOptimizer(torch.optim.Optimizer):
@@ -70,7 +72,7 @@ class RowOptimizer(torch.optim.Optimizer):
         self.decay = decay.to(theta) if bool(decay.any()) else None
         self.delta = torch.zeros_like(theta)
         n_rows = theta.shape[0]
-        self.rows: dict[str, Any] = {
+        self.memory: dict[str, Any] = {
             "step": 0,
             "active": torch.ones(n_rows, dtype=torch.bool, device=theta.device),
             "lived": torch.zeros(n_rows, dtype=torch.long, device=theta.device),  # steps while active
@@ -83,12 +85,12 @@ class RowOptimizer(torch.optim.Optimizer):
     @property
     def active(self) -> Tensor:
         """`[R]`: rows that still train."""
-        return self.rows["active"]
+        return self.memory["active"]
 
     @property
     def diverged_step(self) -> Tensor:
         """`[R]`: the step at which a row stopped being finite, -1 if it has not."""
-        return torch.where(self.active, -1, self.rows["lived"])
+        return torch.where(self.active, -1, self.memory["lived"])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -105,18 +107,22 @@ class RowOptimizer(torch.optim.Optimizer):
             return loss
         self.norm = torch.linalg.vector_norm(gradient, dim=1)
         finite = self.norm if self.losses is None else self.norm + self.losses
-        self.rows["active"] = self.active & finite.isfinite()
-        self.rows["lived"] += self.active
+        self.memory["active"] = self.active & finite.isfinite()
+        self.memory["lived"] += self.active
         active = self.active[:, None]
         # where, not a product: NaN times zero is NaN
         self._update(self._clip(torch.where(active, gradient, 0.0)), active)
-        self.rows["step"] += 1
+        self.memory["step"] += 1
         return loss
+
+    def keep(self, rows: Tensor) -> None:
+        """Stop all rows but those of the mask `[R]`."""
+        self.memory["active"] = self.active & rows
 
     def _update(self, gradient: Tensor, active: Tensor) -> None:
         self.delta.zero_()
-        _inner_step(self.delta, gradient, self.rows["inner"], self.settings)
-        rate = self.schedules.rates(self.rows["step"]) * active
+        _inner_step(self.delta, gradient, self.memory["inner"], self.settings)
+        rate = self.schedules.rates(self.memory["step"]) * active
         if self.decay is not None:
             self.theta.mul_(1 - rate * self.decay)
         self.theta.addcmul_(self.delta, rate)
@@ -143,11 +149,11 @@ class RowOptimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, beside theta."""
-        return {name: _copy(value) for name, value in self.rows.items()}
+        return {name: _copy(value) for name, value in self.memory.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from `state_dict()`."""
-        self.rows = {name: _copy(value) for name, value in state_dict.items()}
+        self.memory = {name: _copy(value) for name, value in state_dict.items()}
 
 
 def _copy(value: Any) -> Any:

@@ -4,9 +4,8 @@ One table of raw rows serves all trials. A corrupted row is a new row at the tab
 index into the table, so that nothing is copied per trial.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,24 +14,6 @@ from lossbench.errors import Incompatible
 from lossbench.interfaces import Task
 from lossbench.seeds import Purpose, seed_for
 from lossbench.types import Array, Examples, Problem, Trial
-
-
-class Table:
-    """Raw rows, and the corrupted versions of some of them behind."""
-
-    def __init__(self, rows: Array) -> None:
-        self.n, self._parts = len(rows), [rows]
-
-    def append(self, rows: Array) -> Array:
-        """Add rows; their numbers."""
-        self._parts.append(rows.astype(self._parts[0].dtype))
-        self.n += len(rows)
-        return np.arange(self.n - len(rows), self.n)
-
-    @cached_property
-    def rows(self) -> Array:
-        """All of them; nothing may be added afterwards."""
-        return np.concatenate(self._parts)
 
 
 @dataclass(frozen=True)
@@ -55,40 +36,41 @@ class Variant:
     shift: Array  # of the targets: [D]
     scale: Array
     class_counts: Array | None
+    trivial: Array  # the best constant prediction from clean training targets, repeated for the test split
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The data of a stack; `variant_of[r]` and `order_of[r]` say which of them row r uses."""
+    """The data of trials that train together; `variants[r]` and `orders[r]` are row r's."""
 
+    trials: tuple[Trial, ...]
     inputs: Array
     targets: Array
-    variants: list[Variant]
-    variant_of: list[int]
-    orders: list[int]  # seeds of the distinct batch orders
-    order_of: list[int]
+    variants: tuple[Variant, ...]
+    orders: tuple[int, ...]  # seeds of the batch order
     test: Array
     problem: Problem
-    trivial: list[Array]  # per variant: the best constant prediction, repeated for the test split
-    rejected: dict[int, str] = field(default_factory=dict)  # rows that cannot train on their data, with the reason
+
+    def part(self, rows: slice) -> "Prepared":
+        """The same for some of the rows."""
+        return replace(self, trials=self.trials[rows], variants=self.variants[rows], orders=self.orders[rows])
 
 
-def standardisation(inputs: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation over the training rows: per feature, or per channel of images `[N, C, H, W]`."""
-    axes = (0, *range(2, inputs.ndim))
-    centre = inputs.mean(axes, dtype=np.float64, keepdims=True)[0]
-    spread = inputs.std(axes, dtype=np.float64, keepdims=True)[0]
-    return centre, np.where(spread > 1e-12, spread, 1.0)
+class Table:
+    """Raw rows, and the corrupted versions of some of them behind."""
 
+    def __init__(self, rows: Array) -> None:
+        self.n, self._parts = len(rows), [rows]
 
-def _divide(rows: Array, share: float, seed: int, classes: Array | None) -> tuple[Array, Array]:
-    from sklearn.model_selection import train_test_split
+    def append(self, rows: Array) -> Array:
+        """Add rows; their numbers."""
+        self._parts.append(rows.astype(self._parts[0].dtype))
+        self.n += len(rows)
+        return np.arange(self.n - len(rows), self.n)
 
-    try:
-        kept, taken = train_test_split(rows, test_size=share, random_state=seed % 2**32, stratify=classes)
-    except ValueError as error:
-        raise Incompatible(f"{len(rows)} rows cannot be split with a share of {share:g}: {error}") from error
-    return np.sort(kept), np.sort(taken)
+    def rows(self) -> Array:
+        """All of them."""
+        return np.concatenate(self._parts)
 
 
 @dataclass(frozen=True)
@@ -108,17 +90,51 @@ class Overlay:
         return out
 
 
+def standardisation(inputs: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation over the rows in float64: per feature, or per channel of images `[N, C, H, W]`."""
+    axes = (0, *range(2, inputs.ndim))
+    centre = inputs.mean(axes, dtype=np.float64, keepdims=True)[0]
+    spread = inputs.std(axes, dtype=np.float64, keepdims=True)[0]
+    return centre, np.where(spread > 1e-12, spread, 1.0)
+
+
+def _divide(rows: Array, share: float, seed: int, classes: Array | None) -> tuple[Array, Array]:
+    from sklearn.model_selection import train_test_split
+
+    try:
+        kept, taken = train_test_split(rows, test_size=share, random_state=seed % 2**32, stratify=classes)
+    except ValueError as error:
+        raise Incompatible(f"{len(rows)} rows cannot be split with a share of {share:g}: {error}") from error
+    return np.sort(kept), np.sort(taken)
+
+
+def _loaded(trial: Trial) -> Examples:
+    """All examples, in types that corrupted values fit into and torch can index with."""
+    examples = registry.datasets.build(trial.data).load()
+    inputs, targets = examples.inputs, examples.targets
+    if not np.issubdtype(inputs.dtype, np.floating):
+        inputs = inputs.astype(np.float32)
+    targets = targets.astype(np.float64 if np.issubdtype(targets.dtype, np.floating) else np.int64)
+    if not np.isfinite(inputs).all():
+        raise Incompatible(f"data={trial.data.label} has inputs that are not finite numbers: fill them in first.")
+    return replace(examples, inputs=inputs, targets=targets)
+
+
 class Preparation:
     """Builds the splits of many trials over one data set, sharing what they share."""
 
-    def __init__(self, trial: Trial) -> None:
-        self.task: Task = registry.tasks.build(trial.task)
-        self.examples = registry.datasets.build(trial.data).load()
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        first = trials[0]
+        self.task: Task = registry.tasks.build(first.task)
+        self.examples = _loaded(first)
         self.inputs, self.targets = Table(self.examples.inputs), Table(self.examples.targets)
         self.labels = self.examples.targets if self.examples.targets.ndim == 1 else None
-        self.rest, self.test = self._test_split(trial)
+        self.rest, self.test = self._test_split(first)
+        self.most: dict[Hashable, float] = {}
+        for trial in trials:
+            self.most[trial.corruption] = max(trial.rate, self.most.get(trial.corruption, 0.0))
         self._splits: dict[int, tuple[Array, Array]] = {}
-        self._overlays: dict[tuple[object, ...], Overlay] = {}
+        self._overlays: dict[Hashable, Overlay] = {}
 
     def _of(self, rows: Array) -> Array | None:
         return None if self.labels is None else self.labels[rows]
@@ -136,27 +152,32 @@ class Preparation:
             self._splits[seed] = _divide(self.rest, trial.split_validation, seed, self._of(self.rest))
         return self._splits[seed]
 
-    def corrupted(self, trial: Trial, part: str, rows: Array, rate: float, most: float) -> Split:
-        """`rows` with `rate` of them corrupted; the rows for `most`, the highest rate, are drawn once for all rates."""
+    def seen(self, trial: Trial) -> tuple[Split, Split]:
+        """Training and validation as the trial sees them; raises `Incompatible` if too few rows can be corrupted."""
+        train, validation = self.splits(trial)
+        rate = trial.rate if trial.validation == "corrupted" else 0.0
+        return self._corrupted(trial, "training", train, trial.rate), self._corrupted(
+            trial, "validation", validation, rate
+        )
+
+    def _corrupted(self, trial: Trial, part: str, rows: Array, rate: float) -> Split:
         count = round(rate * len(rows))
         if count == 0:
             return Split(rows, rows, 0.0)
         key = (part, seed_for(Purpose.CORRUPTION, trial, part))
         if key not in self._overlays:
-            self._overlays[key] = self._overlay(trial, part, rows, round(most * len(rows)))
+            self._overlays[key] = self._overlay(trial, part, rows)
         overlay = self._overlays[key]
         if count > overlay.eligible:
             raise Incompatible(
                 f"corruption={trial.corruption.label} at rate {rate:g} wants {count} of {len(rows)} {part} rows, and "
                 f"only {overlay.eligible} can be corrupted: the rate can be at most {overlay.eligible / len(rows):.3f}."
             )
-        return Split(
-            overlay.applied(rows, overlay.inputs, count),
-            overlay.applied(rows, overlay.targets, count),
-            count / len(rows),
-        )
+        inputs, targets = (overlay.applied(rows, new, count) for new in (overlay.inputs, overlay.targets))
+        return Split(inputs, targets, count / len(rows))
 
-    def _overlay(self, trial: Trial, part: str, rows: Array, most: int) -> Overlay:
+    def _overlay(self, trial: Trial, part: str, rows: Array) -> Overlay:
+        """Drawn once for all rates: a lower rate takes the first of what the highest takes."""
         generator = np.random.default_rng(seed_for(Purpose.CORRUPTION, trial, part))
         clean = Examples(self.examples.inputs[rows], self.examples.targets[rows], self.examples.class_names)
         order = generator.permutation(len(rows))
@@ -164,7 +185,7 @@ class Preparation:
         eligible = len(rows) if drawn.eligible is None else int(drawn.eligible.sum())
         if drawn.eligible is not None:
             order = np.concatenate([order[drawn.eligible[order]], order[~drawn.eligible[order]]])
-        first = order[:most]
+        first = order[: round(self.most[trial.corruption] * len(rows))]
         inputs = None if drawn.inputs is None else self.inputs.append(drawn.inputs[first])
         targets = None if drawn.targets is None else self.targets.append(drawn.targets[first])
         return Overlay(order, inputs, targets, eligible)
@@ -176,67 +197,65 @@ class Preparation:
         return Problem(shape, self.task.n_outputs(self.examples), n_train, self.examples.class_names)
 
 
-def _key(trial: Trial) -> tuple[object, ...]:
+def _key(trial: Trial) -> Hashable:
     return (trial.seed, trial.corruption, trial.rate, trial.validation)
 
 
-def prepare(trials: Sequence[Trial]) -> Prepared:
-    """The data of trials that share task, data and split sizes."""
-    work = Preparation(trials[0])
+def prepare(trials: Sequence[Trial]) -> tuple[Prepared | None, dict[Trial, str]]:
+    """The data of trials that share task, data and split sizes; and those that cannot train on theirs, with reasons.
+
+    None instead of data if no trial can.
+    """
+    work = Preparation(trials)
     problem = work.problem(trials[0])
-    distinct = {_key(t): t for t in trials}
-    most = {t.corruption: max(u.rate for u in trials if u.corruption == t.corruption) for t in trials}
-    splits = {k: _both(work, t, most[t.corruption]) for k, t in distinct.items()}
-    inputs, targets = work.inputs.rows, work.targets.rows
-    variants = [_variant(work.task, problem, inputs, targets, *splits[k]) for k in distinct]
-    orders = [seed_for(Purpose.ORDER, t) for t in trials]
-    names = list(distinct)
-    return Prepared(
-        inputs=inputs,
-        targets=targets,
-        variants=variants,
-        variant_of=[names.index(_key(t)) for t in trials],
-        orders=sorted(set(orders)),
-        order_of=_places(orders),
-        test=work.test,
-        problem=problem,
-        trivial=[_trivial(work, t, problem) for t in distinct.values()],
-        rejected=_rejected(work.task, trials, [targets[splits[_key(t)][0].targets] for t in trials]),
-    )
+    seen, rejected = _seen(work, trials)
+    inputs, targets = work.inputs.rows(), work.targets.rows()
+    rejected |= _refused(work.task, [t for t in trials if t not in rejected], targets, seen)
+    good = tuple(t for t in trials if t not in rejected)
+    if not good:
+        return None, rejected
+    distinct = {_key(t): t for t in good}
+    variants = {k: _variant(work, t, problem, (inputs, targets), seen[k]) for k, t in distinct.items()}
+    orders = tuple(seed_for(Purpose.ORDER, t) for t in good)
+    rows = tuple(variants[_key(t)] for t in good)
+    return Prepared(good, inputs, targets, rows, orders, work.test, problem), rejected
 
 
-def _both(work: Preparation, trial: Trial, most: float) -> tuple[Split, Split]:
-    train, validation = work.splits(trial)
-    rate = trial.rate if trial.validation == "corrupted" else 0.0
-    return (
-        work.corrupted(trial, "training", train, trial.rate, most),
-        work.corrupted(trial, "validation", validation, rate, most),
-    )
-
-
-def _variant(task: Task, problem: Problem, inputs: Array, targets: Array, train: Split, validation: Split) -> Variant:
-    seen = targets[train.targets]
-    shift, scale = task.scaling(seen)
-    centre, spread = standardisation(inputs[train.inputs])
-    return Variant(train, validation, centre, spread, shift, scale, task.class_counts(seen, problem))
-
-
-def _trivial(work: Preparation, trial: Trial, problem: Problem) -> Array:
-    clean = work.examples.targets[work.splits(trial)[0]]
-    return work.task.trivial(clean, len(work.test), problem)
-
-
-def _rejected(task: Task, trials: Sequence[Trial], targets: Sequence[Array]) -> dict[int, str]:
-    found = {}
-    for row, (trial, seen) in enumerate(zip(trials, targets, strict=True)):
+def _seen(work: Preparation, trials: Sequence[Trial]) -> tuple[dict[Hashable, tuple[Split, Split]], dict[Trial, str]]:
+    seen: dict[Hashable, tuple[Split, Split]] = {}
+    rejected: dict[Trial, str] = {}
+    for trial in trials:
         try:
-            task.check(seen, registry.losses.build(trial.loss).encoding)
+            if _key(trial) not in seen:
+                seen[_key(trial)] = work.seen(trial)
         except Incompatible as error:
-            found[row] = f"loss={trial.loss.label} cannot be trained on this data: {error}"
+            rejected[trial] = str(error)
+    return seen, rejected
+
+
+def _refused(
+    task: Task, trials: Sequence[Trial], targets: Array, seen: dict[Hashable, tuple[Split, Split]]
+) -> dict[Trial, str]:
+    found = {}
+    for trial in trials:
+        train, _ = seen[_key(trial)]
+        try:
+            task.check(targets[train.targets], registry.losses.build(trial.loss).encoding)
+        except Incompatible as error:
+            found[trial] = f"loss={trial.loss.label} cannot be trained on this data: {error}"
     return found
 
 
-def _places(values: Iterable[int]) -> list[int]:
-    values = list(values)
-    ordered = sorted(set(values))
-    return [ordered.index(v) for v in values]
+def _variant(
+    work: Preparation, trial: Trial, problem: Problem, tables: tuple[Array, Array], seen: tuple[Split, Split]
+) -> Variant:
+    (inputs, targets), (train, validation) = tables, seen
+    dirty, clean = targets[train.targets], work.examples.targets[work.splits(trial)[0]]
+    return Variant(
+        train,
+        validation,
+        *standardisation(inputs[train.inputs]),
+        *work.task.scaling(dirty),
+        class_counts=work.task.class_counts(dirty, problem),
+        trivial=work.task.trivial(clean, len(work.test), problem),
+    )

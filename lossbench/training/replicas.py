@@ -1,7 +1,7 @@
 """R networks as rows of one parameter `theta[R, P]`: row r is trial r, so rows never mix."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,42 +22,47 @@ class Replicas(nn.Module):
     def __init__(self, networks: Sequence[nn.Module], extra: Tensor | None = None) -> None:
         super().__init__()
         first = networks[0]
-        self.names = [name for name, _ in first.named_parameters()]
-        self.shapes = [p.shape for p in first.parameters()]
+        trained = {name: p for name, p in first.named_parameters() if p.requires_grad}
+        self.names, self.shapes = list(trained), [p.shape for p in trained.values()]
         self.sizes = [math.prod(s) for s in self.shapes]
-        rows = torch.stack([nn.utils.parameters_to_vector(n.parameters()).detach() for n in networks])
+        rows = torch.stack([_flat(n, self.names) for n in networks])
         self.theta = nn.Parameter(rows if extra is None else torch.cat([rows, extra.to(rows)], 1))
         self.n_extra = self.theta.shape[1] - sum(self.sizes)
-        self.buffer_names = [name for name, _ in first.named_buffers()]
+        # what is not trained: buffers, and parameters that the network has frozen itself
+        kept = [_untrained(n, trained) for n in networks]
+        self.buffer_names = list(kept[0])
         for i, name in enumerate(self.buffer_names):
-            stacked = torch.stack([dict(n.named_buffers())[name] for n in networks])
-            self.register_buffer(f"buffer{i}", stacked)
+            self.register_buffer(f"buffer{i}", torch.stack([values[name] for values in kept]))
         self._network = [first]  # in a list it is not registered: it is no second set of parameters
-        self.route, self._forward = self._choose(first)
+        self._routes = self._known_routes(first)
+        self.route, self._forward = self._routes[0]
 
-    def _choose(self, network: nn.Module) -> tuple[str, Forward]:
-        # chosen by kind, not by timing: a timed choice would make the numbers differ from run to run
-        forward = stacked_sequential(network)
-        if forward is not None:
-            return "batched", forward
-        return "vmap", self._vmapped
+    def _known_routes(self, network: nn.Module) -> list[tuple[str, Forward]]:
+        # tried by kind, not by timing: a timed choice would make the numbers differ from run to run
+        batched = stacked_sequential(network)
+        rest: list[tuple[str, Forward]] = [("vmap", self._vmapped), ("loop", self._looped)]
+        return rest if batched is None else [("batched", batched), *rest]
 
-    def use_loop(self) -> None:
-        """Run the rows one by one: for networks that vmap refuses (LSTM, data-dependent branches)."""
-        self.route, self._forward = "loop", self._looped
+    def settle(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose the fastest route that takes a batch `[R, B, ...]`; its output. Buffers are left as they were.
 
-    def try_forward(self, x: Tensor) -> None:
-        """Settle the route on one batch `[R, B, ...]`: what vmap refuses is looped. Buffers are left as they were."""
+        What vmap refuses (LSTM, data-dependent branches) is looped. Raises what the loop raises.
+        """
+        for route in self._routes[:-1]:
+            try:
+                return self._tried(route, x)
+            except Exception:  # a route may be refused in many ways; the loop shows the network's own
+                continue
+        return self._tried(self._routes[-1], x)
+
+    @torch.no_grad()
+    def _tried(self, route: tuple[str, Forward], x: Tensor) -> tuple[Tensor, Tensor]:
+        self.route, self._forward = route
         kept = [b.clone() for b in self.buffers()]
-        try:
-            with torch.no_grad():
-                self(x)
-        except Exception:  # vmap raises many types; the loop shows the true error if it is the network's own
-            if self.route != "vmap":
-                raise
-            self.use_loop()
+        out = self(x)
         for buffer, old in zip(self.buffers(), kept, strict=True):
             buffer.copy_(old)
+        return out
 
     def tensors(self, theta: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """Named parameters `[R, ...]` and the losses' columns `[R, Q]`, as views of `theta`."""
@@ -94,3 +99,13 @@ class Replicas(nn.Module):
             torch.full((size,), float(len(shape) > 1)) for size, shape in zip(self.sizes, self.shapes, strict=True)
         ]
         return torch.cat([*parts, torch.zeros(self.n_extra)])
+
+
+def _untrained(network: nn.Module, trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    frozen = {n: p.detach() for n, p in network.named_parameters() if n not in trained}
+    return dict(network.named_buffers()) | frozen
+
+
+def _flat(network: nn.Module, names: Sequence[str]) -> Tensor:
+    parameters = dict(network.named_parameters())
+    return torch.cat([torch.zeros(0), *(parameters[name].detach().flatten() for name in names)])

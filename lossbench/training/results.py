@@ -1,6 +1,5 @@
 """From a finished fit to records."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from lossbench.plan import trial_id
 from lossbench.records import Record
 from lossbench.training.build import Pieces
 from lossbench.training.module import StackModule
-from lossbench.training.prepare import Prepared
+from lossbench.training.prepare import Prepared, Variant
 from lossbench.types import Array, Trial
 
 NOTHING: Array = np.zeros(0)
@@ -47,31 +46,27 @@ def failed(trial: Trial, reason: str) -> Record:
     return Record(trial_id(trial), row, NOTHING, NOTHING, {}, NOTHING, {})
 
 
-def records(
-    trials: Sequence[Trial], prepared: Prepared, pieces: Pieces, module: StackModule, seconds: float
-) -> list[Record]:
-    """One record per row."""
+def records(prepared: Prepared, pieces: Pieces, module: StackModule, seconds: float) -> list[Record]:
+    """One record per row; `seconds` is one row's share of the wall time."""
     failures = pieces.objective.failures()
-    if len(failures) == len(trials):
-        return [failed(t, failures[r]) for r, t in enumerate(trials)]
-    evaluation = pieces.evaluation
-    curves = evaluation.table()
-    best, diverged = evaluation.best_step.tolist(), module.rows.diverged_step.tolist()
-    steps, clock = np.array(evaluation.steps), np.array(evaluation.seconds)
-    shared = _shared(trials[0], prepared, pieces) | {"wall_seconds": seconds}
-    found = []
-    for r, trial in enumerate(trials):
-        if r in failures:
-            found.append(failed(trial, failures[r]))
-            continue
-        own = {key: values[:, r] for key, values in curves.items()}
-        outcome = _outcome(own, steps, best[r], diverged[r])
-        row = settings(trial) | shared | outcome | _data_facts(r, trial, prepared, evaluation.primary)
-        row["route"] = f"{pieces.replicas.route}, {_route(r, pieces)}"
-        found.append(
-            Record(row["trial"], row, steps, clock, own, prepared.test, _kept(evaluation.scores, r, diverged[r]))
-        )
-    return found
+    if len(failures) == len(prepared.trials):
+        return [failed(t, failures[r]) for r, t in enumerate(prepared.trials)]
+    curves, diverged = pieces.evaluation.table(), module.row_optimizer.diverged_step.tolist()
+    best = pieces.evaluation.best_step.tolist()
+    shared = _shared(prepared.trials[0], prepared, pieces) | {"wall_seconds": seconds}
+
+    def record(row: int, trial: Trial) -> Record:
+        if row in failures:
+            return failed(trial, failures[row])
+        own = {key: values[:, row] for key, values in curves.items()}
+        steps, clock = np.array(pieces.evaluation.steps), np.array(pieces.evaluation.seconds)
+        facts = _data_facts(trial, prepared.variants[row], prepared, pieces.evaluation.primary)
+        columns = settings(trial) | shared | _outcome(own, steps, best[row], diverged[row]) | facts
+        columns["route"] = f"{pieces.replicas.route}, {_route(row, pieces)}"
+        scores = _kept(pieces.evaluation.scores, row, diverged[row])
+        return Record(columns["trial"], columns, steps, clock, own, prepared.test, scores)
+
+    return [record(row, trial) for row, trial in enumerate(prepared.trials)]
 
 
 def _kept(scores: dict[str, Array], row: int, diverged: int) -> dict[str, Array]:
@@ -105,11 +100,10 @@ def _outcome(curves: dict[tuple[str, str], Array], steps: Array, best: int, dive
     return {**status, "reason": "", "best_step": best, **values}
 
 
-def _data_facts(row: int, trial: Trial, prepared: Prepared, metric: Metric) -> dict[str, Any]:
+def _data_facts(trial: Trial, variant: Variant, prepared: Prepared, metric: Metric) -> dict[str, Any]:
     """The share that was really corrupted, and the value that "steps to target" aims at."""
-    v = prepared.variant_of[row]
     targets = torch.from_numpy(prepared.targets[prepared.test])[None]
-    trivial = float(as_numpy(metric(torch.from_numpy(prepared.trivial[v])[None], targets))[0])
+    trivial = float(as_numpy(metric(torch.from_numpy(variant.trivial)[None], targets))[0])
     share = registry.tasks.build(trial.task).target_share
     target = trivial + share * (metric.limit - trivial)
-    return {"realised_rate": prepared.variants[v].train.realised, "trivial": trivial, "target": target}
+    return {"realised_rate": variant.train.realised, "trivial": trivial, "target": target}

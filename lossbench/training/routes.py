@@ -39,6 +39,7 @@ class Routes:
         self.losses = list(losses)
         self.fields = differing(losses)
         self._stacked: Loss | None = None
+        self._columns: dict[str, Tensor] = {}
 
     def ways(self) -> list[str]:
         """Names of the methods to try, the fastest first."""
@@ -59,13 +60,15 @@ class Routes:
 
     def vmap(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
         """One call, the row axis hidden from the loss."""
-        fields = stacked_fields(self.losses, prediction, 1)
+        self._columns = self._columns or stacked_fields(self.losses, prediction, 1)
 
         def one(fields: dict[str, Tensor], p: Tensor, t: Tensor, given: dict[str, Any]) -> Any:
             return replicated(self.losses[0], **fields)(p, t, **given)
 
         axes = {name: None if name in SHARED else 0 for name in extras}
-        return vmap(one, in_dims=(0, 0, 0, axes), randomness="different")(fields, prediction, target, dict(extras))
+        return vmap(one, in_dims=(0, 0, 0, axes), randomness="different")(
+            self._columns, prediction, target, dict(extras)
+        )
 
     def loop(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
         """One call per row: any loss at all."""
@@ -90,12 +93,14 @@ def row_of(value: Any, row: int, name: str) -> Any:
 def choose(losses: Sequence[Loss], prediction: Tensor, target: Tensor, extras: Extras) -> str:
     """Name of the fastest way that agrees with the loop in value and gradient on trial data `[r, B, ...]`, float64.
 
-    Raises what the loop raises, or `InvalidValue` if the result is not one value per example (per batch if coupled).
+    A loss that branches on its data (vmap says so) is looped whatever the trial shows: given a stack at once, one
+    row's values could choose the branch for all. Raises what the loop raises, or `InvalidValue` if the result is not
+    one value per example (per batch if coupled).
     """
     routes = Routes(losses)
     wanted = _outcome(routes.loop, prediction, target, extras)
-    _check_result(losses[0], wanted[0], prediction)
-    for name in routes.ways()[:-1]:
+    check_shape(losses[0], wanted[0], prediction)
+    for name in [] if _branches(routes, prediction, target, extras) else routes.ways()[:-1]:
         try:
             got = _outcome(getattr(routes, name), prediction, target, extras)
         except Exception:  # a way that a loss cannot take may fail in any manner; the loop has worked
@@ -103,6 +108,16 @@ def choose(losses: Sequence[Loss], prediction: Tensor, target: Tensor, extras: E
         if _agree(got, wanted):
             return name
     return "loop"
+
+
+def _branches(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras) -> bool:
+    try:
+        routes.vmap(prediction, target, extras)
+    except RuntimeError as error:
+        return "data-dependent control flow" in str(error) or ".item()" in str(error)
+    except Exception:  # not for a branch: other ways may still do
+        return False
+    return False
 
 
 def _outcome(call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> list[Tensor]:
@@ -120,7 +135,8 @@ def _agree(got: list[Tensor], wanted: list[Tensor]) -> bool:
     return all(a.shape == b.shape and torch.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) for a, b in pairs)
 
 
-def _check_result(loss: Loss, losses: Tensor, prediction: Tensor) -> None:
+def check_shape(loss: Loss, losses: Tensor, prediction: Tensor) -> None:
+    """Raise `InvalidValue` unless there is one value per example (per batch if coupled)."""
     wanted = prediction.shape[:1] if loss.coupled else prediction.shape[:2]
     if losses.shape != wanted:
         kind = "value per batch" if loss.coupled else "value per example"

@@ -5,22 +5,30 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 
 import pytorch_lightning as pl
 import torch
 
+from lossbench import registry
+from lossbench.errors import Incompatible
 from lossbench.plan import trial_id
 from lossbench.records import Record
-from lossbench.training.build import Pieces, build, network, settle
+from lossbench.seeds import stable_hash
+from lossbench.training.build import Pieces, build, network
 from lossbench.training.module import StackModule
 from lossbench.training.objective import row_order
 from lossbench.training.prepare import Prepared, prepare
 from lossbench.training.results import failed, records
-from lossbench.types import Stack, Trial
+from lossbench.types import Problem, Stack, Trial
 
+LIGHTNING_LOGGERS = ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric")
+PARAMETER_COPIES = 9
+"""Theta, gradient (as it comes and with frozen rows out), two moments, delta, decay, clipped, best epoch."""
+FEWEST_ROWS = 16
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-true"}
 CACHE_BYTES = 16 << 20
 """Working set of one chunk on a CPU: measured, rows gain nothing beyond what the caches hold."""
@@ -41,82 +49,127 @@ def keep_heap() -> None:
         libc.mallopt(option, value)
 
 
-def row_bytes(trial: Trial, prepared: Prepared) -> int:
-    """Memory that one row works on in a step: five copies of its parameters, and its activations with gradients."""
-    from lossbench import registry
-
-    net = network(trial, registry.tasks.build(trial.task), prepared.problem)
+def row_bytes(trial: Trial, problem: Problem) -> int:
+    """Memory that one row works on in a step: copies of its parameters, activations with gradients, loss state."""
+    net = network(trial, registry.tasks.build(trial.task), problem)
     sizes: list[int] = []
     leaves = [m for m in net.modules() if not list(m.children())]
-    hooks = [m.register_forward_hook(lambda _m, _i, out: sizes.append(out.numel())) for m in leaves]
+    hooks = [m.register_forward_hook(lambda _m, _i, out: sizes.append(_numel(out))) for m in leaves]
     with torch.no_grad():
-        net.eval()(torch.zeros(1, *prepared.problem.input_shape))
+        net.eval()(torch.zeros(1, *problem.input_shape))
     for hook in hooks:
         hook.remove()
+    state = registry.losses.build(trial.loss).state(problem)
     parameters = sum(p.numel() for p in net.parameters())
-    return 4 * (5 * parameters + 2 * trial.batch_size * sum(sizes))
+    numbers = PARAMETER_COPIES * parameters + 2 * trial.batch_size * sum(sizes) + 2 * _numel(state)
+    return (8 if trial.precision == "64" else 4) * numbers
 
 
-def chunk_rows(trial: Trial, prepared: Prepared) -> int:
+def _numel(out: object) -> int:
+    if isinstance(out, tuple | list):  # recurrent layers
+        return sum(map(_numel, out))
+    return out.numel() if isinstance(out, torch.Tensor) else 0
+
+
+def chunk_rows(trial: Trial, problem: Problem) -> int:
     """How many rows train at once: what the caches hold on a CPU (at least 16), half the free memory on a GPU."""
-    need = row_bytes(trial, prepared)
+    try:
+        need = row_bytes(trial, problem)
+    except Exception:  # the network fails on its input: building the first chunk says so, with the reason
+        return FEWEST_ROWS
     if torch.cuda.is_available():
         return max(1, min(MOST_ROWS, torch.cuda.mem_get_info()[0] // 2 // need))
-    return max(16, min(128, CACHE_BYTES // need))
+    return max(FEWEST_ROWS, min(128, CACHE_BYTES // need))
 
 
-def chunks(trials: Sequence[Trial], most: int) -> list[list[Trial]]:
-    """As few parts as `most` allows, of nearly equal size."""
-    n = math.ceil(len(trials) / most)
-    edges = [round(i * len(trials) / n) for i in range(n + 1)]
-    return [list(trials[a:b]) for a, b in pairwise(edges)]
+def chunks(n: int, most: int) -> list[slice]:
+    """As few parts of `n` rows as `most` allows, of nearly equal size."""
+    parts = math.ceil(n / most)
+    return [slice(a, b) for a, b in pairwise(round(i * n / parts) for i in range(parts + 1))]
 
 
 def run_stack(stack: Stack, progress: Progress = lambda rows, step, steps: None) -> list[Record]:
     """Train the trials of a stack; their records, in the order of the trials."""
     keep_heap()
-    trials = [stack.trials[i] for i in row_order(stack.trials)]
-    found: dict[str, Record] = {}
-    prepared = prepare(trials)
-    for part in chunks(trials, chunk_rows(trials[0], prepared)):
-        for record in _run_chunk(part, progress):
-            found[record.trial] = record
+    prepared, rejected = prepare([stack.trials[i] for i in row_order(stack.trials)])
+    found = {trial_id(t): failed(t, reason) for t, reason in rejected.items()}
+    if prepared is not None:
+        parts = chunks(len(prepared.trials), chunk_rows(prepared.trials[0], prepared.problem))
+        while parts:
+            rows = parts.pop(0)
+            try:
+                new = _run_chunk(prepared.part(rows), progress)
+            except torch.OutOfMemoryError:
+                parts = _halves(rows) + parts
+            else:
+                found |= {r.trial: r for r in new}
     return [found[trial_id(t)] for t in stack.trials]
 
 
-def _run_chunk(trials: list[Trial], progress: Progress) -> list[Record]:
-    prepared = prepare(trials)
-    rejected = {trials[r]: reason for r, reason in prepared.rejected.items()}
-    if rejected:
-        good = [t for t in trials if t not in rejected]
-        return [failed(t, reason) for t, reason in rejected.items()] + (_run_chunk(good, progress) if good else [])
+def _halves(rows: slice) -> list[slice]:
+    """The estimate was too low: try half as many at once. Raises where there is nothing left to halve."""
+    if rows.stop - rows.start == 1:
+        raise Incompatible("One trial alone needs more memory than the device has: use a smaller model or batch_size.")
+    torch.cuda.empty_cache()
+    middle = (rows.start + rows.stop) // 2
+    return [slice(rows.start, middle), slice(middle, rows.stop)]
+
+
+def _run_chunk(prepared: Prepared, progress: Progress) -> list[Record]:
     started = time.perf_counter()
-    pieces = build(trials, prepared)
-    settle(pieces)
-    module = StackModule(trials, pieces)
-    module.on_step = lambda step: progress(len(trials), step, pieces.steps)
-    if len(pieces.objective.failures()) < len(trials):
-        fit(module, pieces, trials[0].precision)
-    seconds = (time.perf_counter() - started) / len(trials)
-    return records(trials, prepared, pieces, module, seconds)
+    rows = len(prepared.trials)
+    with _own_randomness(prepared.trials):
+        pieces = build(prepared)
+        module = StackModule(prepared.trials, pieces)
+        module.on_step = lambda step: progress(rows, step, pieces.steps)
+        if len(pieces.objective.failures()) < rows:
+            fit(module, pieces, prepared.trials[0].precision)
+    return records(prepared, pieces, module, (time.perf_counter() - started) / rows)
+
+
+@contextmanager
+def _own_randomness(trials: Sequence[Trial]) -> Iterator[None]:
+    """Nothing of ours draws from the global generators, but a model with dropout does: give it seeded ones.
+
+    Such draws differ between the rows, and depend on which trials train together.
+    """
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(int(stable_hash("chunk", [trial_id(t) for t in trials])[:15], 16))
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's tips and its warnings about how it is used here."""
+    loggers = [logging.getLogger(name) for name in LIGHTNING_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # raised inside Lightning 2.6 at each batch, about its own use of torch's pytree
+            warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def fit(module: StackModule, pieces: Pieces, precision: str) -> None:
     """One Lightning fit; curves and checkpoints are ours, so its own are off."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    trainer = pl.Trainer(
-        accelerator="auto",
-        devices=1,
-        max_epochs=1,
-        precision=PRECISIONS[precision],  # type: ignore[arg-type]
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    with warnings.catch_warnings():
-        # raised inside Lightning 2.6 at each batch, about its own use of torch's pytree
-        warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
+    # Apple's GPUs have no float64, which the targets' maps need, and small models are faster beside them
+    accelerator = "cpu" if torch.backends.mps.is_available() else "auto"
+    with _quiet():
+        trainer = pl.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            max_epochs=1,
+            precision=PRECISIONS[precision],  # type: ignore[arg-type]
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
         trainer.fit(module, train_dataloaders=pieces.order)

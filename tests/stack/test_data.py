@@ -1,11 +1,12 @@
 """What the rows of a stack see: splits, exact and nested corruption, standardisation, order."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 from lossbench import registry
-from lossbench.errors import Incompatible
 from lossbench.training.feed import Feed
 from lossbench.training.order import Order
 from lossbench.training.prepare import prepare
@@ -20,7 +21,7 @@ CASES = [(task, kind) for task, kinds in CORRUPTIONS.items() for kind in kinds]
 
 
 def seen(prepared, row, part="train"):
-    split = getattr(prepared.variants[prepared.variant_of[row]], part)
+    split = getattr(prepared.variants[row], part)
     return prepared.inputs[split.inputs], prepared.targets[split.targets]
 
 
@@ -34,14 +35,14 @@ def changed(prepared, clean, dirty, part="train"):
 @pytest.mark.parametrize("part", ["train", "validation"])
 def test_exactly_the_asked_share_is_corrupted_and_higher_rates_contain_lower(task, kind, part, make_trials):
     trials = make_trials(f"task={task}", f"corruption={kind}", RATES, "seeds=2")
-    prepared = prepare(trials)
+    prepared, _ = prepare(trials)
     for seed in (0, 1):
         rows = {t.rate: r for r, t in enumerate(trials) if t.seed == seed}
         before = last = None
         for rate, row in rows.items():
             now = changed(prepared, rows[0.0], row, part)
             assert now.sum() == round(rate * len(now))
-            assert getattr(prepared.variants[prepared.variant_of[row]], part).realised == now.sum() / len(now)
+            assert getattr(prepared.variants[row], part).realised == now.sum() / len(now)
             if before is not None:
                 assert (now[before]).all()
                 # what is corrupted at both rates is corrupted to the same values
@@ -52,7 +53,7 @@ def test_exactly_the_asked_share_is_corrupted_and_higher_rates_contain_lower(tas
 
 def test_clean_validation_is_clean(make_trials):
     trials = make_trials("task=regression", "validation=clean", RATES, "seeds=1")
-    prepared = prepare(trials)
+    prepared, _ = prepare(trials)
     assert not changed(prepared, 0, 3, "validation").any()
     assert changed(prepared, 0, 3, "train").any()
 
@@ -60,7 +61,7 @@ def test_clean_validation_is_clean(make_trials):
 @pytest.mark.parametrize("task", CORRUPTIONS)
 def test_splits_are_disjoint_and_the_test_split_is_the_same_for_all(task, make_trials):
     trials = make_trials(f"task={task}", "rates=[0]", "seeds=3")
-    prepared = prepare(trials)
+    prepared, _ = prepare(trials)
     everything = set(range(len(registry.datasets.build(trials[0].data).load().inputs)))
     trained = []
     for variant in prepared.variants:
@@ -69,13 +70,13 @@ def test_splits_are_disjoint_and_the_test_split_is_the_same_for_all(task, make_t
         assert sum(map(len, parts)) == len(everything)
         trained.append(frozenset(parts[0]))
     assert len(set(trained)) == 3  # but train and validation differ by seed
-    alone = prepare(trials[1:2])
+    alone, _ = prepare(trials[1:2])
     np.testing.assert_array_equal(alone.test, prepared.test)
 
 
 def test_classes_are_kept_in_proportion(make_trials):
     (trial,) = make_trials("task=multiclass", "rates=[0]", "seeds=1")
-    prepared = prepare([trial])
+    prepared, _ = prepare([trial])
     for index in (prepared.variants[0].train.targets, prepared.variants[0].validation.targets, prepared.test):
         shares = np.bincount(prepared.targets[index]) / len(index)
         np.testing.assert_allclose(shares, 0.1, atol=0.012)
@@ -83,9 +84,9 @@ def test_classes_are_kept_in_proportion(make_trials):
 
 def test_features_are_standardised_on_each_rows_own_training_rows(make_trials):
     trials = make_trials("task=regression", "corruption=feature_outliers", "rates=[0,0.3]", "seeds=2")
-    prepared = prepare(trials)
+    prepared, _ = prepare(trials)
     feed = Feed(prepared).double()
-    everything = torch.arange(prepared.problem.n_examples).expand(len(prepared.orders), -1)
+    everything = torch.arange(prepared.problem.n_examples).expand(len(feed.order_seeds), -1)
     batch = feed.batch(everything)
     torch.testing.assert_close(batch.inputs.mean(1), torch.zeros_like(batch.inputs[:, 0]), atol=1e-5, rtol=0)
     torch.testing.assert_close(
@@ -96,19 +97,21 @@ def test_features_are_standardised_on_each_rows_own_training_rows(make_trials):
 
 def test_targets_are_scaled_by_the_median_and_mad_of_the_corrupted_targets(make_trials):
     trials = make_trials("task=regression", "rates=[0,0.3]", "seeds=1")
-    prepared = prepare(trials)
+    prepared, _ = prepare(trials)
     for row in range(2):
         targets = seen(prepared, row)[1]
-        variant = prepared.variants[prepared.variant_of[row]]
+        variant = prepared.variants[row]
         median = np.median(targets)
         assert variant.shift == pytest.approx(median)
         assert variant.scale == pytest.approx(1.4826 * np.median(np.abs(targets - median)))
 
 
 def test_more_than_can_be_corrupted_is_refused(make_trials):
-    trials = make_trials("task=binary", "corruption=asymmetric_flips", "rates=[0.9]", "seeds=1")
-    with pytest.raises(Incompatible, match=r"wants \d+ of 340 training rows, and only \d+ can be corrupted"):
-        prepare(trials)
+    trials = make_trials("task=binary", "corruption=asymmetric_flips", "rates=[0.2,0.9]", "seeds=1")
+    prepared, rejected = prepare(trials)
+    assert [t.rate for t in prepared.trials] == [0.2]
+    (reason,) = rejected.values()
+    assert re.search(r"wants 306 of 340 training rows, and only \d+ can be corrupted", reason)
 
 
 def test_order_is_a_stream_of_permutations_cut_into_whole_batches():

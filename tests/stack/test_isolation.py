@@ -1,13 +1,18 @@
 """A row that fails leaves its neighbours bit-identical."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 
 import lossbench
 from lossbench import registry
+from lossbench.errors import Incompatible
+from lossbench.interfaces import Loss
+from lossbench.training import run
 from lossbench.training.run import run_stack
-from lossbench.types import Stack
+from lossbench.types import Encoding, Need, Space, Stack
 
 SMALL = ("task=regression", "seeds=2", "rates=[0]", "epochs=4", "evaluations=4", "model.width=8")
 
@@ -123,3 +128,82 @@ def test_data_that_a_loss_cannot_take_are_refused_row_by_row(make_trials):
     assert status[0.0] == ("finished", "")
     assert status[0.4][0] == "failed"
     assert "negative" in status[0.4][1]
+
+
+def branches(prediction, target):
+    """One large error anywhere changes the whole batch."""
+    residual = prediction - target
+    if residual.abs().max() > 6:
+        residual = residual.clamp(-1, 1)
+    return residual.square().mean(-1)
+
+
+def test_a_loss_that_branches_on_its_data_is_looped_so_that_rows_do_not_meet(make_trials, temporary_loss):
+    temporary_loss(branches)
+    trials = make_trials(*SMALL[:2], *SMALL[3:], "losses=[branches]", "rates=[0,0.2]", "precision=64")
+    together = run_stack(Stack(trials))
+    assert {r.row["route"] for r in together} == {"batched, loop"}
+    for record, trial in zip(together, trials, strict=True):
+        (alone,) = run_stack(Stack((trial,)))
+        np.testing.assert_allclose(record.curves["test", "mae"], alone.curves["test", "mae"], rtol=1e-10)
+
+
+def test_parameters_and_state_are_made_from_each_rows_own_fields(make_trials):
+    @dataclass(frozen=True)
+    class Offset(Loss):
+        """Its trainable offset and its state both start at a field's value."""
+
+        tasks, space, encoding = ("regression",), Space.VALUE, Encoding.VALUE
+        needs = (Need.PARAMETERS, Need.STATE)
+        start: float = 0.0
+
+        def parameters(self, problem, generator):
+            return {"offset": torch.full((1, 1), self.start)}
+
+        def state(self, problem):
+            return torch.full((1,), self.start)
+
+        def __call__(self, prediction, target, *, parameters, state):
+            losses = (prediction - target - parameters["offset"]).square().mean(-1) + 0.1 * state
+            return losses, state + 1
+
+    registry.losses.register("offset", Offset, "test")
+    try:
+        losses = "losses=[{offset:{start:0}},{offset:{start:2}}]"
+        trials = make_trials(*SMALL, losses, "precision=64")
+        for record, trial in zip(run_stack(Stack(trials)), trials, strict=True):
+            (alone,) = run_stack(Stack((trial,)))
+            np.testing.assert_allclose(record.curves["train", "loss"], alone.curves["train", "loss"], rtol=1e-10)
+    finally:
+        del registry.losses._entries["offset"]
+
+
+def test_a_last_step_that_blows_up_is_seen(make_trials):
+    trials = make_trials(*SMALL, "epochs=0.2", "optimizer.name=sgd", "lr=1e38", "loss=mse")
+    records = run_stack(Stack(trials))
+    assert {r.row["steps"] for r in records} == {1}
+    assert {r.row["status"] for r in records} == {"diverged"}
+
+
+def test_running_out_of_memory_halves_the_chunk(make_trials, monkeypatch):
+    tried = []
+
+    def picky(prepared, progress, original=run._run_chunk):
+        tried.append(len(prepared.trials))
+        if len(prepared.trials) > 2:
+            raise torch.OutOfMemoryError("made up")
+        return original(prepared, progress)
+
+    monkeypatch.setattr(run, "_run_chunk", picky)
+    trials = make_trials(*SMALL, "losses=[mse,mae,huber]")
+    assert [r.row["status"] for r in run_stack(Stack(trials))] == ["finished"] * 6
+    assert tried == [6, 3, 1, 2, 3, 1, 2]
+
+
+def test_one_trial_that_does_not_fit_says_so(make_trials, monkeypatch):
+    def never(*_):
+        raise torch.OutOfMemoryError("made up")
+
+    monkeypatch.setattr(run, "_run_chunk", never)
+    with pytest.raises(Incompatible, match="smaller model or batch_size"):
+        run_stack(Stack(make_trials(*SMALL, "loss=mse")))

@@ -82,7 +82,7 @@ def test_outputs_gradients_and_buffers_equal_the_networks_alone(name):
     alone = networks(make, shape)
     replicas = Replicas([copy.deepcopy(n) for n in alone])
     inputs = torch.randn(R, B, *shape, dtype=torch.float64)
-    replicas.try_forward(inputs)
+    replicas.settle(inputs)
     assert replicas.route == route
     out, extra = replicas(inputs)
     assert extra.shape == (R, 0)
@@ -110,8 +110,8 @@ def test_evaluation_mode_reaches_the_network_and_leaves_buffers_alone():
 
 def test_a_network_that_is_broken_says_so_itself():
     replicas = Replicas([nn.Sequential(nn.Linear(6, 4), nn.Linear(5, 3))] * R)
-    with pytest.raises(RuntimeError, match="size"):
-        replicas.try_forward(torch.randn(R, B, 6))
+    with pytest.raises(RuntimeError, match="shapes"):
+        replicas.settle(torch.randn(R, B, 6))
 
 
 def test_decay_acts_on_matrices_and_kernels_only():

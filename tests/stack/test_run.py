@@ -14,9 +14,9 @@ from lossbench.types import Stack
 
 @pytest.mark.parametrize(("n", "most", "sizes"), [(20, 16, [10, 10]), (7, 3, [2, 3, 2]), (4, 16, [4])])
 def test_chunks_are_as_few_as_allowed_and_nearly_equal(n, most, sizes):
-    parts = chunks(list(range(n)), most)
-    assert [len(p) for p in parts] == sizes
-    assert [x for p in parts for x in p] == list(range(n))
+    parts = chunks(n, most)
+    assert [p.stop - p.start for p in parts] == sizes
+    assert [x for p in parts for x in range(n)[p]] == list(range(n))
 
 
 def test_records_come_in_the_order_of_the_trials(make_trials, monkeypatch):

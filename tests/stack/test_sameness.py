@@ -26,7 +26,7 @@ KINDS = {
         f"losses=[{{{GCE}:{{q:0.5}}}},{{{GCE}:{{q:0.9}}}}]",
     ),
     "facts: class counts": ("task=multiclass", "losses=[logit_adjusted,{logit_adjusted:{tau:0.5}}]"),
-    "embedding head": ("task=multiclass", "losses=[arcface,{arcface:{margin:0.2}}]"),
+    "embedding head": ("task=multiclass", "losses=[{arcface:{scale:8}},{arcface:{margin:0.2}}]"),
     "state": ("task=multiclass", "losses=[elr,{elr:{beta:0.9}}]"),
     "weighting: counts": ("task=binary", "losses=[bce]", "weighting=balanced"),
     "looped": ("task=regression", "losses=[{trimmed_mae:{cut:1}},{trimmed_mae:{cut:2}}]"),

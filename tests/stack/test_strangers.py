@@ -1,0 +1,154 @@
+"""Models and data sets that are not ours."""
+
+import linecache
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_regression
+from torch import nn
+
+from lossbench import registry
+from lossbench.config import register_choices
+from lossbench.errors import Incompatible
+from lossbench.interfaces import Dataset, Model
+from lossbench.training.run import run_stack
+from lossbench.types import Choice, Examples, Stack
+from lossbench.versions import fingerprint
+
+SMALL = ("task=regression", "loss=mse", "seeds=2", "rates=[0]", "epochs=3", "evaluations=3")
+
+
+def model_of(make):
+    @dataclass(frozen=True)
+    class Strange(Model):
+        """Made by the test."""
+
+        def trunk(self, input_shape):
+            return make(input_shape[0])
+
+    return Strange
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(1, 4, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x.unsqueeze(-1))[0][:, -1]
+
+
+def half_frozen(width):
+    layer = nn.Linear(width, 6).requires_grad_(False)
+    return nn.Sequential(layer, nn.ReLU(), nn.Linear(6, 4)), 4
+
+
+MODELS = {
+    "batch norm": (lambda d: (nn.Sequential(nn.Linear(d, 4), nn.BatchNorm1d(4), nn.ReLU()), 4), "vmap"),
+    "LSTM": (lambda d: (Recurrent(), 4), "loop"),
+    "half frozen": (half_frozen, "batched"),
+}
+
+
+@pytest.fixture
+def registered():
+    """Register for one test: `registered("models", kind)`, as the name strange."""
+    groups = []
+
+    def add(group, kind):
+        registry.ALL[group].names()  # built-ins first
+        registry.ALL[group].register("strange", kind, "test")
+        groups.append(group)
+        register_choices()
+
+    yield add
+    for group in set(groups):
+        del registry.ALL[group]._entries["strange"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_strange_model_in_a_stack_equals_itself_alone(name, make_trials, registered):
+    make, route = MODELS[name]
+    registered("models", model_of(make))
+    trials = make_trials(*SMALL, "model=strange", "precision=64")
+    records = run_stack(Stack(trials))
+    for record, trial in zip(records, trials, strict=True):
+        assert record.row["route"].startswith(route)
+        (alone,) = run_stack(Stack((trial,)))
+        for key, curve in alone.curves.items():
+            np.testing.assert_allclose(record.curves[key], curve, rtol=1e-9, atol=1e-9)
+        assert record.scores["last"].mean() == pytest.approx(record.curves["test", "mae"][-1])
+        best = np.flatnonzero(record.steps == record.row["best_step"])[0]
+        assert record.scores["best"].mean() == pytest.approx(record.curves["test", "mae"][best])
+
+
+def test_dropout_draws_the_same_every_time_and_leaves_the_global_generator_alone(make_trials, registered):
+    registered("models", model_of(lambda d: (nn.Sequential(nn.Linear(d, 8), nn.Dropout(0.5)), 8)))
+    trials = make_trials(*SMALL, "model=strange")
+    before = torch.get_rng_state()
+    first, second = run_stack(Stack(trials)), run_stack(Stack(trials))
+    assert torch.equal(torch.get_rng_state(), before)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.curves["test", "mae"], b.curves["test", "mae"])
+
+
+def test_a_model_that_does_not_fit_the_data_is_named(make_trials, registered):
+    registered("models", model_of(lambda d: (nn.Linear(d + 1, 4), 4)))
+    with pytest.raises(Incompatible, match=r"model=strange fails on inputs of shape \[10\]"):
+        run_stack(Stack(make_trials(*SMALL, "model=strange")))
+
+
+def data_of(change):
+    @dataclass(frozen=True)
+    class Strange(Dataset):
+        """Made by the test."""
+
+        tasks = ("regression",)
+
+        def load(self):
+            inputs, targets = make_regression(200, 5, noise=5.0, random_state=0)
+            return Examples(*change(inputs, targets[:, None]))
+
+    return Strange
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda x, y: (x + 1e8, y), lambda x, y: (x, y + 1e8), lambda x, y: (x.astype(np.float32), y.astype(np.float32))],
+    ids=["inputs", "targets", "float32"],
+)
+def test_a_large_offset_does_not_eat_the_digits(change, make_trials, registered):
+    overrides = (*SMALL, "data=strange", "epochs=20", "model=linear", "lr=0.1")
+    found = []
+    for kind in (lambda x, y: (x, y), change):
+        registered("datasets", data_of(kind))  # the same definition again replaces the older one
+        found.append(run_stack(Stack(make_trials(*overrides)))[0].row["test/mae/last"])
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+
+
+def test_inputs_that_are_not_finite_are_refused(make_trials, registered):
+    registered("datasets", data_of(lambda x, y: (np.where(x > 2, np.nan, x), y)))
+    with pytest.raises(Incompatible, match="data=strange has inputs that are not finite"):
+        run_stack(Stack(make_trials(*SMALL, "data=strange")))
+
+
+def test_whole_numbers_as_inputs_can_be_corrupted(make_trials, registered):
+    registered("datasets", data_of(lambda x, y: ((x * 20).clip(-100, 100).astype(np.int8), y)))
+    trials = make_trials(*SMALL[:3], "rates=[0.3]", "epochs=1", "data=strange", "corruption=feature_outliers")
+    assert {r.row["status"] for r in run_stack(Stack(trials))} == {"finished"}
+
+
+def test_a_trial_follows_the_source_of_an_external_loss(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    choice = Choice.of("external", {"target": "some_losses.f"})
+    found = set()
+    for body in ("(p - t).abs()", "(p - t) ** 2"):
+        (tmp_path / "some_losses.py").write_text(f"def f(p, t):\n    return {body}\n")
+        sys.modules.pop("some_losses", None)
+        linecache.clearcache()
+        fingerprint.cache_clear()
+        found.add(fingerprint(("losses", choice)))
+    assert len(found) == 2

@@ -81,7 +81,6 @@ CASES = {
     "model=cnn": ["cnn takes images", "model=mlp takes any"],
     "task=binary loss=dice weighting=balanced": ["balanced weighs single examples", "dice", "weighting=none"],
     "loss=gaussian_nll head=linear": ["loss=gaussian_nll needs head=mean_scale"],
-    "task=binary corruption=asymmetric_flips rates=[0.9] seeds=1": ["can be corrupted: the rate can be at most 0.6"],
     # values that are missing or lead nowhere
     "task=binary weighting=classes": ["weighting=classes needs weighting.weights=<value>."],
     "task=binary weighting=classes weighting.weights={malignan:2} seeds=1 rates=[0]": [

@@ -148,6 +148,13 @@ def test_trials_that_cannot_train_are_recorded_with_the_reason_and_the_others_tr
     assert "targets that are not negative" in " ".join(out.split())
 
 
+def test_a_rate_that_more_rows_would_be_needed_for_fails_alone(lossbench, tmp_path):
+    code, out, _ = lossbench("task=binary", "corruption=asymmetric_flips", "epochs=1", "seeds=1", "rates=[0.2,0.9]")
+    assert code == 1
+    assert trials(tmp_path).set_index("rate")["status"].to_dict() == {0.2: "finished", 0.9: "failed"}
+    assert "can be corrupted: the rate can be at most 0.6" in " ".join(out.split())
+
+
 def test_a_stack_that_cannot_be_built_does_not_stop_the_others(lossbench, tmp_path, monkeypatch):
     import lossbench.training.run as training
     from lossbench.errors import Incompatible
@@ -246,7 +253,6 @@ class TestSweep:
 
 def test_a_plugins_loss_trains_beside_built_in_ones(lossbench, tmp_path):
     """`plugins/lossbench-example`, which scripts/setup installs: a function that masks with booleans."""
-    pytest.importorskip("lossbench_example")
     code, out, _ = lossbench("losses=[mse,trimmed_mae,{trimmed_mae:{cut:2}}]", *ONCE)
     assert code == 0
     routes = trials(tmp_path).set_index("loss")["route"]

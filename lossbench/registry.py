@@ -7,6 +7,7 @@ fails to load is remembered with its reason and does not stop the others.
 
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
@@ -97,7 +98,7 @@ class Registry(Generic[T]):
         if clash := RESERVED & {f.name for f in _fields(kind)}:
             raise InvalidValue(f"{kind.__qualname__} of {source} has a field called {min(clash)!r}: that is reserved.")
         present = self._entries.get(name)
-        again = present is not None and _run_again(present, kind, source)
+        again = present is not None and _run_again(present.kind, kind)
         if present and present.kind is not kind and not again:
             raise NameClash(
                 f"The {self.word} {name!r} of {source} clashes with {present.kind.__module__}."
@@ -181,10 +182,14 @@ class Registry(Generic[T]):
                 yield _derived_name(attribute, value), value
 
 
-def _run_again(old: Entry[T], kind: type[T], source: str) -> bool:
+def _run_again(old: type, new: type) -> bool:
     # a file may be imported under two names, and a notebook's cell has another file each time
-    same_place = old.kind.__module__ == kind.__module__ or (old.source == source and source.endswith(".py"))
-    return old.kind is not kind and same_place and old.kind.__qualname__ == kind.__qualname__
+    same_place = old.__module__ == new.__module__ or _file(old) == _file(new) is not None
+    return old is not new and same_place and old.__qualname__ == new.__qualname__
+
+
+def _file(kind: type) -> str | None:
+    return getattr(sys.modules.get(kind.__module__), "__file__", None)
 
 
 def _derived_name(attribute: str, kind: type) -> str:

@@ -30,8 +30,8 @@ PARAMETER_COPIES = 9
 """Theta, gradient (as it comes and with frozen rows out), two moments, delta, decay, clipped, best epoch."""
 FEWEST_ROWS = 16
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-true"}
-CACHE_BYTES = 16 << 20
-"""Working set of one chunk on a CPU: measured, rows gain nothing beyond what the caches hold."""
+CPU_BYTES = 128 << 20
+"""Working set of one chunk on a CPU. Measured (32 MB of cache): time per trial falls up to 64 or 128 rows."""
 MOST_ROWS = 4096
 
 Progress = Callable[[int, int, int], None]
@@ -72,14 +72,14 @@ def _numel(out: object) -> int:
 
 
 def chunk_rows(trial: Trial, problem: Problem) -> int:
-    """How many rows train at once: what the caches hold on a CPU (at least 16), half the free memory on a GPU."""
+    """How many rows train at once: 16 to 128 on a CPU, what half of the free memory holds on a GPU."""
     try:
         need = row_bytes(trial, problem)
     except Exception:  # the network fails on its input: building the first chunk says so, with the reason
         return FEWEST_ROWS
     if torch.cuda.is_available():
         return max(1, min(MOST_ROWS, torch.cuda.mem_get_info()[0] // 2 // need))
-    return max(FEWEST_ROWS, min(128, CACHE_BYTES // need))
+    return max(FEWEST_ROWS, min(128, CPU_BYTES // need))
 
 
 def chunks(n: int, most: int) -> list[slice]:

@@ -1,5 +1,6 @@
 """The registry: one door for built-ins and third parties."""
 
+import sys
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import ClassVar
@@ -120,16 +121,22 @@ def test_a_clash_names_both_sides(fresh):
     assert f"{NearMiss.__module__}.NearMiss of lossbench 1.2" in message
 
 
-def test_the_same_definition_run_again_replaces_the_older(fresh):
-    def defined(module, source):
+def test_the_same_definition_run_again_replaces_the_older(fresh, monkeypatch):
+    def defined(module, source, file=None):
+        if file:
+            monkeypatch.setitem(sys.modules, module, SimpleNamespace(__file__=file))
         return type("Cell", (NearMiss,), {"__module__": module}), source
 
     losses_ = fresh()
-    for definition in (defined("__main__", "1.py"), defined("__main__", "2.py"), defined("package.cell", "2.py")):
+    for definition in (
+        defined("notebook", "1.py", "/2.py"),
+        defined("notebook", "2.py"),  # the cell again
+        defined("package.cell", "2.py", "/2.py"),  # the same file under another name
+    ):
         losses_.register("cell", *definition)
         assert losses_.find("cell") is definition[0]
     with pytest.raises(NameClash, match=r"clashes with package\.cell\.Cell of 2\.py"):
-        losses_.register("cell", *defined("elsewhere", "3.py"))
+        losses_.register("cell", *defined("elsewhere", "3.py", "/3.py"))
 
 
 @pytest.mark.parametrize("package", ["aaa", "zzz"])

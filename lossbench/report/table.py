@@ -152,7 +152,8 @@ def _label(row: Summary, rows: Sequence[Summary]) -> str:
     """The loss, and what tells it from rows of the same loss (another learning rate, say)."""
     namesakes = [other.settings for other in rows if other.name == row.name]
     differing = [name for name in row.settings if any(row.settings[name] != other.get(name) for other in namesakes)]
-    return " ".join([row.name, *(f"{name}={row.settings[name]}" for name in differing)])
+    shown = row.name.replace("(", " (")  # a place to break the line at
+    return " ".join([shown, *(f"{name}={row.settings[name]}" for name in differing)])
 
 
 def _rate(row: Summary) -> str:

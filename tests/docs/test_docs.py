@@ -53,7 +53,7 @@ def test_the_loss_of_the_readme_is_found_once_its_package_is_installed(tmp_path)
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "pseudo_huber(delta=2.0)" in done.stdout
+    assert "pseudo_huber (delta=2.0)" in done.stdout
 
 
 def test_the_script_of_the_readme_runs(capsys):

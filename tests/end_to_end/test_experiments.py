@@ -258,6 +258,6 @@ def test_a_plugins_loss_trains_beside_built_in_ones(lossbench, tmp_path):
     routes = trials(tmp_path).set_index("loss")["route"]
     assert set(routes.index) == {"mse", "trimmed_mae", "trimmed_mae(cut=2.0)"}
     assert all(r.endswith(("fold", "loop")) for r in routes.drop("mse"))
-    assert "trimmed_mae(cut=2.0)" in out
+    assert "trimmed_mae (cut=2.0)" in out
     assert "trimmed_mae" in lossbench("losses", "regression").out
     assert "Did you mean 'trimmed_mae'" in lossbench("loss=trimed_mae").err

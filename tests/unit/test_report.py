@@ -138,7 +138,7 @@ def test_equal_losses_are_told_apart_by_their_settings(summaries):
 
 
 def test_names_are_never_taken_for_markup(summaries):
-    assert "huber(weights=[a, b])" in printed(summaries({"loss": "huber(weights=[a, b])"}), 120)
+    assert "huber (weights=[a, b])" in printed(summaries({"loss": "huber(weights=[a, b])"}), 120)
 
 
 def test_nothing_is_an_empty_table():

@@ -49,8 +49,9 @@ def keep_heap() -> None:
         libc.mallopt(option, value)
 
 
-def row_bytes(trial: Trial, problem: Problem) -> int:
+def row_bytes(trials: Sequence[Trial], problem: Problem) -> int:
     """Memory that one row works on in a step: copies of its parameters, activations with gradients, loss state."""
+    trial = trials[0]
     net = network(trial, registry.tasks.build(trial.task), problem)
     sizes: list[int] = []
     leaves = [m for m in net.modules() if not list(m.children())]
@@ -59,9 +60,10 @@ def row_bytes(trial: Trial, problem: Problem) -> int:
         net.eval()(torch.zeros(1, *problem.input_shape))
     for hook in hooks:
         hook.remove()
-    state = registry.losses.build(trial.loss).state(problem)
+    losses = [registry.losses.build(choice) for choice in {t.loss for t in trials}]
+    state = max(_numel(loss.state(problem)) for loss in losses)
     parameters = sum(p.numel() for p in net.parameters())
-    numbers = PARAMETER_COPIES * parameters + 2 * trial.batch_size * sum(sizes) + 2 * _numel(state)
+    numbers = PARAMETER_COPIES * parameters + 2 * trial.batch_size * sum(sizes) + 2 * state
     return (8 if trial.precision == "64" else 4) * numbers
 
 
@@ -71,10 +73,10 @@ def _numel(out: object) -> int:
     return out.numel() if isinstance(out, torch.Tensor) else 0
 
 
-def chunk_rows(trial: Trial, problem: Problem) -> int:
+def chunk_rows(trials: Sequence[Trial], problem: Problem) -> int:
     """How many rows train at once: 16 to 128 on a CPU, what half of the free memory holds on a GPU."""
     try:
-        need = row_bytes(trial, problem)
+        need = row_bytes(trials, problem)
     except Exception:  # the network fails on its input: building the first chunk says so, with the reason
         return FEWEST_ROWS
     if torch.cuda.is_available():
@@ -94,7 +96,7 @@ def run_stack(stack: Stack, progress: Progress = lambda rows, step, steps: None)
     prepared, rejected = prepare([stack.trials[i] for i in row_order(stack.trials)])
     found = {trial_id(t): failed(t, reason) for t, reason in rejected.items()}
     if prepared is not None:
-        parts = chunks(len(prepared.trials), chunk_rows(prepared.trials[0], prepared.problem))
+        parts = chunks(len(prepared.trials), chunk_rows(prepared.trials, prepared.problem))
         while parts:
             rows = parts.pop(0)
             try:

@@ -63,7 +63,8 @@ class Evaluation:
             for name, metric in self.metrics.items():
                 values = torch.where(active, metric(point, target), torch.nan)
                 self.curves[split, name].append(values)
-        self._keep_best(step)
+        if step > 0:  # the untrained network is nobody's best epoch, though wrong validation labels may prefer it
+            self._keep_best(step)
         return active
 
     def _keep_best(self, step: int) -> None:

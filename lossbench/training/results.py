@@ -63,17 +63,16 @@ def records(prepared: Prepared, pieces: Pieces, module: StackModule, seconds: fl
         facts = _data_facts(trial, prepared.variants[row], prepared, pieces.evaluation.primary)
         columns = settings(trial) | shared | _outcome(own, steps, best[row], diverged[row]) | facts
         columns["route"] = f"{pieces.replicas.route}, {_route(row, pieces)}"
-        scores = _kept(pieces.evaluation.scores, row, diverged[row])
+        scores = _kept(pieces.evaluation.scores, row, best[row], diverged[row])
         return Record(columns["trial"], columns, steps, clock, own, prepared.test, scores)
 
     return [record(row, trial) for row, trial in enumerate(prepared.trials)]
 
 
-def _kept(scores: dict[str, Array], row: int, diverged: int) -> dict[str, Array]:
-    kept = {epoch: s[row] for epoch, s in scores.items()}
-    if diverged >= 0 and kept:
-        kept["last"] = np.full_like(kept["last"], np.nan)
-    return kept
+def _kept(scores: dict[str, Array], row: int, best: int, diverged: int) -> dict[str, Array]:
+    """Scores of the row; NaN where it has none: the last of one that diverged, the best of one that had no epoch."""
+    missing = {"last": diverged >= 0, "best": best == 0}
+    return {epoch: np.full_like(s[row], np.nan) if missing[epoch] else s[row] for epoch, s in scores.items()}
 
 
 def _route(row: int, pieces: Pieces) -> str:
@@ -94,7 +93,8 @@ def _shared(trial: Trial, prepared: Prepared, pieces: Pieces) -> dict[str, Any]:
 def _outcome(curves: dict[tuple[str, str], Array], steps: Array, best: int, diverged: int) -> dict[str, Any]:
     at = int(np.flatnonzero(steps == best)[0])
     judged = {f"{split}/{name}": curve for (split, name), curve in curves.items() if split != "train"}
-    values = {f"{n}/{epoch}": float(c[i]) for n, c in judged.items() for epoch, i in (("last", -1), ("best", at))}
+    values = {f"{n}/last": float(c[-1]) for n, c in judged.items()}
+    values |= {f"{n}/best": float(c[at]) if best else np.nan for n, c in judged.items()}
     finite = diverged < 0
     status = {"status": "finished" if finite else "diverged", "diverged_step": None if finite else diverged}
     return {**status, "reason": "", "best_step": best, **values}

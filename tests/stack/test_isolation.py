@@ -183,6 +183,8 @@ def test_a_last_step_that_blows_up_is_seen(make_trials):
     records = run_stack(Stack(trials))
     assert {r.row["steps"] for r in records} == {1}
     assert {r.row["status"] for r in records} == {"diverged"}
+    assert all(np.isnan(r.row["test/mae/best"]) for r in records)  # and not what the untrained network had
+    assert all(np.isnan(r.scores["best"]).all() for r in records)
 
 
 def test_running_out_of_memory_halves_the_chunk(make_trials, monkeypatch):

@@ -61,8 +61,9 @@ def interval(
     if not rows.size:
         return Estimate(np.nan, np.nan, np.nan, n_seeds, n_examples, np.nan)
     parts = _part(rows.mean(axis=1)), _part(rows.mean(axis=0))
-    log = not higher_is_better and bool((np.asarray(scores)[np.isfinite(scores)] >= 0).all())
-    low, high = _limits(float(rows.mean()), parts, log, confidence, perfect)
+    positive = bool((np.asarray(scores)[np.isfinite(scores)] >= 0).all())
+    low, high = _limits(float(rows.mean()), parts, positive and not higher_is_better, confidence, perfect)
+    low = max(low, 0.0) if positive else low  # the mean of what is not negative is not
     return Estimate(float(rows.mean()), low, high, n_seeds, n_examples, _share(*parts))
 
 

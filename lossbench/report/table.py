@@ -66,7 +66,8 @@ def _estimate_text(estimate: Estimate | None, half: float, common: float) -> str
         value, low, high = (f"{number:.{_decimals(half, common)}f}" for number in numbers)
     else:
         value, low, high = map(number_text, numbers)
-    return f"{value} [{low}–{high}]"
+    between = " to " if low.startswith("-") else "–"  # a dash beside a minus sign cannot be read
+    return f"{value} [{low}{between}{high}]"
 
 
 def _decimals(half: float, common: float) -> int:

@@ -73,7 +73,9 @@ def test_satterthwaite_freedom():
     freedom = (seed + example) ** 2 / (seed**2 / 1 + example**2 / 2)
     half = stats.t.ppf(0.975, freedom) * np.sqrt(seed + example)
     estimate = interval(rows, higher_is_better=True)
-    assert (estimate.low, estimate.high) == pytest.approx((3 - half, 3 + half))
+    assert (estimate.low, estimate.high) == pytest.approx((0, 3 + half))  # the scores are not negative
+    estimate = interval(rows - 10, higher_is_better=True)
+    assert (estimate.low, estimate.high) == pytest.approx((-7 - half, -7 + half))
     estimate = interval(rows)
     assert (estimate.low, estimate.high) == pytest.approx((3 * np.exp(-half / 3), 3 * np.exp(half / 3)))
 
@@ -267,3 +269,10 @@ def test_records_without_optional_columns(tmp_path, made_up):
     (summary,) = summarise([results])
     assert (summary.weighting, summary.corruption, summary.rate, summary.steps) == ("none", "none", 0.0, None)
     assert summary.last.n_seeds == 2
+
+
+def test_no_limit_of_a_share_lies_below_zero():
+    """Two seeds give one degree of freedom, and a t interval that reaches far below."""
+    scores = np.array([[0, 0, 1, 0, 0, 0], [1, 1, 1, 1, 1, 0]], float)
+    found = interval(scores, higher_is_better=True, perfect=1.0)
+    assert (found.low, found.high) == (0.0, 1.0)

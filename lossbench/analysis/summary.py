@@ -17,6 +17,7 @@ SETTINGS = (
     *("task", "data", "metric", "model", "head"),
     *("optimizer", "lr", "weight_decay", "momentum", "schedule", "warmup", "clip_mode", "clip", "batch_size"),
     *("epochs", "evaluations", "validation", "precision"),
+    *("beta1", "beta2", "eps", "split_test", "split_validation"),
 )
 CELL = ("corruption", "loss", "weighting", "rate")
 

@@ -46,9 +46,8 @@ class ExampleMetric(Metric):
 
 
 def better(metric: Metric, new: Tensor, old: Tensor) -> Tensor:
-    """Where `new` is better than `old`; NaN never is, and anything beats NaN."""
-    gain = new > old if metric.higher_is_better else new < old
-    return (gain | old.isnan()) & ~new.isnan()
+    """Where `new` is better than `old`; NaN never is."""
+    return new > old if metric.higher_is_better else new < old
 
 
 def worst(metric: Metric) -> float:

@@ -1,9 +1,7 @@
 """The table that a person reads, and the same as plain values."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 from rich import box
@@ -22,11 +20,6 @@ def table(summaries: Iterable[Summary]) -> RenderableType:
     ordered = sorted(summaries, key=lambda s: (_subject(s), s.rate, s.name, str(s.settings)))
     sections = [list(group) for _, group in groupby(ordered, _subject)]
     return Group(*(part for section in sections for part in _section(section)))
-
-
-def json_rows(summaries: Iterable[Summary]) -> list[dict[str, Any]]:
-    """Plain values for machines: what is not finite (never reached, unknown) is None."""
-    return [_plain(asdict(summary) | _derived(summary)) for summary in summaries]
 
 
 def estimate_texts(estimates: Sequence[Estimate | None]) -> list[str]:
@@ -171,19 +164,3 @@ def _degradation(row: Summary) -> str:
         return NOTHING
     unit = " pt" if row.degradation.unit == "points" else "%"
     return f"{row.degradation.value:+.{0 if abs(row.degradation.value) >= 99.95 else 1}f}{unit}"
-
-
-def _derived(summary: Summary) -> dict[str, Any]:
-    last = summary.last
-    counts = {"n_trials": summary.n_trials, "n_diverged": summary.n_diverged}
-    return {"name": summary.name, **counts, "speaks_for": last.speaks_for if last else None}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(key): _plain(inside) for key, inside in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inside) for inside in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -30,7 +30,11 @@ def settings(trial: Trial) -> dict[str, Any]:
         "seed": trial.seed,
         "optimizer": o.name,
         **{n: getattr(o, n) for n in ("lr", "weight_decay", "momentum", "schedule", "warmup", "clip_mode", "clip")},
+        "beta1": o.betas[0],
+        "beta2": o.betas[1],
+        "eps": o.eps,
         **{n: getattr(trial, n) for n in ("batch_size", "epochs", "metric", "validation", "precision", "evaluations")},
+        **{n: getattr(trial, n) for n in ("split_test", "split_validation")},
     }
 
 

@@ -1,7 +1,6 @@
 """The printed table: readable at 80 to 120 columns without a terminal, and saying what it does not know."""
 
 import io
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,7 @@ from rich.console import Console
 
 from lossbench.analysis import Estimate, Reach, summarise
 from lossbench.records import load, save
-from lossbench.report.table import estimate_texts, json_rows, number_text, reach_text, table
+from lossbench.report.table import estimate_texts, number_text, reach_text, table
 
 ACCURACY = {
     "task": "multiclass", "data": "digits", "metric": "accuracy", "corruption": "flip", "higher_is_better": True,
@@ -174,15 +173,6 @@ def test_numbers_and_steps():
     assert [number_text(x) for x in (1.5245, 100.0, 0.1, 1e-7, np.inf)] == ["1.52", "100", "0.100", "1e-07", "–"]
     reached = [Reach(250, 5, 5), Reach(250, 4, 5), Reach(np.inf, 2, 5), Reach(np.inf, 0, 5), None]
     assert [reach_text(reach) for reach in reached] == ["250", "250 4/5", "– 2/5", "–", "–"]
-
-
-def test_json_rows_are_plain(study):
-    rows = json_rows(study)
-    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
-    mse = next(row for row in rows if row["loss"] == "mse" and row["rate"] == 0.3)
-    assert (mse["steps"]["median"], mse["n_diverged"], mse["n_trials"]) == (None, 2, 6)
-    assert mse["last"]["value"] > 0
-    assert mse["speaks_for"] == "new seeds and new test rows"
 
 
 def test_targets_that_differ_are_a_range(study):

@@ -17,7 +17,14 @@ class InvalidValue(LossbenchError):
 
 
 class Incompatible(LossbenchError):
-    """Parts that are fine by themselves and do not fit together."""
+    """Parts that are fine by themselves and do not fit together; where there are others, they are skipped.
+
+    what, why: the parts, and the reason in words that all like it share, so that many can be told in one line.
+    """
+
+    def __init__(self, message: str, what: str = "", why: str = "") -> None:
+        super().__init__(message)
+        self.what, self.why = what, why
 
 
 def unknown(kind: str, name: object, choices: Iterable[str], label: str = "Known") -> UnknownName:

@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 from lossbench import registry
 from lossbench.interfaces import Metric
 from lossbench.interfaces.metric import ExampleMetric
-from lossbench.softmax import log_softmax, softmax
+from lossbench.softmax import argmax, log_softmax, softmax
 
 _REGRESSION = ("regression",)
 _CLASSES = ("binary", "multiclass")
@@ -34,7 +34,7 @@ def _wide(prediction: Tensor) -> Tensor:
 
 
 def _finite(prediction: Tensor) -> Tensor:
-    return prediction.isfinite().all(-1)
+    return prediction.abs().amax(-1).isfinite()  # the largest is NaN where any is; isfinite() of all takes 5x as long
 
 
 def _or_nan(values: Tensor, valid: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ def _chosen(prediction: Tensor) -> Tensor:
     """The predicted class, `[R, N]`: the highest score (the first of equals), or 1 where a single score is above 0."""
     if prediction.shape[-1] == 1:
         return (prediction[..., 0] > 0).long()
-    return prediction.argmax(-1)
+    return argmax(prediction)
 
 
 def _n_classes(prediction: Tensor) -> int:

@@ -1,11 +1,13 @@
 """From experiments to stacks."""
 
 from collections.abc import Iterable
+from functools import cache
 
 from lossbench.seeds import stable_hash
 from lossbench.types import Stack, Trial
 
 
+@cache
 def trial_id(trial: Trial) -> str:
     """Sixteen hex digits from all that the trial's numbers depend on; finished trials are found by it."""
     return stable_hash("trial", trial)[:16]

@@ -90,7 +90,7 @@ def save(folder: Path, records: Sequence[Record], config: Mapping[str, Any]) -> 
 
 def check_writable(folder: Path) -> None:
     """Raise RecordError if `save` would fail on `folder`: not writable, or holding a damaged file. Creates nothing."""
-    with _telling("write", folder):
+    with telling("write", folder):
         place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=place, prefix=".") as stream:
             stream.write(b"\0")
@@ -99,12 +99,17 @@ def check_writable(folder: Path) -> None:
             _read(folder / name, [])  # the footer only, which a cut file lacks
 
 
+def statuses(folder: Path) -> dict[str, str]:
+    """The status of every trial on record in `folder`, by id."""
+    if not (folder / TRIALS).exists():
+        return {}
+    rows = _read(folder / TRIALS, ["trial", "status"])
+    return dict(zip(rows["trial"].to_pylist(), rows["status"].to_pylist(), strict=True))
+
+
 def finished(folder: Path) -> set[str]:
     """Ids of the trials that need no further training: finished or diverged (a failed one is tried again)."""
-    if not (folder / TRIALS).exists():
-        return set()
-    rows = _read(folder / TRIALS, ["trial", "status"]).to_pylist()
-    return {row["trial"] for row in rows if row["status"] in ("finished", "diverged")}
+    return {trial for trial, status in statuses(folder).items() if status in ("finished", "diverged")}
 
 
 def load(folder: Path) -> Results:
@@ -128,7 +133,7 @@ def find(root: Path) -> list[Path]:
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Hold `folder` (made if missing) alone among processes. An OSError inside becomes a RecordError."""
-    with _telling("write", folder):
+    with telling("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("ab") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)  # goes with the process: a kill leaves nobody locked out
@@ -261,7 +266,8 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _telling(doing: str, path: Path) -> Iterator[None]:
+def telling(doing: str, path: Path) -> Iterator[None]:
+    """Turn an OSError into a RecordError that names the path and the reason."""
     try:
         yield
     except OSError as error:

@@ -35,6 +35,7 @@ class Entry(Generic[T]):
     name: str
     kind: type[T]
     source: str  # distribution and version, or the file
+    installed: bool = False  # offered by an entry point, which any process finds
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, Entry[T]] = {}
         self._loaded = False
 
-    def register(self, name: str, kind: type[T], source: str) -> None:
+    def register(self, name: str, kind: type[T], source: str, installed: bool = False) -> None:
         """Add a class under `name`; another one of that name is an error that names both.
 
         The same class twice is fine, and the same definition run again (a notebook's cell) replaces the older.
@@ -104,7 +105,8 @@ class Registry(Generic[T]):
                 f"The {self.word} {name!r} of {source} clashes with {present.kind.__module__}."
                 f"{present.kind.__qualname__} of {present.source}: rename one of them."
             )
-        self._entries[name] = Entry(name, kind, source)  # an entry point knows its source better than a decorator
+        # a later one replaces it: an entry point knows its source better than a decorator
+        self._entries[name] = Entry(name, kind, source, installed)
 
     def entries(self) -> dict[str, Entry[T]]:
         """All of them by name."""
@@ -164,7 +166,7 @@ class Registry(Generic[T]):
             return
         for name, kind in offered:
             try:
-                self.register(name, kind, source)
+                self.register(name, kind, source, installed=True)
             except LossbenchError as error:
                 self._report(name, source, error)
 

@@ -1,201 +1,176 @@
-"""Stacks against plain Lightning fits one after another: same model, data, batch, optimiser, steps and evaluations.
+"""Stacks beside plain Lightning, a bare loop and the arithmetic: same model, data, batch, optimiser, steps, metrics.
 
-Both sides run in this process, in turns; each figure is the median over the turns. Our side goes through the public
-path, `run_stack`, data preparation and records included. The other side is written as a careful user would write it:
-batches sliced from tensors in memory, logger, checkpoints and progress bar off.
+All sides run in turns, and each figure is the median over the turns. Our side goes through the public path, `run_stack`:
+data preparation and records included. Processes are started, and have imported everything, before the clock runs; what
+that took is printed. `--scaling` shows the cost of a trial, and the memory, in stacks of 32 to 4096.
 
-    python scripts/bench_stack.py [--trials 64] [--turns 3] [--epochs 20]
+    python scripts/bench_stack.py [--trials 256] [--turns 5] [--epochs 60] [--models regression digits cnn] [--scaling]
 """
 
 import argparse
-import logging
+import os
+import resource
 import statistics
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
+from multiprocessing import get_context
+from typing import Any
 
-import pytorch_lightning as pl
 import torch
+from bench_sides import EVALUATIONS, arithmetic, loop, plain, quiet, timed
 from hydra import compose, initialize_config_module
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
 
-from lossbench import registry
 from lossbench.config import register_choices, resolve
 from lossbench.plan import stacks
-from lossbench.training.build import n_steps, network
-from lossbench.training.feed import Feed
-from lossbench.training.prepare import prepare
-from lossbench.training.run import keep_heap, run_stack
+from lossbench.training.products import one_core
+from lossbench.training.run import run_stack
+from lossbench.training.size import cores
 from lossbench.types import Stack, Trial
 
+DIGITS = ["task=multiclass", "loss=cross_entropy"]
 SETTINGS = {
-    "regression MLP 10-64-64-1": ["task=regression", "loss=mse", "model.width=64", "model.depth=2"],
-    "digits MLP 64-128-10": ["task=multiclass", "loss=cross_entropy", "model.width=128", "model.depth=1"],
-    "digits CNN 8, 16": ["task=multiclass", "loss=cross_entropy", "model=cnn", "model.channels=8", "model.depth=2"],
+    "regression": ("MLP 10-64-64-1", ["task=regression", "loss=mse", "model.width=64", "model.depth=2"]),
+    "digits": ("MLP 64-128-10", [*DIGITS, "model.width=128", "model.depth=1"]),
+    "cnn": ("digits CNN, 8 then 16 channels", [*DIGITS, "model=cnn", "model.channels=8", "model.depth=2"]),
 }
-EVALUATIONS = 10
+SIZES = (32, 128, 512, 2048, 4096)
 
 
-class Batches:
-    """What a user with data in memory writes: a permutation per epoch, sliced."""
-
-    def __init__(self, inputs: Tensor, targets: Tensor, batch: int, steps: int) -> None:
-        self.inputs, self.targets, self.batch, self.steps = inputs, targets, batch, steps
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        done = 0
-        while done < self.steps:
-            order = torch.randperm(len(self.inputs))
-            for start in range(0, len(order) - self.batch + 1, self.batch):
-                if done == self.steps:
-                    return
-                rows = order[start : start + self.batch]
-                yield self.inputs[rows], self.targets[rows]
-                done += 1
-
-
-class Plain(pl.LightningModule):
-    """One training as a Lightning user writes it, with the metrics that our side evaluates."""
-
-    def __init__(
-        self,
-        net: nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        lr: float,
-        splits: list[tuple[Tensor, Tensor]],
-        every: int,
-        metrics: list[Callable[[Tensor, Tensor], Tensor]],
-    ) -> None:
-        super().__init__()
-        self.net, self.loss, self.lr, self.splits, self.every, self.metrics = net, loss, lr, splits, every, metrics
-        self.history: list[Tensor] = []
-
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        inputs, targets = batch
-        return self.loss(self.net(inputs), targets)
-
-    def on_train_batch_end(self, outputs: object, batch: object, index: int) -> None:
-        if (index + 1) % self.every:
-            return
-        self.net.eval()
-        with torch.no_grad():
-            for inputs, targets in self.splits:
-                prediction = self.net(inputs.to(self.device))[None]
-                self.history += [m(prediction, targets.to(self.device)[None]) for m in self.metrics]
-        self.net.train()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.lr)
-
-
-def plan(overrides: list[str], trials: int, epochs: float) -> Stack:
+def plan(overrides: Sequence[str], trials: int, epochs: float) -> Stack:
     """One stack of seeds on clean data."""
+    length = [f"seeds={trials}", "rates=[0]", f"epochs={epochs}", f"evaluations={EVALUATIONS}"]
     with initialize_config_module("lossbench.configs", version_base="1.3"):
-        cfg = compose(
-            "config",
-            overrides=[
-                *overrides,
-                f"seeds={trials}",
-                "rates=[0]",
-                f"epochs={epochs}",
-                f"evaluations={EVALUATIONS}",
-                "batch_size=64",
-                "optimizer.schedule=constant",
-            ],
-        )
+        cfg = compose("config", overrides=[*overrides, *length, "batch_size=64", "optimizer.schedule=constant"])
     (experiment,) = resolve(cfg)
     (stack,) = stacks(experiment.trials())
     return stack
 
 
-def plain_fits(trials: tuple[Trial, ...]) -> None:
-    """One Lightning fit per trial."""
-    for trial in trials:
-        prepared, _ = prepare([trial])
-        assert prepared is not None
-        task, feed = registry.tasks.build(trial.task), Feed(prepared)
-        train = feed.batch(torch.arange(prepared.problem.n_examples)[None])
-        scaling = feed.scaling
-        targets = train.targets
-        if targets.is_floating_point():
-            targets = ((targets - scaling.shift) / scaling.scale).float()
-        loss = nn.MSELoss() if targets.is_floating_point() else nn.CrossEntropyLoss()
-        splits = [tuple(t[0] for t in feed.examples(s, 0, feed.size(s))) for s in ("validation", "test")]
-        steps = n_steps(trial, prepared.problem.n_examples)
-        metrics = [registry.metrics.get(m) for m in task.metrics]
-        module = Plain(
-            network(trial, task, prepared.problem),
-            loss,
-            trial.optimizer.lr,
-            splits,
-            max(1, steps // EVALUATIONS),
-            metrics,
-        )
-        trainer = pl.Trainer(
-            accelerator="auto",
-            devices=1,
-            max_steps=steps,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(module, Batches(train.inputs[0], targets[0], 64, steps))
+class Processes:
+    """One process per core, of one thread each, that all work at once."""
+
+    def __init__(self) -> None:
+        self.pools = [ProcessPoolExecutor(1, get_context("spawn"), initializer=quiet) for _ in range(cores())]
+        with _environment(one_core()):  # as our workers have it
+            self.start_seconds = timed(self.run, time.sleep, [0] * len(self.pools))
+
+    def run(self, work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+        """`work` on each part, in a process of its own."""
+        jobs = [pool.submit(work, part) for pool, part in zip(self.pools, parts, strict=False)]
+        return [job.result() for job in jobs]
+
+    def over(self, work: Callable[[Any], Any], trials: Sequence[Trial]) -> list[Any]:
+        """`work` on the trials, shared out evenly."""
+        edges = [round(i * len(trials) / len(self.pools)) for i in range(len(self.pools) + 1)]
+        return self.run(work, [tuple(trials[a:b]) for a, b in pairwise(edges)])
+
+    def close(self) -> None:
+        """End them."""
+        for pool in self.pools:
+            pool.shutdown()
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
-def compare(overrides: list[str], trials: int, turns: int, epochs: float) -> dict[str, float]:
+def stacked(trials: Sequence[Trial]) -> int:
+    """Train them as one stack; the process's peak memory so far, in kilobytes."""
+    run_stack(Stack(tuple(trials)))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def ours(stack: Stack, processes: Processes) -> float:
+    """Seconds for the whole stack in worker processes that are up."""
+    return timed(processes.over, stacked, stack.trials)
+
+
+def compare(overrides: list[str], given: argparse.Namespace, processes: Processes) -> dict[str, float]:
     """Median seconds per trial of each side."""
-    stack, single = plan(overrides, trials, epochs), plan(overrides, 1, epochs)
-    few = stack.trials[: max(2, min(4, trials))]
-    run_stack(single), plain_fits(few[:1])  # warm up both sides
-    found: dict[str, list[float]] = {"plain": [], "single": [], "stack": []}
-    for _ in range(turns):
-        found["plain"].append(timed(lambda: plain_fits(few)) / len(few))
-        found["single"].append(statistics.mean(timed(partial(run_stack, Stack((t,)))) for t in few))
-        found["stack"].append(timed(lambda: run_stack(stack)) / trials)
-    return {name: statistics.median(values) for name, values in found.items()}
+    stack = plan(overrides, given.trials, given.epochs)
+    few = stack.trials[: 2 * cores()]
+    sides: dict[str, Callable[[], float]] = {
+        "plain": lambda: timed(plain, few) / len(few),
+        "plain at once": lambda: timed(processes.over, plain, few) / len(few),
+        "loop": lambda: timed(loop, few) / len(few),
+        "one": lambda: statistics.mean(timed(stacked, [trial]) for trial in few),
+        "one process": lambda: timed(stacked, stack.trials) / given.trials,
+        "workers": lambda: ours(stack, processes) / given.trials,
+        # all processes at once, so each has its own core and their rates add up
+        "ceiling": lambda: 1 / sum(1 / s for s in processes.over(arithmetic, few)),
+    }
+    plain(few[:1]), loop(few[:1]), stacked(few[:1]), ours(Stack(few), processes)  # warm up
+    turns = [{name: side() for name, side in sides.items()} for _ in range(given.turns)]
+    return {name: statistics.median(turn[name] for turn in turns) for name in sides}
+
+
+def comparison(given: argparse.Namespace) -> Table:
+    """All models, all sides."""
+    processes = Processes()
+    table = Table(title=f"ms per trial; {given.trials} trials, {given.epochs:g} epochs, {_machine()}")
+    sides = ("plain", "plain at once", "loop", "one", "one process", "workers", "ceiling")
+    for heading in ("model", *sides, "plain / workers", "plain / one process", "plain / one", "share of ceiling"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for name in given.models:
+        label, overrides = SETTINGS[name]
+        t = compare(overrides, given, processes)
+        ratios = [f"{t['plain'] / t[side]:.2f}x" for side in ("workers", "one process", "one")]
+        table.add_row(label, *(f"{1000 * t[s]:.2f}" for s in sides), *ratios, f"{t['ceiling'] / t['workers']:.0%}")
+    processes.close()
+    table.caption = f"{cores()} processes started and imported in {processes.start_seconds:.1f} s, not counted"
+    return table
+
+
+def scaling(given: argparse.Namespace) -> Table:
+    """Cost of a trial in stacks of different sizes, each in fresh processes."""
+    table = Table(title=f"worker processes; {given.epochs:g} epochs, {_machine()}")
+    for heading in ("model", "trials", "ms per trial", "against 128", "peak memory of a process"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for name in given.models:
+        label, overrides = SETTINGS[name]
+        found = {size: _scaled(plan(overrides, size, given.epochs), given.turns) for size in SIZES}
+        for size, (seconds, peak) in found.items():
+            row = (f"{1000 * seconds:.2f}", f"{seconds / found[128][0]:.2f}", f"{peak / 1024:.0f} MB")
+            table.add_row(label, str(size), *row)
+    return table
+
+
+def _scaled(stack: Stack, turns: int) -> tuple[float, int]:
+    """Median seconds per trial, and the largest peak of a process in kilobytes."""
+    processes = Processes()
+    processes.over(stacked, stack.trials[: 2 * cores()])  # warm up
+    turns = turns if len(stack.trials) < 1000 else 1
+    seconds = statistics.median(ours(stack, processes) for _ in range(turns))
+    peak = max(processes.over(stacked, stack.trials[: cores()]))
+    processes.close()
+    return seconds / len(stack.trials), peak
+
+
+def _machine() -> str:
+    return f"torch {torch.__version__}, {cores()} cores"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=64)
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--epochs", type=float, default=20)
+    parser.add_argument("--trials", type=int, default=256)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--epochs", type=float, default=60)
+    parser.add_argument("--models", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--scaling", action="store_true")
     given = parser.parse_args()
-    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
-    for name in ("pytorch_lightning", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet()
     register_choices()
-    keep_heap()  # for both sides
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
-    table = Table(title=f"{given.trials} trials, {given.epochs:g} epochs, torch {torch.__version__}, {device}")
-    for heading in (
-        "model",
-        "plain Lightning",
-        "one trial by us",
-        "a trial in our stack",
-        "stack against plain",
-        "one against plain",
-    ):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
-    for name, overrides in SETTINGS.items():
-        t = compare(overrides, given.trials, given.turns, given.epochs)
-        seconds = [f"{1000 * t[n]:.1f} ms" for n in ("plain", "single", "stack")]
-        table.add_row(name, *seconds, f"{t['plain'] / t['stack']:.1f}x", f"{t['plain'] / t['single']:.2f}x")
-    Console().print(table)
+    Console(width=200).print(scaling(given) if given.scaling else comparison(given))
 
 
 if __name__ == "__main__":

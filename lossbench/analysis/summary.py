@@ -1,8 +1,9 @@
 """From records to one summary per loss, weighting, corruption and rate."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,38 @@ class _Evidence:
     """Curves and scores of the primary metric on test, by trial."""
 
     curves: dict[str, tuple[Array, Array]]  # steps, values
-    scores: dict[tuple[str, str], pd.Series]  # (trial, epoch) -> score by example
+    scores: dict[tuple[str, str], tuple[Array, Array]]  # (trial, epoch) -> examples, scores
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Some rows of the table of trials. A data frame per cell would take most of the time."""
+
+    table: dict[str, Array]  # columns of objects
+    at: Array  # the rows' numbers
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def __getitem__(self, name: str) -> Array:
+        return self.table[name][self.at]
+
+    def where(self, kept: Array) -> "_Rows":
+        return _Rows(self.table, self.at[kept])
+
+    def numbers(self, name: str) -> Array:
+        """A column as numbers, NaN for what is none."""
+        if name not in self.table:
+            return np.full(len(self), np.nan)
+        return pd.to_numeric(pd.Series(self[name], dtype=object), errors="coerce").to_numpy(np.float64)
+
+    def judged(self, epoch: str) -> Array:
+        """``[n]``, the primary metric on test."""
+        return self.numbers(f"test/{self['metric'][0]}/{epoch}") if len(self) else np.zeros(0)
+
+    def first(self, name: str) -> Any:
+        """The first row's value; None where there is no such column."""
+        return self[name][0] if name in self.table else None
 
 
 def summarise(results: Sequence[Results]) -> list[Summary]:
@@ -87,8 +119,15 @@ def summarise(results: Sequence[Results]) -> list[Summary]:
         return []
     evidence = _evidence(results, trials)
     keys = [*(name for name in SETTINGS if name in trials), *CELL]
-    cells = trials.groupby(keys, sort=True, dropna=False, observed=True)
-    return _compared([_summary(rows, keys, evidence) for _, rows in cells])
+    return _compared([_summary(rows, keys, evidence) for rows in _cells(trials, keys)])
+
+
+def _cells(trials: pd.DataFrame, keys: list[str]) -> list[_Rows]:
+    table = {str(name): trials[name].to_numpy(object) for name in trials}
+    cells = trials.groupby(keys, sort=True, dropna=False, observed=True).ngroup().to_numpy()
+    order = np.argsort(cells, kind="stable")
+    starts = np.flatnonzero(np.diff(cells[order]) > 0) + 1
+    return [_Rows(table, at) for at in np.split(order, starts)]
 
 
 def _filled(trials: pd.DataFrame) -> pd.DataFrame:
@@ -104,115 +143,133 @@ def _evidence(results: Sequence[Results], trials: pd.DataFrame) -> _Evidence:
     for result in results:
         test = result.curves[result.curves["split"] == "test"]
         test = test[test["metric"].astype(object) == test["trial"].astype(object).map(metric)]
-        for trial, rows in test.sort_values("step").groupby("trial", observed=True):
-            evidence.curves[str(trial)] = rows["step"].to_numpy(), rows["value"].to_numpy()
-        for key, rows in result.test.groupby(["trial", "epoch"], observed=True):
-            trial, epoch = map(str, cast("tuple[str, str]", key))
-            evidence.scores[trial, epoch] = rows.set_index("example")["score"]
+        test = test.sort_values("step", kind="stable")
+        evidence.curves.update({trial: part for (trial,), part in _parts(test, ["trial"], "step", "value")})
+        evidence.scores.update(_parts(result.test, ["trial", "epoch"], "example", "score"))
     return evidence
 
 
-def _summary(rows: pd.DataFrame, keys: list[str], evidence: _Evidence) -> Summary:
-    repeated = int(rows.duplicated("seed").sum())
-    rows = rows.drop_duplicates("seed", keep="last").sort_values("seed")
-    failed = rows[rows["status"] == "failed"]
-    tried = rows[rows["status"] != "failed"]
-    first = (rows if tried.empty else tried).iloc[0]  # failed trials may leave no more than their settings
-    better = first.get("higher_is_better") in (True, 1)
-    good = tried[(tried["status"] == "finished") & np.isfinite(_values(tried, "last"))]
+def _parts(rows: pd.DataFrame, keys: list[str], *columns: str) -> Iterator[tuple[Any, Any]]:
+    """The columns of each group of rows with equal keys: what groupby gives, some hundred times faster."""
+    groups = rows.groupby(keys, observed=True, sort=False).ngroup().to_numpy()
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    names = [rows[key].astype(str).to_numpy()[order[starts]] for key in keys]
+    parts = [np.split(rows[column].to_numpy()[order], starts[1:]) for column in columns]
+    if len(rows):
+        yield from zip(zip(*names, strict=True), zip(*parts, strict=True), strict=True)
+
+
+def _summary(rows: _Rows, keys: list[str], evidence: _Evidence) -> Summary:
+    n = len(rows)
+    rows = _latest(rows)
+    failed, tried = rows.where(rows["status"] == "failed"), rows.where(rows["status"] != "failed")
+    first = tried if len(tried) else rows  # failed trials may leave no more than their settings
+    better = first.first("higher_is_better") in (True, 1)
+    good = tried.where((tried["status"] == "finished") & np.isfinite(tried.judged("last")))
     return Summary(
-        settings={key: _plain(first[key]) for key in keys if key not in CELL},
-        loss=str(first["loss"]),
-        weighting=str(first["weighting"]),
-        corruption=str(first["corruption"]),
-        rate=float(first["rate"]),
-        realised_rate=_mean(_numbers(rows, "realised_rate")),
-        metric=str(first["metric"]),
+        settings={key: _plain(first.first(key)) for key in keys if key not in CELL},
+        loss=str(first.first("loss")),
+        weighting=str(first.first("weighting")),
+        corruption=str(first.first("corruption")),
+        rate=float(first.first("rate")),
+        realised_rate=_mean(rows.numbers("realised_rate")),
+        metric=str(first.first("metric")),
         higher_is_better=better,
-        perfect=_mean(_numbers(rows, "perfect")),
-        trivial=_mean(_numbers(rows, "trivial")),
-        target=_mean(_numbers(rows, "target")),
+        perfect=_mean(rows.numbers("perfect")),
+        trivial=_mean(rows.numbers("trivial")),
+        target=_mean(rows.numbers("target")),
         last=_estimate(good, "last", evidence),
         best=_estimate(good, "best", evidence),
         steps=_steps(tried, good, evidence),
         area=_mean([area(*evidence.curves[trial]) for trial in good["trial"] if trial in evidence.curves]),
-        gap=_mean((_values(good, "last") - _values(good, "best")) * (-1 if better else 1)),
+        gap=_mean((good.judged("last") - good.judged("best")) * (-1 if better else 1)),
         degradation=None,
-        values=dict(zip(good["seed"].astype(int).tolist(), _values(good, "last").tolist(), strict=True)),
-        seeds=tuple(rows["seed"].astype(int).tolist()),
+        values=dict(zip(map(int, good["seed"]), good.judged("last").tolist(), strict=True)),
+        seeds=tuple(map(int, rows["seed"])),
         trials=tuple(good["trial"]),
-        diverged=tuple(tried["trial"][~tried["trial"].isin(good["trial"])]),
+        diverged=tuple(tried["trial"][~np.isin(tried["trial"].astype(str), good["trial"].astype(str))]),
         n_failed=len(failed),
-        reasons=tuple(sorted({str(reason) for reason in failed.get("reason", pd.Series()).dropna()})),
-        wall_seconds=float(np.median(_numbers(good, "wall_seconds"))) if len(good) else np.nan,
-        notes=(f"{repeated} trials repeat a seed; the latest of each is used",) if repeated else (),
+        reasons=tuple(sorted({str(reason) for reason in _texts(failed, "reason")})),
+        wall_seconds=float(np.median(good.numbers("wall_seconds"))) if len(good) else np.nan,
+        notes=(f"{n - len(rows)} trials repeat a seed; the latest of each is used",) if n > len(rows) else (),
     )
 
 
-def _estimate(rows: pd.DataFrame, epoch: str, evidence: _Evidence) -> Estimate | None:
+def _latest(rows: _Rows) -> _Rows:
+    """The last of each seed, by seed."""
+    latest = {int(seed): number for number, seed in enumerate(rows["seed"])}
+    return rows.where(np.array([latest[seed] for seed in sorted(latest)]))
+
+
+def _texts(rows: _Rows, name: str) -> list[Any]:
+    return [text for text in (rows[name] if name in rows.table else ()) if not pd.isna(text)]
+
+
+def _estimate(rows: _Rows, epoch: str, evidence: _Evidence) -> Estimate | None:
     """The test metric at `epoch`, with test rows as a sample wherever scores allow it."""
-    if rows.empty:
+    if not len(rows):
         return None
-    first = rows.iloc[0]
-    better, perfect = bool(first["higher_is_better"]), float(_numbers(rows, "perfect")[0])
-    scores = [evidence.scores.get((trial, epoch)) for trial in rows["trial"]]
-    known = [score for score in scores if score is not None]
-    if first.get("transform") in ("mean", "root") and len(known) == len(rows):
-        table = pd.concat(known, axis=1, join="inner").to_numpy().T  # [S, m]
+    better, perfect = bool(rows.first("higher_is_better")), float(rows.numbers("perfect")[0])
+    known = [part for trial in rows["trial"] if (part := evidence.scores.get((trial, epoch)))]
+    if (transform := rows.first("transform")) in ("mean", "root") and len(known) == len(rows):
+        table = _crossed(known)
         if table.shape[1] > 1 and np.isfinite(table).all():
-            return interval(table, str(first["transform"]), better, perfect=perfect)
-    return interval_over_seeds(_values(rows, epoch), better, perfect=perfect)
+            return interval(table, str(transform), better, perfect=perfect)
+    return interval_over_seeds(rows.judged(epoch), better, perfect=perfect)
 
 
-def _steps(tried: pd.DataFrame, good: pd.DataFrame, evidence: _Evidence) -> Reach | None:
+def _crossed(parts: Sequence[tuple[Array, Array]]) -> Array:
+    """``[S, m]``: the scores of the examples that all trials have."""
+    if all(np.array_equal(examples, parts[0][0]) for examples, _ in parts):
+        return np.stack([scores for _, scores in parts])
+    series = [pd.Series(scores, index=examples) for examples, scores in parts]
+    return pd.concat(series, axis=1, join="inner").to_numpy().T
+
+
+def _steps(tried: _Rows, good: _Rows, evidence: _Evidence) -> Reach | None:
     """Steps to the target; a diverged trial never gets there, whatever it passed on its way."""
-    rows = good[good["trial"].isin(evidence.curves) & np.isfinite(_numbers(good, "target"))]
-    if tried.empty or (rows.empty and not good.empty):
+    drawn = np.array([trial in evidence.curves for trial in good["trial"]], bool)
+    rows = good.where(drawn & np.isfinite(good.numbers("target")))
+    if not len(tried) or (not len(rows) and len(good)):
         return None
-    columns = zip(rows["trial"], rows.get("target", ()), rows["higher_is_better"], strict=True)
+    columns = zip(rows["trial"], rows.numbers("target"), rows["higher_is_better"], strict=True)
     found = [steps_to_target(*evidence.curves[trial], float(target), bool(better)) for trial, target, better in columns]
     return reach(found + [np.inf] * (len(tried) - len(rows)))
 
 
 def _compared(summaries: list[Summary]) -> list[Summary]:
     """Add what a cell is only by comparison: its degradation, and seeds that others of the same data have."""
+    clean = {(*_kind(s), s.corruption): s for s in summaries if s.rate == 0}
+    seeds: dict[tuple[Any, ...], set[int]] = defaultdict(set)
+    for summary in summaries:
+        seeds[_subject(summary)] |= set(summary.seeds)
     return [
-        replace(summary, degradation=_degradation(summary, summaries), notes=summary.notes + _gaps(summary, summaries))
-        for summary in summaries
+        replace(s, degradation=_degradation(s, clean), notes=s.notes + _gaps(s, seeds[_subject(s)])) for s in summaries
     ]
 
 
-def _degradation(summary: Summary, summaries: Iterable[Summary]) -> Degradation | None:
-    if summary.rate == 0:
+def _degradation(summary: Summary, clean: Mapping[tuple[Any, ...], Summary]) -> Degradation | None:
+    """Against rate 0 of the same corruption, or of none."""
+    same = (clean.get((*_kind(summary), corruption)) for corruption in (summary.corruption, "none"))
+    base = next((other for other in same if other), None)
+    if summary.rate == 0 or base is None:
         return None
-    same = (summary.settings, summary.loss, summary.weighting)
-    clean = [other for other in summaries if other.rate == 0 and same == (other.settings, other.loss, other.weighting)]
-    clean = [other for other in clean if other.corruption in (summary.corruption, "none")]
-    if not clean:
-        return None
-    base = max(clean, key=lambda other: other.corruption == summary.corruption)
     return degradation(summary.values, base.values, summary.higher_is_better, summary.perfect)
 
 
-def _gaps(summary: Summary, summaries: Iterable[Summary]) -> tuple[str, ...]:
-    alike = [other for other in summaries if _subject(other) == _subject(summary)]
-    missing = sorted({seed for other in alike for seed in other.seeds} - set(summary.seeds))
+def _gaps(summary: Summary, seeds: set[int]) -> tuple[str, ...]:
+    missing = sorted(seeds - set(summary.seeds))
     return (f"seeds that other rows have are missing: {', '.join(map(str, missing))}",) if missing else ()
+
+
+def _kind(summary: Summary) -> tuple[Any, ...]:
+    """All but corruption and rate."""
+    return (*summary.settings.items(), summary.loss, summary.weighting)
 
 
 def _subject(summary: Summary) -> tuple[Any, ...]:
     return summary.metric, summary.settings.get("task"), summary.settings.get("data")
-
-
-def _values(rows: pd.DataFrame, epoch: str) -> Array:
-    """``[n]``, the primary metric on test."""
-    return _numbers(rows, f"test/{rows['metric'].iloc[0]}/{epoch}") if len(rows) else np.zeros(0)
-
-
-def _numbers(rows: pd.DataFrame, name: str) -> Array:
-    if name not in rows:
-        return np.full(len(rows), np.nan)
-    return pd.to_numeric(rows[name], errors="coerce").to_numpy(np.float64)
 
 
 def _mean(values: Array | list[float]) -> float:

@@ -7,7 +7,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from lossbench.config.choices import LISTS
 from lossbench.config.experiment import GROUPS
+from lossbench.config.numbers import LISTED
 from lossbench.errors import InvalidValue
 
 
@@ -54,13 +56,13 @@ def _check_one(override: Override, sweep: bool) -> None:
 
 
 def _as_list(name: str, value: object) -> str:
-    return " For several losses write 'losses=[...]'." if name == "loss" and isinstance(value, list) else ""
+    return f" For several write '{LISTS[name]}=[...]'." if name in LISTS and isinstance(value, list) else ""
 
 
 def _hint(override: Override) -> str:
-    name = "losses" if override.key_or_group == "loss" else override.key_or_group
-    each = " To run them one by one, add -m."
-    if name in GROUPS or "." in name:
-        return each
+    setting = LISTS.get(override.key_or_group, override.key_or_group)
+    one_by_one = " To make them jobs of a sweep, add -m."
+    if setting not in (*LISTS.values(), "seeds", "rates", *LISTED):
+        return one_by_one
     values = ",".join(map(str, override.sweep_string_iterator())) if override.is_discrete_sweep() else "..."
-    return f" As one list: '{name}=[{values}]'.{each}"
+    return f" As one list: '{setting}=[{values}]'.{one_by_one}"

@@ -1,36 +1,57 @@
-"""Run experiments: plan, train what is missing, record, and show."""
+"""Train what experiments miss: in this process, or in workers where they pay."""
 
+import logging
+import os
+import shlex
+import sys
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from lossbench import records
+import torch
+from rich.console import Console
+
 from lossbench.cli import console
+from lossbench.cli.journal import journal, peak_memory
 from lossbench.cli.progress import Bar
-from lossbench.cli.show import show
+from lossbench.cli.signals import Interrupted, Stopping, stopping
+from lossbench.cli.work import Work
 from lossbench.config.experiment import Experiment
-from lossbench.errors import LossbenchError
-from lossbench.plan import stacks, trial_id
 from lossbench.records import Record
-from lossbench.report import tensorboard
-from lossbench.types import Trial
+from lossbench.training.size import cores
+from lossbench.training.workers import CannotStart, Crew, Events, Part, Setup, registered_here
+
+log = logging.getLogger("lossbench")
+
+WORTH_WORKERS = 30.0
+"""Estimated seconds of training in one process from which workers are started: each pays about 4 s of imports."""
 
 
-def run(experiments: Sequence[Experiment], progress: bool = True) -> int:
-    """Train the missing trials of the experiments and print their table; 1 if a trial failed, else 0.
+def train(experiments: Sequence[Experiment], workers: int | None = None, quiet: bool = False) -> None:
+    """Train the missing trials; records are saved part by part, also of trials that fail, with the reason.
 
-    A stack that cannot be trained does not stop the others; its error is raised once their table is printed.
+    `workers`: how many processes; None chooses. Raises RecordError where records cannot be written, and
+    `Interrupted`, once all is saved, at Ctrl-C or SIGTERM.
     """
-    wanted = {trial_id(t): t for e in experiments for t in e.trials()}
-    for experiment in experiments:
-        records.check_writable(experiment.folder)
-    done = {i for e in experiments for i in records.finished(e.folder)} & wanted.keys()
-    missing = [t for i, t in wanted.items() if i not in done]
-    if done:
-        console.messages().print(_already(len(done), len(missing)), soft_wrap=True)
-    problems = train(experiments, missing, progress)
-    code = show(experiments)
-    if problems:
-        raise LossbenchError("; ".join(problems))
-    return code
+    work = Work(experiments)
+    if not quiet and len(work.missing) < len(work.wanted):
+        console.messages().print(_already(len(work.wanted) - len(work.missing), len(work.missing)), soft_wrap=True)
+    if not work.missing:
+        work.close()
+        return
+    screen = None if quiet else console.messages()
+    with journal(experiments[0].output, screen), stopping() as stop:
+        log.info("lossbench %s", shlex.join(sys.argv[1:]))
+        with Bar(len(work.missing), console.messages(), not quiet) as bar:
+            session = Session(work, bar, stop, time.time())
+            try:
+                session.run(workers)
+            finally:
+                work.close()
+        _tell_end(session, screen)
+        if stop():
+            raise Interrupted(_stopped(session), stop.signal)
 
 
 def _already(done: int, missing: int) -> str:
@@ -40,31 +61,106 @@ def _already(done: int, missing: int) -> str:
     return f"{count} on record already: nothing to train. (Delete the records to train again.)"
 
 
-def train(experiments: Sequence[Experiment], missing: Sequence[Trial], progress: bool) -> list[str]:
-    """Train stack by stack; each one's records are saved as soon as it is done. Why stacks could not be trained."""
-    if not missing:
-        return []
-    from lossbench.training.run import run_stack  # torch and Lightning load only when there is something to train
+@dataclass
+class Session:
+    """The training of one command."""
 
-    planned, problems, done = stacks(missing), dict[str, None](), 0
-    with Bar(planned, console.messages(), progress) as bar:
-        for stack in planned:
+    work: Work
+    bar: Bar
+    stop: Stopping
+    started: float
+    n_workers: int = 1
+    saved: int = 0
+
+    def run(self, asked: int | None) -> None:
+        """Train all, and what other processes have left behind."""
+        sizes = self.work.sizes()
+        self.n_workers = asked or n_workers(sum(s.seconds * len(stack.trials) for stack, s in sizes))
+        parts = self.work.plan(sizes, self.n_workers)
+        log.info("%d trials in %d parts, %d worker(s)", len(self.work.missing), parts, self.n_workers)
+        events = Events(self.bar.update, self._ended, self.stop)
+        while True:
+            self._train(events)
+            if not self.work.wait_for_others(self.stop, self._tell_waiting):
+                return
+
+    def _train(self, events: Events) -> None:
+        if self.n_workers > 1:
             try:
-                new = run_stack(stack, bar.update)
-            except LossbenchError as error:
-                problems[str(error)] = None
+                with Crew(self._setups()) as crew:
+                    crew.run(self.work.next, events)
+            except CannotStart as error:
+                log.warning("No worker processes, training goes on in this one: %s.", error)
+                self.work.drop()
             else:
-                save(experiments, new)
-            done += len(stack.trials)
-            bar.stack_done(done)
-    return list(problems)
+                return
+        self._train_here(events)
+
+    def _train_here(self, events: Events) -> None:
+        from lossbench.training.checkpoint import Stopped, Watch
+        from lossbench.training.run import attempt  # Lightning loads only in a process that trains
+
+        while not self.stop() and (part := self.work.next()):
+            watch = Watch(partial(events.progress, part), self.stop, part.claim.folder, self.started)
+            try:
+                found = attempt(part.stack, watch)
+            except Stopped:
+                return
+            events.ended(part, found)
+
+    def _setups(self) -> list[Setup]:
+        kinds = registered_here(list(self.work.missing.values()))
+        names = gpu_names()
+        devices = [names[i % len(names)] if names else "" for i in range(self.n_workers)]
+        return [Setup(self.started, device, kinds) for device in devices]
+
+    def _ended(self, part: Part, found: list[Record] | None) -> None:
+        self.work.ended(part, found)
+        self.bar.ended(part, len(found or ()))
+        self.saved += len(found or ())
+        for reason, count in _failures(found or ()).items():
+            log.error("%d trials failed: %s", count, reason)
+        log.info("%d of %d trials on record", self.saved, self.bar.total)
+
+    def _tell_waiting(self, n: int) -> None:
+        log.warning("Another process trains %d of these trials: waiting for its records.", n)
 
 
-def save(experiments: Sequence[Experiment], new: Sequence[Record]) -> None:
-    """Sort records into their experiments' folders."""
-    for experiment in experiments:
-        own = {trial_id(t) for t in experiment.trials()}
-        mine = [r for r in new if r.trial in own]
-        if mine:
-            records.save(experiment.folder, mine, experiment.config())
-            tensorboard.write(experiment.folder, records.load(experiment.folder))
+def _failures(found: Sequence[Record]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for record in found:
+        if record.row["status"] == "failed":
+            counts[record.row["reason"]] = counts.get(record.row["reason"], 0) + 1
+    return counts
+
+
+def n_workers(seconds: float) -> int:
+    """One process per GPU; on CPUs one per core where the work, so many seconds in one process, is worth it."""
+    if torch.cuda.is_available():
+        return torch.cuda.device_count()
+    return cores() if seconds > WORTH_WORKERS else 1
+
+
+def gpu_names() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES is to be for each GPU; none on a machine without."""
+    if not torch.cuda.is_available():
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _tell_end(session: Session, screen: Console | None) -> None:
+    seconds = time.time() - session.started
+    trials = "1 trial" if session.saved == 1 else f"{session.saved:,} trials"
+    where = f", {session.n_workers} worker processes" if session.n_workers > 1 else ""
+    text = f"Trained {trials} in {seconds:.1f} s{where}; peak memory {peak_memory(session.n_workers > 1)}."
+    log.info(text)
+    if screen:
+        screen.print(text, soft_wrap=True)
+
+
+def _stopped(session: Session) -> str:
+    return (
+        f"stopped with {session.saved:,} of {session.bar.total:,} trials on record; the others' progress is kept. "
+        "The same command goes on from there."
+    )

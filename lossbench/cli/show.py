@@ -1,39 +1,115 @@
-"""What a command ends with: the table of its trials, where they are, and how to see their curves."""
+"""What a command ends with: its trials as a table or as JSON, where they are, and a job's value."""
 
-from collections.abc import Sequence
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from lossbench import records
 from lossbench.analysis import summarise
-from lossbench.cli import console
+from lossbench.cli import console, skips
 from lossbench.config.experiment import Experiment
+from lossbench.errors import Incompatible
 from lossbench.plan import trial_id
 from lossbench.records import Results
 from lossbench.report import table
+from lossbench.report.plain import finite, plain
+
+NAMED_FOLDERS = 3
+"""More folders than these are told as their common one."""
+FRAMES = ("trials", "curves", "test")
 
 
-def show(experiments: Sequence[Experiment]) -> int:
-    """Print the table of just these trials, where they are, and how to see their curves; 1 if one failed."""
-    loaded = {e.folder: _asked(e) for e in experiments if (e.folder / records.TRIALS).exists()}
-    found = {folder: results for folder, results in loaded.items() if len(results.trials)}
-    if not found:
-        return 0
+def load(experiments: Sequence[Experiment]) -> dict[Path, Results]:
+    """What is on record of just these trials, by folder: a folder may hold more seeds and rates."""
+    asked: dict[Path, set[str]] = defaultdict(set)
+    for experiment in dict.fromkeys(experiments):
+        asked[experiment.folder] |= {trial_id(t) for t in experiment.trials()}
+    found = {folder: _only(records.load(folder), ids) for folder, ids in asked.items() if _exists(folder)}
+    return {folder: results for folder, results in found.items() if len(results.trials)}
+
+
+def merged(parts: Iterable[Mapping[Path, Results]]) -> dict[Path, Results]:
+    """What jobs have found, together: a trial that several ask for counts once."""
+    found: dict[Path, Results] = {}
+    for folder, results in ((folder, results) for part in parts for folder, results in part.items()):
+        found[folder] = _joined(found[folder], results) if folder in found else results
+    return found
+
+
+def _joined(one: Results, other: Results) -> Results:
+    other = _only(other, set(other.trials["trial"]) - set(one.trials["trial"]))
+    frames = {name: pd.concat([getattr(one, name), getattr(other, name)]) for name in FRAMES}
+    return replace(one, **frames)
+
+
+def show(found: Mapping[Path, Results]) -> None:
+    """Print the table, where the records are, and how to see their curves; nothing if all trials failed."""
+    if not any((results.trials["status"] != "failed").any() for results in found.values()):
+        return
     out = console.results()
     out.print(table.table(summarise(list(found.values()))))
-    for folder in found:
-        out.print(f"Records: {folder}", soft_wrap=True, markup=False)
-    out.print(f"Curves:  tensorboard --logdir {_common(list(found))}", soft_wrap=True, markup=False)
-    return int(any((r.trials["status"] == "failed").any() for r in found.values()))
+    for line in _places(list(found)):
+        out.print(line, soft_wrap=True, markup=False)
 
 
-def _asked(experiment: Experiment) -> Results:
-    """Only the trials of this command: a folder may hold more seeds and rates."""
-    results = records.load(experiment.folder)
-    asked = {trial_id(t) for t in experiment.trials()}
-    kept = {n: frame[frame["trial"].isin(asked)] for n, frame in vars(results).items() if n != "config"}
-    return replace(results, **kept)
+def print_json(found: Mapping[Path, Results], skipped: Sequence[Incompatible], failed: Mapping[str, str]) -> None:
+    """Print one JSON document: a summary per row of the table, folders, and what was skipped or failed as a job."""
+    document = {
+        "summaries": [plain(summary) for summary in summarise(list(found.values()))],
+        "records": [str(folder) for folder in found],
+        "skipped": [{"reason": why, "what": what} for why, what in skips.grouped(skipped).items()],
+        "failed": [{"job": job, "reason": reason} for job, reason in failed.items()],
+    }
+    print_document(document)
 
 
-def _common(folders: Sequence[Path]) -> Path:
-    return folders[0] if len(folders) == 1 else folders[0].parents[1]
+def print_document(document: Any) -> None:
+    """Print a JSON document."""
+    print(json.dumps(finite(document), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def failed_trials(found: Mapping[Path, Results]) -> dict[str, int]:
+    """How many trials failed, by reason."""
+    rows = [r.trials[r.trials["status"] == "failed"] for r in found.values()]
+    reasons = [str(reason) for part in rows if len(part) for reason in part["reason"]]
+    return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
+
+
+def value(found: Mapping[Path, Results]) -> float:
+    """A job's value: its trials' mean primary metric on validation at the last epoch. NaN if none has any.
+
+    Over seeds, rates and experiments. It is the metric itself: a sweeper has to be told whether it goes up or down.
+    Trials that diverged or failed have no value and are left out, as in the table.
+    """
+    values = np.concatenate([np.zeros(0), *(_last(results.trials) for results in found.values())])
+    return float(values.mean()) if values.size else np.nan
+
+
+def _last(trials: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    column = f"validation/{trials['metric'].iloc[0]}/last"
+    finished = trials[trials["status"] == "finished"]
+    values = pd.to_numeric(finished[column]).to_numpy(np.float64) if column in finished else np.zeros(0)
+    return values[np.isfinite(values)]
+
+
+def _exists(folder: Path) -> bool:
+    return (folder / records.TRIALS).exists()
+
+
+def _only(results: Results, ids: set[str]) -> Results:
+    frames = {name: getattr(results, name) for name in FRAMES}
+    return replace(results, **{name: frame[frame["trial"].isin(ids)] for name, frame in frames.items()})
+
+
+def _places(folders: Sequence[Path]) -> list[str]:
+    common = Path(os.path.commonpath(folders))
+    many = len(folders) > NAMED_FOLDERS
+    told = [f"Records: {common} ({len(folders)} folders)"] if many else [f"Records: {folder}" for folder in folders]
+    return [*told, f"Curves:  tensorboard --logdir {common}"]

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-from hydra.errors import MissingConfigException
+from hydra import initialize_config_module
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from lossbench.config.experiment import GROUPS
-from lossbench.config.store import DEFAULT
+from lossbench.config.presets import preset
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName, unknown
+from lossbench.registry import fits_task
 
 WANTED = {
     "Float": "a number",
@@ -38,17 +40,16 @@ def translated(error: Exception, arguments: Sequence[str]) -> LossbenchError:
 
 def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str]) -> LossbenchError:
     group, _, name = path.rpartition("/")
-    people = [o for o in options if not o.endswith(DEFAULT)]  # without the nodes that only carry a task's default
     if group not in GROUPS or group == "task":
-        return unknown(group or "configuration", name, people, f"{group.capitalize()}s")
+        return unknown(group or "configuration", name, options, f"{group.capitalize()}s")
     names, task = GROUPS[group], _task(arguments)
     if name in {p.name for p in names.problems}:
         return _broken(group, name)
     fitting = names.names(task)
-    presets = sorted(set(people) - set(names.names()))
+    presets = [o for o in sorted(set(options) - set(names.names())) if _preset_fits(group, o, task)]
     label = names.group.capitalize() + (f" for {task}" if task else "")
     told = (
-        f"Unknown {names.word} {name!r}.{_nearest(name, [*fitting, *presets], people)} {label}: {', '.join(fitting)}."
+        f"Unknown {names.word} {name!r}.{_nearest(name, [*fitting, *presets], options)} {label}: {', '.join(fitting)}."
     )
     return UnknownName(told + (f" Presets: {', '.join(presets)}." if presets else ""))
 
@@ -58,6 +59,17 @@ def _task(arguments: Sequence[str]) -> str | None:
     given = dict(a.lstrip("+").split("=", 1) for a in arguments if "=" in a)
     task = given.get("task", None if "experiment" in given else "regression")
     return task if task in GROUPS["task"].entries() else None
+
+
+def _preset_fits(group: str, name: str, task: str | None) -> bool:
+    """Whether a preset is of something for `task`; one of the user's own, or one that cannot be read, may be."""
+    try:
+        with initialize_config_module("lossbench.configs", version_base="1.3"):
+            found = preset(group, name)
+    except HydraException:
+        return True
+    entry = GROUPS[group].entries().get(found["name"]) if found else None
+    return entry is None or task is None or fits_task(entry.kind, task)
 
 
 def _broken(group: str, name: str) -> LossbenchError:

@@ -1,5 +1,6 @@
 """Verbs: `lossbench losses regression` and the like."""
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -10,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from lossbench.cli import console
+from lossbench.cli.mode import Mode
 from lossbench.errors import InvalidValue, unknown
 from lossbench.registry import ALL, Entry, Registry
 
 
-def run_verb(verb: str, arguments: Sequence[str]) -> int:
+def run_verb(verb: str, arguments: Sequence[str], mode: Mode = Mode.TABLE) -> int:
     """List what is registered, for one task if it is named."""
     if verb not in ALL:
         raise unknown("verb", verb, ALL, "Verbs")
@@ -22,9 +24,27 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
         raise InvalidValue(f"lossbench {verb} takes at most one task. Got {' '.join(arguments)!r} instead.")
     registry = ALL[verb]
     found = [registry.entries()[name] for name in registry.names(arguments[0] if arguments else None)]
-    console.results().print(_listing(found, bool(arguments)))
-    _tell_problems(registry)
+    if mode is Mode.JSON:
+        print(json.dumps([_plain(entry) for entry in found], indent=1, ensure_ascii=False))
+    elif mode is Mode.TABLE:
+        console.results().print(_listing(found, bool(arguments)))
+    if mode is not Mode.QUIET:
+        _tell_problems(registry)
     return 0
+
+
+def _plain(entry: Entry[Any]) -> dict[str, Any]:
+    """The same as a table's row. A field that has to be given is null."""
+    own = fields(entry.kind) if is_dataclass(entry.kind) else ()
+    defaults = {f.name: _value(f) for f in own}
+    return {
+        "name": entry.name,
+        "tasks": list(getattr(entry.kind, "tasks", ())),
+        "fields": {name: None if value is MISSING else value for name, value in defaults.items()},
+        "what_it_is": _summary(entry),
+        "use_when": getattr(entry.kind, "use_when", ""),
+        "source": entry.source,
+    }
 
 
 def _tell_problems(registry: Registry[Any]) -> None:
@@ -68,10 +88,13 @@ def _fields(entry: Entry[Any]) -> list[str]:
 
 
 def _default(f: "Field[Any]") -> str:
+    value = _value(f)
+    return "?" if value is MISSING else str(value).replace(" ", "").replace("'", "")
+
+
+def _value(f: "Field[Any]") -> Any:
     value = f.default_factory() if f.default_factory is not MISSING else f.default
-    if value is MISSING:
-        return "?"
-    return str(value.value if isinstance(value, Enum) else value).replace(" ", "").replace("'", "")
+    return value.value if isinstance(value, Enum) else value
 
 
 COLUMNS: dict[str, Callable[[Entry[Any]], str]] = {

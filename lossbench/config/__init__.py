@@ -1,7 +1,7 @@
 """The typed configuration: its schema, its choices from the registry, and its meaning."""
 
 from lossbench.config.experiment import Experiment
-from lossbench.config.resolve import resolve
+from lossbench.config.resolve import Combinations, combinations, resolve
 from lossbench.config.store import register_choices
 
-__all__ = ["Experiment", "register_choices", "resolve"]
+__all__ = ["Combinations", "Experiment", "combinations", "register_choices", "resolve"]

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Experiment:
         """One trial per rate and seed."""
         return tuple(replace(self.template, rate=r, seed=s) for r in self.rates for s in self.seeds)
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Where its records are: named for people, with a hash of all settings but seeds and rates."""
         t = self.template

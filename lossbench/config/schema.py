@@ -9,13 +9,13 @@ class OptimizerConfig:
     """`optimizer.*`: shared by all losses of a comparison."""
 
     name: str = "adamw"  # adamw | sgd
-    weight_decay: float = 0.0
+    weight_decay: Any = 0.0  # a number, or a list
     momentum: float = 0.9  # sgd
     beta1: float = 0.9  # adamw
     beta2: float = 0.999
     eps: float = 1e-8
     schedule: str = "cosine"  # constant | cosine
-    warmup: float = 0.0  # share of the steps
+    warmup: Any = 0.0  # share of the steps; a number, or a list
 
 
 @dataclass
@@ -23,7 +23,7 @@ class ClipConfig:
     """`clip.*`: per trial, never over the stack."""
 
     mode: str = "none"  # none | norm | value | per_tensor
-    threshold: float = 1.0
+    threshold: Any = 1.0  # a number, or a list
 
 
 @dataclass
@@ -44,12 +44,14 @@ class Schema:
     loss: Any = None
     weighting: Any = None
     corruption: Any = None
-    losses: list[Any] | None = None  # several losses, one experiment each, in shared stacks
+    losses: Any = None  # several losses, one experiment each, in shared stacks: a list, or all
+    weightings: Any = None  # the same
+    corruptions: Any = None
     seeds: Any = 5  # how many, or a list
     rates: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.2, 0.4])
     epochs: float | None = None
     batch_size: int | None = None
-    lr: float | None = None
+    lr: Any = None  # a number, or a list
     metric: str | None = None
     head: str | None = None
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -59,4 +61,4 @@ class Schema:
     evaluations: int = 25
     precision: str = "32"  # 32 | bf16 | 64
     output: str = "results"
-    progress: bool = True
+    workers: int | None = None  # worker processes; null chooses

@@ -11,8 +11,8 @@ from lossbench import registry
 from lossbench.config.experiment import GROUPS
 from lossbench.config.schema import Schema
 
-DEFAULT = "_default"
-"""`loss: ${task}_default` in config.yaml picks the node of the task's own default."""
+DEFAULT = "default"
+"""`loss: default/${task}` in config.yaml picks the task's own default: a folder below, which no glob or list shows."""
 
 
 def register_choices() -> None:
@@ -26,7 +26,7 @@ def register_choices() -> None:
         for group, name in entry.kind.defaults.items():
             known = GROUPS[group].entries()
             if name in known:
-                store.store(group=group, name=task + DEFAULT, node=node(name, known[name].kind))
+                store.store(group=f"{group}/{DEFAULT}", name=task, node=node(name, known[name].kind))
 
 
 def node(name: str, kind: type) -> Any:

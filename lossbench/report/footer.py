@@ -1,5 +1,6 @@
 """What a table's numbers mean and what is missing from it, in plain words."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -8,12 +9,18 @@ from lossbench.analysis import Summary
 
 ROUNDING = 1e-4
 """Rates that are off by less are shown without a word."""
+NAMED = 3
+"""How many losses or rows one line names."""
 
 
-def footer(rows: Sequence[Summary]) -> list[str]:
-    """Lines to be printed below a table of `rows`, which share task, data, metric and corruption."""
+def footer(rows: Sequence[Summary], columns: Sequence[str] = ()) -> list[str]:
+    """Lines to be printed below a table of `rows`, which share task, data, metric and corruption.
+
+    columns: settings that the table shows.
+    """
     lines = [_interval(rows), _epochs(rows), _steps(rows), _area(rows), _against_zero(rows), _rates(rows)]
-    return [line for line in lines if line] + [*_diverged(rows), *_failed(rows), *_missing(rows), *_unequal(rows)]
+    lists = [*_diverged(rows), *_failed(rows), *_missing(rows), *_notes(rows), *_unequal(rows, columns)]
+    return [line for line in lines if line] + lists
 
 
 def target_text(rows: Sequence[Summary]) -> str:
@@ -98,12 +105,26 @@ def _diverged(rows: Sequence[Summary]) -> Iterator[str]:
 
 
 def _failed(rows: Sequence[Summary]) -> Iterator[str]:
+    """One line for all that failed for the same reason."""
+    groups: dict[tuple[str, ...], list[Summary]] = defaultdict(list)
     for row in rows:
         if row.n_failed:
-            distinct = dict.fromkeys(_first_line(reason) for reason in row.reasons)
-            why = next(iter(distinct), "no reason recorded")  # seeds fail alike, with other numbers
-            others = f" (and {len(distinct) - 1} more like it in trials.parquet)" if len(distinct) > 1 else ""
-            yield f"{row.n_failed} of {row.n_trials} failed, {row.name} at rate {row.rate:g}: {why}{others}"
+            groups[tuple(dict.fromkeys(_first_line(reason) for reason in row.reasons))].append(row)
+    for reasons, alike in groups.items():
+        why = next(iter(reasons), "no reason recorded")  # seeds fail alike, with other numbers
+        others = f" (and {len(reasons) - 1} more like it in trials.parquet)" if len(reasons) > 1 else ""
+        failed, total = sum(row.n_failed for row in alike), sum(row.n_trials for row in alike)
+        yield f"{failed} of {total} failed, {_where(alike)}: {why}{others}"
+
+
+def _where(rows: Sequence[Summary]) -> str:
+    """`mse at rate 0.1, 0.2; mae at rate 0.2`; of many losses, how many and some of them."""
+    rates: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in rows:
+        rates[row.name][f"{row.rate:g}"] = None
+    if len(rates) <= NAMED:
+        return "; ".join(f"{name} at rate {', '.join(found)}" for name, found in rates.items())
+    return f"{len(rates)} losses ({', '.join([*rates][:NAMED])}, ...)"
 
 
 def _first_line(text: str) -> str:
@@ -112,23 +133,29 @@ def _first_line(text: str) -> str:
 
 
 def _missing(rows: Sequence[Summary]) -> Iterator[str]:
-    """Cells that the table should have and has not, and notes about single rows."""
+    """Cells that the table should have and has not."""
     rates, names = sorted({row.rate for row in rows}), sorted({row.name for row in rows})
     there = {(row.name, row.rate) for row in rows}
-    for name in names:
-        gaps = [f"{rate:g}" for rate in rates if (name, rate) not in there]
-        if gaps:
-            yield f"No results: {name} at rate {', '.join(gaps)}."
+    gaps = {name: [f"{rate:g}" for rate in rates if (name, rate) not in there] for name in names}
+    incomplete = [name for name, found in gaps.items() if found]
+    for name in incomplete[:NAMED]:
+        yield f"No results: {name} at rate {', '.join(gaps[name])}."
+    if len(incomplete) > NAMED:
+        yield f"No results at some rates: {len(incomplete) - NAMED} more of {len(names)} losses."
+
+
+def _notes(rows: Sequence[Summary]) -> Iterator[str]:
+    """What is to be said of single rows."""
     for note in dict.fromkeys(note for row in rows for note in row.notes):
         where = [f"{row.name} at rate {row.rate:g}" for row in rows if note in row.notes]
-        yield f"{'; '.join(where) if len(where) <= 3 else f'{len(where)} of {len(rows)} rows'}: {note}."
+        yield f"{'; '.join(where) if len(where) <= NAMED else f'{len(where)} of {len(rows)} rows'}: {note}."
 
 
-def _unequal(rows: Sequence[Summary]) -> Iterator[str]:
+def _unequal(rows: Sequence[Summary], columns: Sequence[str]) -> Iterator[str]:
     names = dict.fromkeys(name for row in rows for name in row.settings)
     for name in names:
         values = _distinct(row.settings.get(name) for row in rows)
-        if len(values) > 1:
+        if len(values) > 1 and name not in columns:
             yield f"Not the same in all rows: {name} ({', '.join(values)})."
 
 

@@ -1,18 +1,25 @@
-"""The table that a person reads, and the same as plain values."""
+"""The table that a person reads."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from lossbench.analysis import Estimate, Reach, Summary
 from lossbench.report.footer import footer, target_text
+from lossbench.report.grid import Grid
 
 NOTHING = "–"
+MANY = 40
+"""A table of more rows shows only the best of each rate."""
+FEWEST = 10
+"""How many of each rate it shows at least."""
+SHORT = {"weight_decay": "weight\ndecay", "batch_size": "batch\nsize"}
+"""Settings' names as headings."""
 
 
 def table(summaries: Iterable[Summary]) -> RenderableType:
@@ -71,12 +78,41 @@ def _decimals(half: float, common: float) -> int:
 
 
 def _section(rows: Sequence[Summary]) -> Iterable[RenderableType]:
+    shown = _best(rows) if len(rows) > MANY else rows
     yield Text(_title(rows), style="bold")
     yield Text(_subtitle(rows))
-    yield _grid(rows)
+    yield _grid(shown, rows)
     yield Text("")
-    yield from (Text(line) for line in footer(rows))
+    if len(shown) < len(rows):
+        yield Text(_hidden(len(shown), len(rows)))
+    yield from (Text(line) for line in footer(rows, _numeric(rows)))
     yield Text("")
+
+
+def _best(rows: Sequence[Summary]) -> list[Summary]:
+    """At each rate the best by last epoch, best first; the same number of each."""
+    rates = [list(group) for _, group in groupby(rows, lambda s: s.rate)]
+    n = max(FEWEST, MANY // len(rates))
+    return [row for group in rates for row in sorted(group, key=_badness)[:n]]
+
+
+def _badness(row: Summary) -> float:
+    value = row.last.value if row.last else np.nan
+    return (-value if row.higher_is_better else value) if np.isfinite(value) else np.inf
+
+
+def _hidden(shown: int, total: int) -> str:
+    return (
+        f"{shown} of {total} rows: the best of each rate by last epoch. The best of many on the same test rows look "
+        "better than they are. All rows: the same command with --json."
+    )
+
+
+def _numeric(rows: Sequence[Summary]) -> list[str]:
+    """Settings that are numbers and differ between rows: they have columns."""
+    names = dict.fromkeys(name for row in rows for name in row.settings)
+    values = {name: {row.settings.get(name) for row in rows} for name in names}
+    return [n for n, found in values.items() if len(found) > 1 and all(isinstance(v, int | float) for v in found)]
 
 
 def _subject(summary: Summary) -> tuple[str, ...]:
@@ -105,33 +141,20 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def _grid(rows: Sequence[Summary]) -> Table:
-    """Columns that would be empty in every row are left out."""
-    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    columns = [(name, cells) for name, cells in _columns(rows).items() if any(cell != NOTHING for cell in cells)]
-    for name, cells in columns:
-        _add_column(grid, name, cells)
-    several = len({_label(row, rows) for row in rows}) > 1
-    for index, row in enumerate(rows):
-        ends = several and index + 1 < len(rows) and rows[index + 1].rate != row.rate
-        grid.add_row(*(Text(cells[index]) for _, cells in columns), end_section=ends)
-    return grid
+def _grid(rows: Sequence[Summary], section: Sequence[Summary]) -> Grid:
+    """The table of `rows`, some of the section's. Columns that would be empty in every row are left out."""
+    columns = {n: cells for n, cells in _columns(rows, section).items() if any(cell != NOTHING for cell in cells)}
+    several = len(rows) > len({row.rate for row in rows})
+    return Grid(columns, {i - 1 for i in range(1, len(rows)) if several and rows[i].rate != rows[i - 1].rate})
 
 
-def _add_column(grid: Table, name: str, cells: Sequence[str]) -> None:
-    """Only losses' names may be broken within a word; an interval goes below its value where space is short."""
-    if name == "loss":
-        grid.add_column(name, overflow="fold", min_width=12)
-    else:
-        longest = max(len(word) for text in (name, *cells) for word in text.split())
-        grid.add_column(name, justify="right", min_width=longest)
-
-
-def _columns(rows: Sequence[Summary]) -> dict[str, list[str]]:
+def _columns(rows: Sequence[Summary], section: Sequence[Summary]) -> dict[str, list[str]]:
     arrow = "↑" if rows[0].higher_is_better else "↓"
     diverged = any(row.n_diverged for row in rows)
+    differing = _differing(section)
     return {
-        "loss": [_label(row, rows) for row in rows],
+        "loss": [_label(row, differing) for row in rows],
+        **{SHORT.get(n, n): [f"{row.settings[n]:g}" for row in rows] for n in _numeric(section)},
         "rate": [_rate(row) for row in rows],
         f"last epoch {arrow}": estimate_texts([row.last for row in rows]),
         f"best epoch {arrow}": estimate_texts([row.best for row in rows]),
@@ -142,12 +165,23 @@ def _columns(rows: Sequence[Summary]) -> dict[str, list[str]]:
     }
 
 
-def _label(row: Summary, rows: Sequence[Summary]) -> str:
-    """The loss, and what tells it from rows of the same loss (another learning rate, say)."""
-    namesakes = [other.settings for other in rows if other.name == row.name]
-    differing = [name for name in row.settings if any(row.settings[name] != other.get(name) for other in namesakes)]
+def _differing(rows: Sequence[Summary]) -> dict[str, list[str]]:
+    """By loss, the settings in words that tell its rows from one another."""
+    numeric = _numeric(rows)
+    values: dict[str, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
+    for row in rows:
+        for name, value in row.settings.items():
+            values[row.name][name].add(value)
+    return {
+        loss: [name for name, found in settings.items() if len(found) > 1 and name not in numeric]
+        for loss, settings in values.items()
+    }
+
+
+def _label(row: Summary, differing: Mapping[str, Sequence[str]]) -> str:
+    """The loss, and what tells it from rows of the same loss (another model, say)."""
     shown = row.name.replace("(", " (")  # a place to break the line at
-    return " ".join([shown, *(f"{name}={row.settings[name]}" for name in differing)])
+    return " ".join([shown, *(f"{name}={row.settings[name]}" for name in differing[row.name])])
 
 
 def _rate(row: Summary) -> str:

@@ -4,9 +4,12 @@ Written by TensorBoard's own record writer, all at once: no thread, no file kept
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,18 +32,59 @@ SHOWN = ("corruption", "loss", "metric", "rate", "weighting")  # the five column
 HIDDEN = ("batch_size", "data", "epochs", "lr", "model", "optimizer", "schedule", "task", "weight_decay")
 
 
-def write(folder: Path, results: Results) -> None:
-    """Write `results` as ``<folder>/rate=<rate>/``, in place of what was there.
+class Point(NamedTuple):
+    """What the seeds say of one metric at one step."""
 
-    A run's name is its path below the logdir, of which TensorBoard shows the first 35 characters: hence no folder
-    between. Raises RecordError when the folder cannot be written.
+    split: str
+    metric: str
+    step: int
+    seconds: float
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def tag(self) -> str:
+        """What TensorBoard calls the curve."""
+        return f"{self.split}/{self.metric}"
+
+
+def write(found: Mapping[Path, Results]) -> None:
+    """Write each folder's results as ``<folder>/rate=<rate>/``, in place of what was there.
+
+    Many folders at once take a fraction of their time one by one. A run's name is its path below the logdir, of which
+    TensorBoard shows the first 35 characters: hence no folder between. Raises RecordError when a folder cannot be
+    written.
     """
-    summaries = [summary for summary in summarise([results]) if summary.trials or summary.diverged]
+    summaries = [s for s in summarise(list(found.values())) if _shown(s)]
+    points = _points(summaries, found.values())
+    runs: dict[Path, list[tuple[Summary, list[Point]]]] = {folder: [] for folder in found}
+    home = {trial: folder for folder, results in found.items() for trial in results.trials["trial"]}
+    for summary, own in zip(summaries, points, strict=True):
+        runs[home[_shown(summary)[0]]].append((summary, own))
+    for folder, own_runs in runs.items():
+        _write(folder, own_runs)
+
+
+def _write(folder: Path, runs: Sequence[tuple[Summary, list[Point]]]) -> None:
+    summaries = [summary for summary, _ in runs]
+    started = _started(folder, [points for _, points in runs])
     with writing(folder):
-        for summary in summaries:
-            run = folder / _run_name(summary, summaries)
-            started = _started(folder, results)
-            _put(run, list(_events(summary, _points(summary, results), started)))
+        for summary, points in runs:
+            _put(folder / _run_name(summary, summaries), list(_events(summary, points, started)))
+
+
+def _shown(summary: Summary) -> tuple[str, ...]:
+    """The trials that a run is made of: diverged ones only where there is no other."""
+    return summary.trials or summary.diverged
+
+
+def stale(folder: Path) -> bool:
+    """Whether `folder` has records that are newer than its runs, as after a kill in between."""
+    if not (folder / TRIALS).exists():
+        return False
+    written = [path.stat().st_mtime_ns for path in folder.glob("*/*tfevents*")]
+    return max(written, default=0) < (folder / TRIALS).stat().st_mtime_ns
 
 
 def _run_name(summary: Summary, summaries: Sequence[Summary]) -> str:
@@ -57,46 +101,52 @@ def _settings(summary: Summary) -> dict[str, Any]:
     return own | {"rate": summary.rate} | {k: v for k, v in summary.settings.items() if v is not None}
 
 
-def _started(folder: Path, results: Results) -> float:
+def _started(folder: Path, runs: Sequence[Sequence[Point]]) -> float:
     """When training began, in seconds since 1970, as far as the records tell."""
     path = folder / TRIALS
     ended = path.stat().st_mtime if path.exists() else time.time()
-    return ended - float(np.nan_to_num(results.curves["seconds"].max()))
+    return ended - max((p.seconds for points in runs for p in points), default=0.0)
 
 
-def _points(summary: Summary, results: Results) -> pd.DataFrame:
-    """Step by step over seeds: tag, step, seconds, mean, low, high; diverged trials only where there is no other."""
-    curves = results.curves[results.curves["trial"].isin(summary.trials or summary.diverged)]
-    curves = curves[np.isfinite(curves["value"])].astype({"split": str, "metric": str})  # sorted by name, then
-    groups = curves.groupby(["split", "metric", "step"], observed=True, sort=True)
-    points: pd.DataFrame = groups.agg(
+def _points(summaries: Sequence[Summary], found: Iterable[Results]) -> list[list[Point]]:
+    """For each summary, what its trials say at each step."""
+    run = {trial: i for i, summary in enumerate(summaries) for trial in _shown(summary)}
+    tables = [results.curves for results in found]
+    curves = pd.concat(tables) if tables else pd.DataFrame()
+    curves = curves[np.isfinite(curves["value"])].astype({"trial": str, "split": str, "metric": str})
+    curves = curves.assign(run=curves["trial"].map(run)).dropna(subset=["run"])  # sorted by name, then
+    groups = curves.groupby(["run", "step", "split", "metric"], sort=True)
+    table = groups.agg(
         seconds=("seconds", "mean"), mean=("value", "mean"), low=("value", "min"), high=("value", "max")
     ).reset_index()
+    points: list[list[Point]] = [[] for _ in summaries]
+    columns = ("run", "split", "metric", "step", "seconds", "mean", "low", "high")
+    for index, *values in zip(*(table[c].tolist() for c in columns), strict=True):
+        points[int(index)].append(Point(*values))
     return points
 
 
-def _events(summary: Summary, points: pd.DataFrame, started: float) -> Iterator[Event]:
+def _events(summary: Summary, points: Sequence[Point], started: float) -> Iterator[Event]:
     yield Event(wall_time=started, file_version="brain.Event:2")
     # Makes a running TensorBoard forget what it read from the file that this one replaces.
     yield Event(wall_time=started, step=0, session_log=SessionLog(status=SessionLog.START))
     yield Event(wall_time=started, summary=_tab(summary, points))
     yield Event(wall_time=started, summary=hparams_pb(_settings(summary), _group(summary), started))
     yield Event(wall_time=started, summary=_layout(points))
-    several = len(summary.trials or summary.diverged) > 1
-    for step, rows in points.groupby("step", sort=True):
-        values = {tag: value for row in rows.itertuples() for tag, value in _tags(row, several)}
-        yield Event(wall_time=started + rows["seconds"].mean(), step=int(str(step)), summary=_scalars(values))
-    if len(points):
-        last = started + points["seconds"].max()
-        yield Event(wall_time=last, step=int(points["step"].max()), summary=_scalars(_ends(summary)))
+    several = len(_shown(summary)) > 1
+    for step, at_once in groupby(points, attrgetter("step")):
+        rows = list(at_once)
+        values = {tag: value for row in rows for tag, value in _tags(row, several)}
+        yield Event(wall_time=started + rows[0].seconds, step=step, summary=_scalars(values))
+    if points:
+        yield Event(wall_time=started + points[-1].seconds, step=points[-1].step, summary=_scalars(_ends(summary)))
 
 
-def _tags(row: Any, several: bool) -> Iterator[tuple[str, float]]:
-    tag = f"{row.split}/{row.metric}"
-    yield tag, row.mean
+def _tags(point: Point, several: bool) -> Iterator[tuple[str, float]]:
+    yield point.tag, point.mean
     if several:
-        yield f"{SPREAD}/{tag} lowest", row.low
-        yield f"{SPREAD}/{tag} highest", row.high
+        yield f"{SPREAD}/{point.tag} lowest", point.low
+        yield f"{SPREAD}/{point.tag} highest", point.high
 
 
 def _scalars(values: dict[str, float]) -> Scalars:
@@ -119,7 +169,7 @@ def _group(summary: Summary) -> str:
     return f"{summary.name} at {summary.rate:g}, {stable_hash(summary.trials, summary.diverged)[:6]}"
 
 
-def _tab(summary: Summary, points: pd.DataFrame) -> Scalars:
+def _tab(summary: Summary, points: Sequence[Point]) -> Scalars:
     """The HPARAMS tab's columns. No domains: TensorBoard takes one run's for all, and others would be out of them."""
     known = _settings(summary)
     columns = [HParam(name) for name in SHOWN + HIDDEN if name in known]
@@ -132,20 +182,20 @@ def _tab(summary: Summary, points: pd.DataFrame) -> Scalars:
     return scalars
 
 
-def _metrics(summary: Summary, points: pd.DataFrame) -> list[Metric]:
+def _metrics(summary: Summary, points: Sequence[Point]) -> list[Metric]:
     names = ("test, last epoch", "test, best epoch", "steps to target", "diverged trials")
     ends = [Metric(f"{END}/{name}", display_name=name) for name in names]
-    others = sorted(set(points["metric"][points["split"] == "test"].astype(str)) - {summary.metric})
+    others = sorted({p.metric for p in points if p.split == "test"} - {summary.metric})
     return ends + [Metric(f"test/{name}", display_name=f"test {name}") for name in others]
 
 
-def _layout(points: pd.DataFrame) -> Scalars:
+def _layout(points: Sequence[Point]) -> Scalars:
     """The CUSTOM SCALARS tab: means within the band from the lowest to the highest seed."""
+    tags: dict[str, set[str]] = defaultdict(set)
+    for point in points:
+        tags[point.split].add(point.tag)
     categories = [
-        layout_pb2.Category(
-            title=str(split), chart=[_band(f"{split}/{metric}") for metric in _distinct(rows["metric"])]
-        )
-        for split, rows in points.groupby("split")
+        layout_pb2.Category(title=split, chart=[_band(t) for t in sorted(tags[split])]) for split in sorted(tags)
     ]
     text = layout_pb2.Layout(category=categories).SerializeToString()
     value = Scalars.Value(
@@ -154,10 +204,6 @@ def _layout(points: pd.DataFrame) -> Scalars:
         tensor=tensor_util.make_tensor_proto(text),
     )
     return Scalars(value=[value])
-
-
-def _distinct(names: "pd.Series[str]") -> list[str]:
-    return sorted(set(names.astype(str)))
 
 
 def _band(tag: str) -> layout_pb2.Chart:

@@ -19,6 +19,9 @@ from lossbench.training.prepare import Prepared
 from lossbench.training.replicas import Replicas
 from lossbench.types import Head, Problem, Trial
 
+BLOCK_NUMBERS = 4_000_000
+"""Most positions in one block of batches."""
+
 
 class Pieces(NamedTuple):
     """What one fit is made of."""
@@ -55,8 +58,17 @@ def networks(trials: Sequence[Trial], task: Task, problem: Problem) -> list[nn.M
     return [made[t.seed] for t in trials]
 
 
-def build(prepared: Prepared) -> Pieces:
-    """The pieces of one fit, on the CPU; Lightning moves them. Their routes are settled on the first examples."""
+def block_edges(points: Sequence[int], start: int, most: int) -> list[int]:
+    """Steps between which Lightning's batches lie: from `start` over the evaluation points, at most `most` apart."""
+    later = {p for p in points if p > start}
+    return sorted({start, *later, *(e for e in range(start + most, points[-1], most))})
+
+
+def build(prepared: Prepared, start: int = 0) -> Pieces:
+    """The pieces of one fit, on the CPU; Lightning moves them. Their routes are settled on the first examples.
+
+    A fit that goes on from a checkpoint begins at step `start`.
+    """
     trials, problem = prepared.trials, prepared.problem
     first = trials[0]
     task: Task = registry.tasks.build(first.task)
@@ -64,16 +76,18 @@ def build(prepared: Prepared) -> Pieces:
     replicas, feed = Replicas(networks(trials, task, problem), objective.columns()), Feed(prepared)
     steps = n_steps(first, problem.n_examples)
     points = evaluation_steps(steps, first.evaluations)
-    order = Order(feed.order_seeds, problem.n_examples, first.batch_size, points)
+    batch_size = min(first.batch_size, problem.n_examples)
+    edges = block_edges(points, start, max(1, BLOCK_NUMBERS // (len(feed.order_seeds) * batch_size)))
+    order = Order(feed.order_seeds, problem.n_examples, batch_size, edges)
     metrics = tuple(dict.fromkeys((*task.metrics, first.metric)))
-    evaluation = Evaluation(replicas, objective, feed, first.metric, metrics)
+    evaluation = Evaluation(replicas, objective, feed, first.metric, metrics, points)
     pieces = Pieces(replicas, objective, feed, order, evaluation, steps)
     _settle(pieces, first)
     return pieces
 
 
 def _settle(pieces: Pieces, trial: Trial) -> None:
-    batch = pieces.feed.batch(pieces.order.stream(0, min(8, pieces.order.n)))
+    batch = next(pieces.feed.batches(pieces.order.stream(0, min(8, pieces.order.n))[None]))
     try:
         raw, extra = pieces.replicas.settle(batch.inputs)
     except Exception as error:

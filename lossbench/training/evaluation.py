@@ -2,6 +2,8 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +13,13 @@ from lossbench import registry
 from lossbench.interfaces import Metric
 from lossbench.interfaces.metric import ExampleMetric, as_numpy, better, worst
 from lossbench.training.feed import Feed
-from lossbench.training.objective import Objective
+from lossbench.training.objective import Objective, joined
 from lossbench.training.replicas import Replicas
 from lossbench.types import Array
 
 SPLITS = ("validation", "test")
-ELEMENTS = 4_000_000
-"""Most numbers of raw input that one evaluation forward takes at once."""
+ELEMENTS, CPU_ELEMENTS = 4_000_000, 500_000
+"""Most numbers of raw input that one evaluation forward takes at once; a CPU's caches are small."""
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:
@@ -29,11 +31,18 @@ class Evaluation:
     """Evaluates all rows of a stack, in full precision, and keeps each row's best weights by the validation metric."""
 
     def __init__(
-        self, replicas: Replicas, objective: Objective, feed: Feed, primary: str, names: tuple[str, ...]
+        self,
+        replicas: Replicas,
+        objective: Objective,
+        feed: Feed,
+        primary: str,
+        names: tuple[str, ...],
+        points: Sequence[int],
     ) -> None:
         self.replicas, self.objective, self.feed = replicas, objective, feed
         self.metrics: dict[str, Metric] = {n: registry.metrics.get(n) for n in names}
         self.name, self.primary = primary, self.metrics[primary]
+        self.points = frozenset(points)
         self.started: float | None = None
         self.steps: list[int] = []
         self.seconds: list[float] = []
@@ -45,6 +54,33 @@ class Evaluation:
         self.best_theta = replicas.theta.detach().clone()
         self.best_buffers = {n: b.clone() for n, b in replicas.stacked_buffers().items()}
 
+    def is_due(self, step: int) -> bool:
+        """Whether `step` is an evaluation point that has not been evaluated."""
+        return step in self.points and step not in self.steps
+
+    def elapsed(self) -> float:
+        """Seconds since the first evaluation."""
+        return 0.0 if self.started is None else time.perf_counter() - self.started
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: what has been measured, and the best weights."""
+        return {
+            "elapsed": self.elapsed(),
+            "steps": list(self.steps),
+            "seconds": list(self.seconds),
+            "curves": {key: torch.stack(values) for key, values in self.curves.items()},
+            "best": [self.best, self.best_step, self.best_theta],
+            "buffers": dict(self.best_buffers),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`."""
+        self.started = time.perf_counter() - state["elapsed"]
+        self.steps, self.seconds = state["steps"], state["seconds"]
+        self.curves = defaultdict(list, {key: list(values) for key, values in state["curves"].items()})
+        self.best, self.best_step, self.best_theta = state["best"]
+        self.best_buffers = state["buffers"]
+
     @torch.no_grad()
     def at(self, step: int, active: Tensor, training: dict[str, Tensor]) -> Tensor:
         """Evaluate after `step` steps; the mask `[R]` of rows whose predictions are finite.
@@ -52,14 +88,13 @@ class Evaluation:
         Other rows, and those no longer active, get NaN: what they were before is not their result.
         """
         self.steps.append(step)
-        now = time.perf_counter()
-        self.started = now if self.started is None else self.started
-        self.seconds.append((now - self.started) / len(self.best))  # one row's share of the stack's time
+        self.started = time.perf_counter() if self.started is None else self.started
+        self.seconds.append(self.elapsed() / len(self.best))  # one row's share of the stack's time
         for name, values in training.items():
             self.curves["train", name].append(values)
         for split in SPLITS:
             point, target = self.predictions(split)
-            active = active & point.isfinite().flatten(1).all(1)
+            active = active & point.abs().flatten(1).amax(1).isfinite()
             for name, metric in self.metrics.items():
                 values = torch.where(active, metric(point, target), torch.nan)
                 self.curves[split, name].append(values)
@@ -82,7 +117,8 @@ class Evaluation:
     def predictions(self, split: str, theta: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Point predictions `[R, N, ...]` and raw targets of a split."""
         rows, size = self.replicas.theta.shape[0], self.feed.size(split)
-        chunk = max(1, ELEMENTS // (rows * self.feed.inputs[0].numel()))
+        most = CPU_ELEMENTS if self.feed.inputs.is_cpu else ELEMENTS
+        chunk = max(1, most // (rows * self.feed.inputs[0].numel()))
         was = self.replicas.training
         self.replicas.eval()
         raws, targets = [], []
@@ -92,7 +128,7 @@ class Evaluation:
             raws.append(raw)
             targets.append(target)
         self.replicas.train(was)
-        return self.objective.point(torch.cat(raws, 1), extra, self.feed), torch.cat(targets, 1)
+        return self.objective.point(joined(raws, 1), extra, self.feed), joined(targets, 1)
 
     def finish(self) -> None:
         """Per-example scores of the primary metric on test at the last and the best epoch, if it has such scores."""

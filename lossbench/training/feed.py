@@ -1,6 +1,6 @@
 """The data of a stack on the device, and the batches of its rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -12,6 +12,8 @@ from lossbench.training.prepare import Prepared, Variant, standardisation
 from lossbench.types import Array
 
 T = TypeVar("T")
+STEPS = 16
+"""Steps whose positions are looked up at once."""
 
 
 class Batch(NamedTuple):
@@ -83,18 +85,26 @@ class Feed(nn.Module):
         return Scaling(self.shift, self.scale)
 
     def _standardised(self, index: Tensor) -> Tensor:
-        rows, batch = index.shape
-        inputs = self.inputs.index_select(0, index.flatten()).unflatten(0, (rows, batch))
-        return (inputs - self.centre) * self.inverse
+        inputs = self.inputs.index_select(0, index.flatten()).unflatten(0, index.shape)
+        return inputs.sub_(self.centre).mul_(self.inverse)
 
     def _targets(self, index: Tensor) -> Tensor:
         return self.targets.index_select(0, index.flatten()).unflatten(0, index.shape)
 
-    def batch(self, positions: Tensor) -> Batch:
-        """The training batch at positions `[S, B]` of each order stream."""
-        position = positions[self.order]
-        inputs, targets = (getattr(self, f"train_{n}")[self.variant[:, None], position] for n in ("inputs", "targets"))
-        return Batch(self._standardised(inputs), self._targets(targets), position)
+    def batches(self, block: Tensor) -> Iterator[Batch]:
+        """The training batches at positions `[K, S, B]` of each order stream, for K steps."""
+        for positions in block.split(STEPS):
+            position = positions.index_select(1, self.order)  # [k, R, B]
+            indices = [self._in_table(f"train_{n}", position) for n in ("inputs", "targets")]
+            for inputs, targets, places in zip(*indices, position, strict=True):
+                yield Batch(self._standardised(inputs), self._targets(targets), places)
+
+    def _in_table(self, name: str, position: Tensor) -> Tensor:
+        """Numbers of the table's rows for positions `[k, R, B]` in a split."""
+        split = self.get_buffer(name)  # [V, N]
+        # one index into all variants' numbers: a pair of indices takes three times as long
+        flat = (position + self.variant[:, None] * split.shape[1]).flatten()
+        return split.flatten().index_select(0, flat).unflatten(0, position.shape)
 
     def size(self, split: str) -> int:
         """How many examples a split has."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lossbench.training.build import Pieces
+from lossbench.training.feed import Batch
 from lossbench.training.optimizer import RowOptimizer
 from lossbench.types import Trial
 
@@ -22,8 +23,9 @@ class StackModule(pl.LightningModule):
     bookkeeping, about 0.25 ms a step, would otherwise be a third of a small model's time.
     """
 
-    def __init__(self, trials: Sequence[Trial], pieces: Pieces) -> None:
+    def __init__(self, trials: Sequence[Trial], pieces: Pieces, resumed: dict[str, Any] | None = None) -> None:
         super().__init__()
+        self.resumed = resumed
         self.automatic_optimization = False
         self.trials, self.steps = list(trials), pieces.steps
         self.replicas, self.objective, self.feed = pieces.replicas, pieces.objective, pieces.feed
@@ -40,17 +42,16 @@ class StackModule(pl.LightningModule):
 
     def training_step(self, block: Tensor, _: int) -> None:
         """The steps of a block, at positions `[K, S, B]` of the order streams."""
-        for positions in block:
-            self._step(positions)
+        for batch in self.feed.batches(block):
+            self._step(batch)
             self.on_step(self.meter.step)
 
-    def _step(self, positions: Tensor) -> None:
-        batch = self.feed.batch(positions)
+    def _step(self, batch: Batch) -> None:
         raw, extra = self.replicas(batch.inputs)
         with self._full_precision():
             losses = self.objective(raw.to(batch.inputs.dtype), self.feed, batch, extra, self.meter.step / self.steps)
         self.replicas.theta.grad = None
-        losses.sum().backward()
+        losses.backward(torch.ones_like(losses))
         self.row_optimizer.losses = losses.detach()
         self.row_optimizer.step()
         self.meter.take(self.row_optimizer.losses, self.row_optimizer.norm, self.row_optimizer.clipped)
@@ -61,11 +62,13 @@ class StackModule(pl.LightningModule):
         return torch.autocast(self.device.type, enabled=False) if bf16 else nullcontext()
 
     def on_train_start(self) -> None:
-        """Evaluate the untrained rows."""
+        """Evaluate the untrained rows, or go on from a checkpoint."""
+        if self.resumed is not None:
+            self._restore(self.resumed)
         self._evaluate()
 
     def on_train_batch_end(self, *_: object) -> None:
-        """Every block ends at an evaluation point."""
+        """A block ends at an evaluation point, unless it has been cut short for its size."""
         self._evaluate()
 
     def on_train_end(self) -> None:
@@ -73,9 +76,34 @@ class StackModule(pl.LightningModule):
         self.evaluation.finish()
 
     def _evaluate(self) -> None:
+        if not self.evaluation.is_due(self.meter.step):
+            return
         active = self.row_optimizer.active
         finite = self.evaluation.at(self.meter.step, active, self.meter.means(active))
         self.row_optimizer.keep(finite)  # the last step may have been the one that blew up
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the training depends on, as tensors and plain values."""
+        return {
+            "step": self.meter.step,
+            "seconds": self.evaluation.elapsed(),
+            "tensors": self.state_dict(),
+            "failures": self.objective.group_failures(),
+            "optimizer": self.row_optimizer.state_dict(),
+            "meter": self.meter.state(),
+            "evaluation": self.evaluation.state(),
+            "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.load_state_dict(state["tensors"])
+        self.objective.fail_again(state["failures"])
+        self.row_optimizer.load_state_dict(_on(self.device, state["optimizer"]))
+        self.meter.restore(_on(self.device, state["meter"]))
+        self.evaluation.restore(_on(self.device, state["evaluation"]))
+        random, *cuda = state["random"]
+        torch.set_rng_state(random)
+        torch.cuda.set_rng_state_all(cuda)
 
 
 class Meter:
@@ -101,3 +129,20 @@ class Meter:
         means = [torch.where(active, s / max(self._since, 1), torch.nan) for s in sums]
         self._since = 0
         return dict(zip(MEASURED, means, strict=True))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"step": self.step, "since": self._since, "sums": [s.clone() for s in self._sums]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`."""
+        self.step, self._since, self._sums = state["step"], state["since"], state["sums"]
+
+
+def _on(device: torch.device, value: Any) -> Any:
+    """The same with its tensors on `device`."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {k: _on(device, v) for k, v in value.items()}
+    return [_on(device, v) for v in value] if isinstance(value, list) else value

@@ -14,6 +14,7 @@ from lossbench.interfaces import Loss, Scaling, Task, Weighting
 from lossbench.interfaces.loss import replicated
 from lossbench.interfaces.module import refreshed_scale
 from lossbench.training.feed import Batch, Feed
+from lossbench.training.products import is_by_columns
 from lossbench.training.routes import Call, Routes, check_shape, choose, differing, stacked_fields
 from lossbench.types import Need, Problem, Space, Trial
 
@@ -221,7 +222,7 @@ class Objective(nn.Module):
         """Raw outputs `[R, B, K]` to what each row minimises, `[R]`."""
         parts = [g.losses_of(raw[g.rows], feed, batch, extra, progress) for g in self.groups]
         size = raw.shape[1]
-        losses = torch.cat([p[:, None].expand(-1, size) if p.ndim == 1 else p for p in parts])  # [R, B]
+        losses = joined([p[:, None].expand(-1, size) if p.ndim == 1 else p for p in parts], 0)  # [R, B]
         if self.weight_groups:
             weights = torch.ones_like(losses)
             for group in self.weight_groups:
@@ -233,9 +234,27 @@ class Objective(nn.Module):
         """Rows whose loss has raised, with the message."""
         return {r: g.failure for g in self.groups if g.failure for r in range(g.rows.start, g.rows.stop)}
 
+    def group_failures(self) -> list[str]:
+        """Why each group's loss has raised; empty where it has not."""
+        return [g.failure for g in self.groups]
+
+    def fail_again(self, failures: Sequence[str]) -> None:
+        """Go on from `group_failures()`."""
+        for group, failure in zip(self.groups, failures, strict=True):
+            group.failure = group.failure or failure
+
     def point(self, raw: Tensor, extra: Tensor, feed: Feed) -> Tensor:
         """Point predictions of all rows."""
-        return torch.cat([g.point(raw[g.rows], extra, feed) for g in self.groups])
+        return joined([g.point(raw[g.rows], extra, feed) for g in self.groups], 0)
+
+
+def joined(parts: Sequence[Tensor], axis: int) -> Tensor:
+    """The parts side by side, stored as they are; a single one itself, where `torch.cat` would copy."""
+    if len(parts) == 1:
+        return parts[0]
+    if axis == 1 and parts[0].ndim == 3 and is_by_columns(parts[0]):
+        return torch.cat([p.mT for p in parts], 2).mT
+    return torch.cat(list(parts), axis)
 
 
 def _pick(value: Any, rows: list[int]) -> Any:

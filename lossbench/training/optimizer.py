@@ -39,6 +39,11 @@ class Schedules:
         # on the device once: a copy per step would be a host sync
         self.table = torch.tensor(table, dtype=torch.float64).to(like) if table else None
         self.which = which.to(like.device)
+        self.shared = len(names) == 1 and len({s.lr for s in rows}) == 1
+
+    def shared_rate(self, step: int) -> float:
+        """At `step`, where `shared`: all rows have one."""
+        return self.kinds[0].lr * schedule_factor(self.kinds[0], step, self.steps)
 
     def rates(self, step: int) -> Tensor:
         """`[R, 1]` at `step`."""
@@ -51,7 +56,8 @@ class RowOptimizer(torch.optim.Optimizer):
     """torch's fused optimiser on a zero buffer at rate 1, so that each row gets its own rate for one addcmul.
 
     Exact for every optimiser whose update is linear in the rate and does not read the parameters (Adam, SGD). Decay is
-    decoupled: theta <- theta (1 - lr decay), as in AdamW (https://arxiv.org/abs/1711.05101).
+    decoupled: theta <- theta (1 - lr decay), as in AdamW (https://arxiv.org/abs/1711.05101). On a CPU, rows that share
+    their rate go without the buffer, and gradients are left alone while no row is frozen.
 
     Args:
         theta: `[R, P]`.
@@ -70,7 +76,9 @@ class RowOptimizer(torch.optim.Optimizer):
         self.clip = torch.tensor([s.clip for s in rows], dtype=torch.float64).to(theta)[:, None]
         decay = torch.tensor([s.weight_decay for s in rows], dtype=torch.float64)[:, None] * decays.cpu()
         self.decay = decay.to(theta) if bool(decay.any()) else None
-        self.delta = torch.zeros_like(theta)
+        # without the buffer, frozen rows have to be looked up, for which a GPU would wait
+        direct = theta.is_cpu and self.schedules.shared
+        self.delta = None if direct else torch.zeros_like(theta)
         n_rows = theta.shape[0]
         self.memory: dict[str, Any] = {
             "step": 0,
@@ -109,9 +117,12 @@ class RowOptimizer(torch.optim.Optimizer):
         finite = self.norm if self.losses is None else self.norm + self.losses
         self.memory["active"] = self.active & finite.isfinite()
         self.memory["lived"] += self.active
-        active = self.active[:, None]
-        # where, not a product: NaN times zero is NaN
-        self._update(self._clip(torch.where(active, gradient, 0.0)), active)
+        if self.theta.is_cpu and bool(self.active.all()):
+            self._update(self._clip(gradient), None)
+        else:
+            active = self.active[:, None]
+            # where, not a product: NaN times zero is NaN
+            self._update(self._clip(torch.where(active, gradient, 0.0)), active)
         self.memory["step"] += 1
         return loss
 
@@ -119,13 +130,26 @@ class RowOptimizer(torch.optim.Optimizer):
         """Stop all rows but those of the mask `[R]`."""
         self.memory["active"] = self.active & rows
 
-    def _update(self, gradient: Tensor, active: Tensor) -> None:
-        self.delta.zero_()
-        _inner_step(self.delta, gradient, self.memory["inner"], self.settings)
-        rate = self.schedules.rates(self.memory["step"]) * active
+    def _update(self, gradient: Tensor, active: Tensor | None) -> None:
+        """Move the rows of the mask `[R, 1]`, all rows if there is none."""
+        if self.delta is None:
+            self._update_directly(gradient, active)
+            return
+        _inner_step(self.delta.zero_(), gradient, self.memory["inner"], self.settings, 1.0)
+        rate = self.schedules.rates(self.memory["step"])
+        rate = rate if active is None else rate * active
         if self.decay is not None:
             self.theta.mul_(1 - rate * self.decay)
         self.theta.addcmul_(self.delta, rate)
+
+    def _update_directly(self, gradient: Tensor, active: Tensor | None) -> None:
+        before = self.theta if active is None else self.theta.clone()
+        rate = self.schedules.shared_rate(self.memory["step"])
+        if self.decay is not None:
+            self.theta.mul_(1 - rate * self.decay)
+        _inner_step(self.theta, gradient, self.memory["inner"], self.settings, rate)
+        if active is not None:
+            self.theta.copy_(torch.where(active, self.theta, before))
 
     def _clip(self, gradient: Tensor) -> Tensor:
         mode = self.settings.clip_mode
@@ -169,27 +193,27 @@ def _inner_state(theta: Tensor, settings: Settings) -> dict[str, Tensor]:
     return {"step": step, **{n: torch.zeros_like(theta) for n in names}}
 
 
-def _inner_step(delta: Tensor, gradient: Tensor, state: dict[str, Tensor], settings: Settings) -> None:
-    """The direction that torch's optimiser would move in, times its rate of 1, into `delta`.
+def _inner_step(values: Tensor, gradient: Tensor, state: dict[str, Tensor], settings: Settings, rate: float) -> None:
+    """Move `values` as torch's optimiser would, without decay.
 
     Torch's functional API: a second `Optimizer` object inside this one would double the hooks around each step.
     """
     if settings.name == "sgd":
         sgd(
-            [delta],
+            [values],
             [gradient],
             [state["momentum_buffer"]],
             fused=True,
             weight_decay=0.0,
             momentum=settings.momentum,
-            lr=1.0,
+            lr=rate,
             dampening=0.0,
             nesterov=False,
             maximize=False,
         )
         return
     adam(
-        [delta],
+        [values],
         [gradient],
         [state["exp_avg"]],
         [state["exp_avg_sq"]],
@@ -199,7 +223,7 @@ def _inner_step(delta: Tensor, gradient: Tensor, state: dict[str, Tensor], setti
         amsgrad=False,
         beta1=settings.betas[0],
         beta2=settings.betas[1],
-        lr=1.0,
+        lr=rate,
         weight_decay=0.0,
         eps=settings.eps,
         maximize=False,

@@ -18,6 +18,7 @@ class Order:
     def __init__(self, seeds: Sequence[int], n_examples: int, batch_size: int, points: Sequence[int]) -> None:
         self.seeds, self.n, self.batch = list(seeds), n_examples, min(batch_size, n_examples)
         self.points = list(points)
+        self._drawn: dict[int, Tensor] = {}  # the epochs of the last block: the next one often begins in its last
 
     def permutations(self, epoch: int) -> Tensor:
         """One permutation per stream, `[S, N]`."""
@@ -28,7 +29,9 @@ class Order:
     def stream(self, start: int, stop: int) -> Tensor:
         """Positions start to stop of each endless stream, `[S, stop - start]`."""
         first, last = start // self.n, (stop - 1) // self.n
-        epochs = torch.cat([self.permutations(e) for e in range(first, last + 1)], 1)
+        old, wanted = self._drawn, range(first, last + 1)
+        self._drawn = {e: old[e] if e in old else self.permutations(e) for e in wanted}
+        epochs = torch.cat(list(self._drawn.values()), 1)
         return epochs[:, start - first * self.n : stop - first * self.n]
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """R networks as rows of one parameter `theta[R, P]`: row r is trial r, so rows never mix."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,8 @@ class Replicas(nn.Module):
         trained = {name: p for name, p in first.named_parameters() if p.requires_grad}
         self.names, self.shapes = list(trained), [p.shape for p in trained.values()]
         self.sizes = [math.prod(s) for s in self.shapes]
-        rows = torch.stack([_flat(n, self.names) for n in networks])
+        self.turned = frozenset(_wide(first)) & set(trained)
+        rows = torch.stack([self._flat(n) for n in networks])
         self.theta = nn.Parameter(rows if extra is None else torch.cat([rows, extra.to(rows)], 1))
         self.n_extra = self.theta.shape[1] - sum(self.sizes)
         # what is not trained: buffers, and parameters that the network has frozen itself
@@ -68,7 +69,15 @@ class Replicas(nn.Module):
         """Named parameters `[R, ...]` and the losses' columns `[R, Q]`, as views of `theta`."""
         theta = self.theta if theta is None else theta
         *parts, extra = theta.split([*self.sizes, self.n_extra], 1)  # split, not slices: one cat in the backward
-        return {n: t.view(-1, *s) for n, t, s in zip(self.names, parts, self.shapes, strict=True)}, extra
+        return {n: self._shaped(n, t, s) for n, t, s in zip(self.names, parts, self.shapes, strict=True)}, extra
+
+    def _shaped(self, name: str, part: Tensor, shape: torch.Size) -> Tensor:
+        return part.view(-1, *shape[::-1]).mT if name in self.turned else part.view(-1, *shape)
+
+    def _flat(self, network: nn.Module) -> Tensor:
+        parameters = {n: p.detach() for n, p in network.named_parameters()}
+        parts = [parameters[n].mT if n in self.turned else parameters[n] for n in self.names]
+        return torch.cat([torch.zeros(0), *(p.flatten() for p in parts)])
 
     def stacked_buffers(self) -> dict[str, Tensor]:
         """The networks' buffers by name, `[R, ...]`; a forward in training mode updates them in place."""
@@ -106,6 +115,8 @@ def _untrained(network: nn.Module, trained: Mapping[str, Tensor]) -> dict[str, T
     return dict(network.named_buffers()) | frozen
 
 
-def _flat(network: nn.Module, names: Sequence[str]) -> Tensor:
-    parameters = dict(network.named_parameters())
-    return torch.cat([torch.zeros(0), *(parameters[name].detach().flatten() for name in names)])
+def _wide(network: nn.Module) -> Iterator[str]:
+    """Weights `[out, in]` that lie in theta as `[in, out]`: products are fast along long rows."""
+    for name, module in network.named_modules():
+        if type(module) is nn.Linear and module.out_features >= module.in_features:
+            yield f"{name}.weight" if name else "weight"

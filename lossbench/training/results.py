@@ -1,6 +1,6 @@
 """From a finished fit to records."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,9 +11,11 @@ from lossbench.interfaces.metric import as_numpy
 from lossbench.plan import trial_id
 from lossbench.records import Record
 from lossbench.training.build import Pieces
-from lossbench.training.module import StackModule
 from lossbench.training.prepare import Prepared, Variant
 from lossbench.types import Array, Trial
+
+if TYPE_CHECKING:  # Lightning loads only where something is trained
+    from lossbench.training.module import StackModule
 
 NOTHING: Array = np.zeros(0)
 
@@ -50,7 +52,7 @@ def failed(trial: Trial, reason: str) -> Record:
     return Record(trial_id(trial), row, NOTHING, NOTHING, {}, NOTHING, {})
 
 
-def records(prepared: Prepared, pieces: Pieces, module: StackModule, seconds: float) -> list[Record]:
+def records(prepared: Prepared, pieces: Pieces, module: "StackModule", seconds: float) -> list[Record]:
     """One record per row; `seconds` is one row's share of the wall time."""
     failures = pieces.objective.failures()
     if len(failures) == len(prepared.trials):

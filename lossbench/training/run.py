@@ -2,40 +2,32 @@
 
 import ctypes
 import logging
-import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from itertools import pairwise
 
 import pytorch_lightning as pl
 import torch
 
-from lossbench import registry
-from lossbench.errors import Incompatible
+from lossbench.errors import Incompatible, LossbenchError
 from lossbench.plan import trial_id
 from lossbench.records import Record
 from lossbench.seeds import stable_hash
-from lossbench.training.build import Pieces, build, network
+from lossbench.training.build import Pieces, build
+from lossbench.training.checkpoint import Stopped, Watch
 from lossbench.training.module import StackModule
 from lossbench.training.objective import row_order
 from lossbench.training.prepare import Prepared, prepare
 from lossbench.training.results import failed, records
-from lossbench.types import Problem, Stack, Trial
+from lossbench.training.size import FEWEST_ROWS, chunk_rows, chunks
+from lossbench.types import Stack
+
+log = logging.getLogger("lossbench")
 
 LIGHTNING_LOGGERS = ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric")
-PARAMETER_COPIES = 9
-"""Theta, gradient (as it comes and with frozen rows out), two moments, delta, decay, clipped, best epoch."""
-FEWEST_ROWS = 16
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-true"}
-CPU_BYTES = 128 << 20
-"""Working set of one chunk on a CPU. Measured (32 MB of cache): time per trial falls up to 64 or 128 rows."""
-MOST_ROWS = 4096
-
-Progress = Callable[[int, int, int], None]
-"""Called after every step with the rows of the chunk, its steps done, and its steps in all."""
 
 
 @cache
@@ -49,63 +41,47 @@ def keep_heap() -> None:
         libc.mallopt(option, value)
 
 
-def row_bytes(trials: Sequence[Trial], problem: Problem) -> int:
-    """Memory that one row works on in a step: copies of its parameters, activations with gradients, loss state."""
-    trial = trials[0]
-    net = network(trial, registry.tasks.build(trial.task), problem)
-    sizes: list[int] = []
-    leaves = [m for m in net.modules() if not list(m.children())]
-    hooks = [m.register_forward_hook(lambda _m, _i, out: sizes.append(_numel(out))) for m in leaves]
-    with torch.no_grad():
-        net.eval()(torch.zeros(1, *problem.input_shape))
-    for hook in hooks:
-        hook.remove()
-    losses = [registry.losses.build(choice) for choice in {t.loss for t in trials}]
-    state = max(_numel(loss.state(problem)) for loss in losses)
-    parameters = sum(p.numel() for p in net.parameters())
-    numbers = PARAMETER_COPIES * parameters + 2 * trial.batch_size * sum(sizes) + 2 * state
-    return (8 if trial.precision == "64" else 4) * numbers
+def run_stack(stack: Stack, watch: Watch | None = None) -> list[Record]:
+    """Train the trials of a stack; their records, in the order of the trials.
 
-
-def _numel(out: object) -> int:
-    if isinstance(out, tuple | list):  # recurrent layers
-        return sum(map(_numel, out))
-    return out.numel() if isinstance(out, torch.Tensor) else 0
-
-
-def chunk_rows(trials: Sequence[Trial], problem: Problem) -> int:
-    """How many rows train at once: 16 to 128 on a CPU, what half of the free memory holds on a GPU."""
-    try:
-        need = row_bytes(trials, problem)
-    except Exception:  # the network fails on its input: building the first chunk says so, with the reason
-        return FEWEST_ROWS
-    if torch.cuda.is_available():
-        return max(1, min(MOST_ROWS, torch.cuda.mem_get_info()[0] // 2 // need))
-    return max(FEWEST_ROWS, min(128, CPU_BYTES // need))
-
-
-def chunks(n: int, most: int) -> list[slice]:
-    """As few parts of `n` rows as `most` allows, of nearly equal size."""
-    parts = math.ceil(n / most)
-    return [slice(a, b) for a, b in pairwise(round(i * n / parts) for i in range(parts + 1))]
-
-
-def run_stack(stack: Stack, progress: Progress = lambda rows, step, steps: None) -> list[Record]:
-    """Train the trials of a stack; their records, in the order of the trials."""
+    Goes on from the checkpoints in the watch's folder. Raises `Stopped` if the watch says so.
+    """
     keep_heap()
+    watch = watch or Watch()
     prepared, rejected = prepare([stack.trials[i] for i in row_order(stack.trials)])
     found = {trial_id(t): failed(t, reason) for t, reason in rejected.items()}
     if prepared is not None:
-        parts = chunks(len(prepared.trials), chunk_rows(prepared.trials, prepared.problem))
+        parts = chunks(len(prepared.trials), _most_rows(prepared))
         while parts:
             rows = parts.pop(0)
             try:
-                new = _run_chunk(prepared.part(rows), progress)
+                new = _run_chunk(prepared.part(rows), watch)
             except torch.OutOfMemoryError:
                 parts = _halves(rows) + parts
             else:
                 found |= {r.trial: r for r in new}
     return [found[trial_id(t)] for t in stack.trials]
+
+
+def attempt(stack: Stack, watch: Watch) -> list[Record]:
+    """`run_stack`, with a stack that cannot be trained at all recorded as failed: others are to go on."""
+    try:
+        return run_stack(stack, watch)
+    except (Stopped, KeyboardInterrupt):
+        raise
+    except LossbenchError as error:
+        reason = str(error)
+    except Exception as error:
+        log.exception("A stack of %d trials could not be trained.", len(stack.trials))
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    return [failed(t, reason) for t in stack.trials]
+
+
+def _most_rows(prepared: Prepared) -> int:
+    try:
+        return chunk_rows(prepared.trials, prepared.problem)
+    except Exception:  # the network fails on its input: building the first chunk says so, with the reason
+        return FEWEST_ROWS
 
 
 def _halves(rows: slice) -> list[slice]:
@@ -117,27 +93,29 @@ def _halves(rows: slice) -> list[slice]:
     return [slice(rows.start, middle), slice(middle, rows.stop)]
 
 
-def _run_chunk(prepared: Prepared, progress: Progress) -> list[Record]:
-    started = time.perf_counter()
-    rows = len(prepared.trials)
-    with _own_randomness(prepared.trials):
-        pieces = build(prepared)
-        module = StackModule(prepared.trials, pieces)
-        module.on_step = lambda step: progress(rows, step, pieces.steps)
+def _run_chunk(prepared: Prepared, watch: Watch) -> list[Record]:
+    started, rows = time.perf_counter(), len(prepared.trials)
+    name = stable_hash("chunk", [trial_id(t) for t in prepared.trials])[:16]
+    state = watch.load(name)
+    with _own_randomness(name):
+        pieces = build(prepared, start=0 if state is None else state["step"])
+        module = StackModule(prepared.trials, pieces, state)
+        module.on_step = lambda step: watch.after_step(name, rows, step, pieces.steps, module.state)
         if len(pieces.objective.failures()) < rows:
             fit(module, pieces, prepared.trials[0].precision)
-    return records(prepared, pieces, module, (time.perf_counter() - started) / rows)
+    seconds = time.perf_counter() - started + (state["seconds"] if state else 0.0)
+    return records(prepared, pieces, module, seconds / rows)
 
 
 @contextmanager
-def _own_randomness(trials: Sequence[Trial]) -> Iterator[None]:
+def _own_randomness(name: str) -> Iterator[None]:
     """Nothing of ours draws from the global generators, but a model with dropout does: give it seeded ones.
 
     Such draws differ between the rows, and depend on which trials train together.
     """
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(stable_hash("chunk", [trial_id(t) for t in trials])[:15], 16))
+        torch.manual_seed(int(name[:15], 16))
         yield
 
 

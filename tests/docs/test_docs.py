@@ -1,6 +1,7 @@
 """Documentation is tested like code."""
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines()]
-QUICK = ["epochs=1", "progress=false"]
+QUICK = ["epochs=1"]
 
 
 def python_blocks():
@@ -31,7 +32,11 @@ def test_every_command_of_the_readme_runs(command, tmp_path, monkeypatch, capsys
     assert words[0] in ("lossbench", "scripts/lossbench")
     asked = any(w.startswith("seeds=") for w in words)
     assert main([*words[1:], *QUICK, *([] if asked else ["seeds=2"])]) == 0
-    assert "Records: results/" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    if "--json" in words:
+        assert json.loads(out)["records"]
+    else:
+        assert ("Records: results/" in out) != ("--quiet" in words)
 
 
 def test_the_loss_of_the_readme_is_found_once_its_package_is_installed(tmp_path):

@@ -1,9 +1,16 @@
 """Experiments: what is asked for is trained, recorded once, and shown."""
 
+import json
+import time
+from itertools import product
+
 import pandas as pd
 import pytest
 import yaml
+from hydra import compose, initialize_config_module
 
+from lossbench.config import combinations, register_choices
+from lossbench.plan import stacks
 from tests.end_to_end.conftest import ONCE, trials, written
 
 SETTINGS = {  # what is typed, and the column it shows in
@@ -41,7 +48,7 @@ def no_training(*_):
 @pytest.mark.parametrize("line", SETTINGS)
 def test_each_setting_reaches_the_record(lossbench, tmp_path, line):
     code, out, err = lossbench(*line.split(), *ONCE)
-    assert (code, err) == (0, "")
+    assert code == 0, err
     (row,) = trials(tmp_path).to_dict("records")
     column, value = SETTINGS[line]
     assert row[column] == value
@@ -51,7 +58,7 @@ def test_each_setting_reaches_the_record(lossbench, tmp_path, line):
 
 
 def test_output_is_where_it_is_asked_to_be_and_named_for_people(lossbench, tmp_path):
-    said = lossbench("output=elsewhere", "progress=false", *ONCE)
+    said = lossbench("output=elsewhere", *ONCE)
     assert said.code == 0
     assert {p.split("/")[0] for p in written(tmp_path)} == {"elsewhere"}
     assert any(p.startswith("elsewhere/regression/mse/diabetes-mlp-") for p in written(tmp_path))
@@ -161,17 +168,16 @@ def test_a_stack_that_cannot_be_built_does_not_stop_the_others(lossbench, tmp_pa
 
     run_stack = training.run_stack
 
-    def choosy(stack, progress):
+    def choosy(stack, watch):
         if stack.trials[0].head == "mean_scale":
             raise Incompatible("not this one")
-        return run_stack(stack, progress)
+        return run_stack(stack, watch)
 
     monkeypatch.setattr(training, "run_stack", choosy)
-    code, out, err = lossbench("losses=[gaussian_nll,mse]", *ONCE)
-    assert (code, err) == (2, "lossbench: not this one\n")
-    assert trials(tmp_path)["loss"].tolist() == ["mse"]
-    assert "mse" in out
-    assert "gaussian_nll" not in out
+    code, out, _ = lossbench("losses=[gaussian_nll,mse]", *ONCE)
+    assert code == 1
+    assert trials(tmp_path).set_index("loss")["status"].to_dict() == {"mse": "finished", "gaussian_nll": "failed"}
+    assert "1 of 1 failed, gaussian_nll at rate 0: not this one" in out
 
 
 def test_losses_of_other_heads_can_share_one(lossbench, tmp_path):
@@ -199,56 +205,193 @@ def test_without_corruption_there_is_one_rate(lossbench, tmp_path):
     assert trials(tmp_path)["rate"].tolist() == [0]
 
 
-def test_progress_is_read(lossbench, monkeypatch):
-    shown = []
-    monkeypatch.setattr("lossbench.cli.run.train", lambda experiments, missing, progress: shown.append(progress) or [])
-    lossbench("progress=false", *ONCE)
+def test_workers_and_quiet_reach_the_training(lossbench, monkeypatch):
+    asked = []
+    monkeypatch.setattr("lossbench.cli.run.train", lambda _, workers, quiet: asked.append((workers, quiet)))
     lossbench(*ONCE)
-    assert shown == [False, True]
+    lossbench("workers=3", "--quiet", *ONCE)
+    assert asked == [(None, False), (3, True)]
 
 
-class TestSweep:
-    """`-m`: one job after another."""
+class TestLists:
+    """`losses=`, `weightings=`, `corruptions=` and numbers: all combinations, in one stacked fit."""
 
-    def test_every_job_runs(self, lossbench, tmp_path):
-        code, out, err = lossbench("-m", "loss=mse,huber", *ONCE)
-        assert (code, err) == (0, "")
-        assert set(trials(tmp_path)["loss"]) == {"mse", "huber"}
-        assert out.count("Records: ") == 2
-        assert [p.name for p in tmp_path.iterdir()] == ["results"]
-        assert [p.name for p in (tmp_path / "results").iterdir()] == ["regression"]  # no folders of Hydra's
+    def test_all_combinations_in_the_order_of_the_lists(self, resolved):
+        found = resolved(
+            "losses=[mse,huber]", "weightings=[none,irls]", "corruptions=[none,feature_outliers]", "lr=[0.1,0.01]"
+        ).experiments
+        names = [(t.loss.name, t.weighting.name, t.corruption.name, t.optimizer.lr) for t in map(template, found)]
+        assert names == list(product(["mse", "huber"], ["none", "irls"], ["none", "feature_outliers"], [0.1, 0.01]))
+        assert [len(e.trials()) for e in found[:3]] == [5, 5, 20]  # without corruption there is one rate
 
-    def test_options_may_come_last(self, lossbench, tmp_path):
-        assert lossbench(*ONCE, "-m", "loss=mse,huber", "model=linear").code == 0
-        assert set(trials(tmp_path)["model"]) == {"linear"}
+    @pytest.mark.parametrize(
+        ("line", "name"),
+        [
+            ("lr=[0.1,1]", "lr"),
+            ("optimizer.weight_decay=[0,0.1]", "weight_decay"),
+            ("optimizer.warmup=[0,0.1]", "warmup"),
+            ("clip.mode=norm clip.threshold=[1,5]", "clip"),
+        ],
+    )
+    def test_numbers_in_which_rows_may_differ_take_a_list(self, resolved, line, name):
+        values = [float(v) for v in line.split("[")[1].rstrip("]").split(",")]
+        experiments = resolved(*line.split()).experiments
+        assert [getattr(template(e).optimizer, name) for e in experiments] == values
+        assert len(stacks(t for e in experiments for t in e.trials())) == 1
 
-    def test_jobs_run_though_others_fail_and_their_errors_are_listed(self, lossbench, tmp_path):
-        code, out, err = lossbench("-m", "model=cnn,linear", "loss=mse,huber", *ONCE)
-        assert code == 2
-        assert set(trials(tmp_path)["loss"]) == {"mse", "huber"}
-        lines = err.splitlines()
-        assert len(lines) == 3
-        assert lines[0].startswith(
-            "lossbench: model=cnn loss=mse epochs=1 seeds=1 rates=[0]: The model cnn takes images"
+    def test_what_does_not_act_makes_no_experiments(self, resolved):
+        assert len(resolved("clip.threshold=[1,5]").experiments) == 1
+        assert len(resolved("losses=[huber,{huber:{delta:1}}]").experiments) == 1
+
+    def test_what_does_not_fit_is_skipped_with_its_reason(self, resolved):
+        made = resolved("task=binary", "losses=[dice,bce,mse]", "weightings=[none,balanced,irls]")
+        names = [(template(e).loss.name, template(e).weighting.name) for e in made.experiments]
+        assert names == [("dice", "none"), ("bce", "none"), ("bce", "balanced")]
+        assert [(s.what, s.why) for s in made.skipped] == [
+            ("mse", "for another task"),
+            ("irls", "for another task"),
+            ("dice + balanced", "single examples cannot be weighed in a loss of whole batches"),
+        ]
+
+    def test_skips_are_told_in_a_line_per_reason(self, lossbench):
+        code, out, err = lossbench("task=binary", "losses=[dice,bce,mse,mae]", "weightings=[none,balanced]", *ONCE)
+        assert code == 0
+        assert "bce + balanced" in out
+        assert err.splitlines()[1:] == [
+            "Skipped, for another task: mse, mae.",
+            "Skipped, single examples cannot be weighed in a loss of whole batches: dice + balanced.",
+        ]
+
+    def test_a_head_that_some_losses_cannot_read(self, resolved):
+        (skipped,) = resolved("losses=[mse,gaussian_nll]", "head=linear").skipped
+        assert (skipped.what, skipped.why) == ("gaussian_nll", "cannot read the outputs of head=linear")
+
+    @pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
+    def test_all_is_what_fits_the_task_and_needs_no_value(self, resolved, task):
+        from lossbench.registry import losses, required
+
+        wanted = [name for name in losses.names(task) if not required(losses.find(name))]
+        assert [template(e).loss.name for e in resolved(f"task={task}", "losses=all").experiments] == wanted
+        assert "external" not in wanted
+        assert resolved(f"task={task}", "weightings=all", "corruptions=all").experiments
+
+    def test_presets_are_losses_of_a_list(self, resolved):
+        smoothed = "losses=[label_smoothing,{label_smoothing:{label_smoothing:0.3}},cross_entropy]"
+        found = resolved("task=multiclass", smoothed).experiments
+        assert [template(e).loss.label for e in found] == [
+            "cross_entropy(label_smoothing=0.1)", "cross_entropy(label_smoothing=0.3)", "cross_entropy",
+        ]  # fmt: skip
+
+    def test_presets_of_ones_own(self, lossbench, tmp_path):
+        (tmp_path / "mine" / "loss").mkdir(parents=True)
+        (tmp_path / "mine" / "loss" / "wide.yaml").write_text("defaults:\n  - huber\n\ndelta: 5\n")
+        assert lossbench("--config-dir", "mine", "losses=[wide,mse]", *ONCE).code == 0
+        assert set(trials(tmp_path)["loss"]) == {"huber(delta=5.0)", "mse"}
+
+    def test_a_thousand_experiments_resolve_at_once(self, resolved):
+        variants = ",".join(f"{{huber:{{delta:{i}}}}}" for i in range(2, 32))
+        started = time.perf_counter()
+        made = resolved(f"losses=[{variants}]", "weightings=[none,irls]", "lr=[1,2,3,4,5,6,7,8,9,10]", "seeds=1")
+        assert len(made.experiments) == 600
+        assert time.perf_counter() - started < 5  # 0.2 s here; one build per experiment took many times as long
+
+    def test_the_table_has_columns_for_numbers(self, lossbench):
+        out = lossbench("losses=[mse,huber]", "lr=[0.001,0.003]", "optimizer.weight_decay=[0,0.1]", *ONCE).out
+        rows = [line.split()[:4] for line in out.splitlines() if line.startswith(("mse ", "huber "))]
+        assert sorted(rows) == sorted(
+            [loss, lr, decay, "0"] for loss in ("mse", "huber") for lr in ("0.001", "0.003") for decay in ("0", "0.1")
         )
-        assert lines[2] == "lossbench: 2 of 4 jobs failed, see above."
-        assert out.count("Records: ") == 2
+        assert "Records: results/regression (8 folders)" in out
 
-    def test_a_bug_in_one_job_does_not_stop_the_others(self, lossbench, monkeypatch, tmp_path):
-        import lossbench.training.run as training
 
-        run_stack = training.run_stack
-        monkeypatch.setattr(
-            training, "run_stack", lambda s, p: 1 / 0 if s.trials[0].loss.name == "mse" else run_stack(s, p)
-        )
-        code, _, err = lossbench("-m", "loss=mse,huber", *ONCE)
+@pytest.fixture
+def resolved():
+    """`resolved("losses=all")`: what a command line's lists make together."""
+    register_choices()
+
+    def make(*overrides: str):
+        with initialize_config_module("lossbench.configs", version_base="1.3"):
+            return combinations(compose("config", overrides=list(overrides)))
+
+    return make
+
+
+def template(experiment):
+    return experiment.template
+
+
+class TestQuiet:
+    """`--quiet`: nothing on success, errors as ever."""
+
+    def test_nothing_is_printed_on_success(self, lossbench, tmp_path):
+        assert lossbench("--quiet", "losses=[mse,bce]", *ONCE) == (0, "", "")
+        assert lossbench("-m", "loss=mse,huber", *ONCE, "--quiet") == (0, "", "")
+        assert len(trials(tmp_path)) == 2
+        assert lossbench("losses", "--quiet") == (0, "", "")
+
+    def test_errors_are_told(self, lossbench):
+        code, out, err = lossbench("--quiet", "lr=-1")
+        assert (code, out) == (2, "")
+        assert "'lr'" in err
+        code, out, err = lossbench("--quiet", "model=cnn", *ONCE)
+        assert (code, out) == (1, "")
+        assert err.startswith("lossbench: 1 trials failed: The model cnn takes images")
+
+
+class TestJson:
+    """`--json`: one document on standard output, whatever happens."""
+
+    def test_it_says_what_the_table_says(self, lossbench):
+        command = ("losses=[huber,mse,bce]", "epochs=1", "seeds=2", "rates=[0,0.2]")
+        table = lossbench(*command).out
+        code, out, _ = lossbench("--json", *command)
+        document = strict(out)
+        assert code == 0
+        assert [(s["loss"], s["rate"]) for s in document["summaries"]] == list(product(["huber", "mse"], [0, 0.2]))
+        for row in document["summaries"]:
+            last = row["last"]
+            assert f"{last['value']:.0f} [{last['low']:.0f}–{last['high']:.0f}]" in table
+            assert (row["task"], row["data"], row["metric"], row["lr"]) == ("regression", "diabetes", "mae", 0.003)
+            assert (row["n_trials"], row["n_diverged"], row["n_failed"], row["reasons"]) == (2, 0, 0, [])
+            assert row["steps_to_target"]["median"] is None  # never reached: infinite, for which JSON has no word
+        assert [row["degradation"] is None for row in document["summaries"]] == [True, False] * 2
+        assert len(document["records"]) == 2
+        assert document["skipped"] == [{"reason": "for another task", "what": ["bce"]}]
+        assert document["failed"] == []
+
+    def test_failed_trials_have_their_reason(self, lossbench):
+        code, out, _ = lossbench("--json", "model=cnn", *ONCE)
+        (row,) = strict(out)["summaries"]
+        assert (code, row["n_failed"], row["last"]) == (1, 1, None)
+        assert row["reasons"][0].startswith("The model cnn takes images")
+
+    @pytest.mark.parametrize("line", ["lr=-1", "--quiet", "losess", "--cfg job", "losses=[", "-m loss=bce,brier"])
+    def test_an_error_is_a_document_too(self, lossbench, line):
+        code, out, err = lossbench(*line.split(), "--json")
         assert code == 2
-        assert "ZeroDivisionError" in err
-        assert trials(tmp_path)["loss"].tolist() == ["huber"]
+        assert err.endswith(f"lossbench: {strict(out)['error']}\n")
 
-    def test_the_worst_exit_code_counts(self, lossbench):
-        rates = ("epochs=1", "seeds=1", "rates=[0.2]", "corruption=symmetric_outliers")
-        assert lossbench("-m", "loss=msle,mse", *rates).code == 1
+    def test_jobs_that_failed_and_were_skipped(self, lossbench):
+        code, out, _ = lossbench("-m", "loss=mse,bce", "lr=0.1,-1", "--json", *ONCE)
+        document = strict(out)
+        assert code == 1
+        assert [s["loss"] for s in document["summaries"]] == ["mse"]
+        assert [f["job"].split()[:2] for f in document["failed"]] == [["loss=mse", "lr=-1"]]
+        assert document["skipped"] == [{"reason": "for another task", "what": ["bce"]}]
+
+    def test_lists_of_names(self, lossbench):
+        from lossbench.registry import ALL
+
+        for verb, registry in ALL.items():
+            assert [entry["name"] for entry in strict(lossbench(verb, "--json").out)] == registry.names()
+        losses = {entry["name"]: entry for entry in strict(lossbench("losses", "regression", "--json").out)}
+        assert losses["huber"]["fields"] == {"delta": 1.0}
+        assert losses["external"]["fields"]["target"] is None
+
+
+def strict(text):
+    """JSON as the standard has it, without NaN."""
+    return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
 
 def test_a_plugins_loss_trains_beside_built_in_ones(lossbench, tmp_path):

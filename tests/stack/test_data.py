@@ -87,7 +87,7 @@ def test_features_are_standardised_on_each_rows_own_training_rows(make_trials):
     prepared, _ = prepare(trials)
     feed = Feed(prepared).double()
     everything = torch.arange(prepared.problem.n_examples).expand(len(feed.order_seeds), -1)
-    batch = feed.batch(everything)
+    batch = next(feed.batches(everything[None]))
     torch.testing.assert_close(batch.inputs.mean(1), torch.zeros_like(batch.inputs[:, 0]), atol=1e-5, rtol=0)
     torch.testing.assert_close(
         batch.inputs.std(1, correction=0), torch.ones_like(batch.inputs[:, 0]), atol=1e-4, rtol=0

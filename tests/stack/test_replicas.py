@@ -91,8 +91,9 @@ def test_outputs_gradients_and_buffers_equal_the_networks_alone(name):
         expected = network(inputs[row])
         expected.square().sum().backward()
         torch.testing.assert_close(out[row], expected, rtol=1e-10, atol=1e-12)
-        gradient = torch.cat([p.grad.flatten() for p in network.parameters()])
-        torch.testing.assert_close(replicas.theta.grad[row], gradient, rtol=1e-10, atol=1e-12)
+        gradients, _ = replicas.tensors(replicas.theta.grad)
+        for own, parameter in network.named_parameters():
+            torch.testing.assert_close(gradients[own][row], parameter.grad, rtol=1e-10, atol=1e-12)
         for buffer_name, buffer in network.named_buffers():
             torch.testing.assert_close(replicas.stacked_buffers()[buffer_name][row], buffer)
 

@@ -7,6 +7,7 @@ import pytest
 
 from lossbench.plan import stacks, trial_id
 from lossbench.training import run
+from lossbench.training.checkpoint import Watch
 from lossbench.training.evaluation import evaluation_steps
 from lossbench.training.run import chunks, run_stack
 from lossbench.types import Stack
@@ -91,5 +92,5 @@ def test_other_precisions_learn_as_well(precision, make_trials):
 def test_progress_reaches_the_end(make_trials):
     seen = []
     trials = make_trials("task=regression", "seeds=2", "rates=[0]", "epochs=1")
-    records = run_stack(Stack(trials), lambda rows, step, steps: seen.append((rows, step, steps)))
+    records = run_stack(Stack(trials), Watch(lambda rows, step, steps: seen.append((rows, step, steps))))
     assert seen[-1] == (2, records[0].row["steps"], records[0].row["steps"])

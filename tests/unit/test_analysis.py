@@ -1,5 +1,8 @@
 """Analysis: intervals that cover what they promise, numbers read off curves, and what is missing."""
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -276,3 +279,24 @@ def test_no_limit_of_a_share_lies_below_zero():
     scores = np.array([[0, 0, 1, 0, 0, 0], [1, 1, 1, 1, 1, 0]], float)
     found = interval(scores, higher_is_better=True, perfect=1.0)
     assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_trials_with_other_test_rows_are_compared_on_those_that_all_have(tmp_path, made_up):
+    first, second = made_up(), made_up(seed=1)
+    shifted = replace(second, test_index=second.test_index + 50)
+    save(tmp_path, [first, shifted], {})
+    (summary,) = summarise([load(tmp_path)])
+    assert (summary.last.n_examples, summary.last.n_seeds) == (150, 2)
+    assert summary.last.value == pytest.approx(
+        (first.scores["last"][50:].mean() + second.scores["last"][:150].mean()) / 2
+    )
+
+
+def test_a_thousand_trials_are_summarised_at_once(tmp_path, made_up):
+    """Comparing each cell with each, and a data frame for each, took minutes."""
+    for lr in range(1, 26):
+        save(tmp_path / str(lr), [made_up(lr=lr, rate=r, seed=s) for r in (0, 0.1, 0.2, 0.3) for s in range(10)], {})
+    results = [load(tmp_path / str(lr)) for lr in range(1, 26)]
+    started = time.perf_counter()
+    assert len(summarise(results)) == 100
+    assert time.perf_counter() - started < 5

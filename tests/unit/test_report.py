@@ -128,12 +128,70 @@ def test_tables_are_apart_by_corruption_and_metric(summaries):
     assert "No comparison with rate 0" in text
 
 
-def test_equal_losses_are_told_apart_by_their_settings(summaries):
+def test_numbers_that_differ_have_columns(summaries):
     text = printed(summaries({"lr": 0.1}, {"lr": 0.01}, {"weighting": "class_balanced", "lr": 0.1}))
-    assert "huber lr=0.01 " in text
-    assert "huber lr=0.1 " in text
-    assert "huber + class_balanced " in text
-    assert "Not the same in all rows: lr (0.01, 0.1)." in text
+    assert line_with(text, "loss ", "rate").split()[:3] == ["loss", "lr", "rate"]
+    assert line_with(text, "huber ", " 0.01 ").split()[:3] == ["huber", "0.01", "0"]
+    assert line_with(text, "huber + class_balanced").split()[3:5] == ["0.1", "0"]
+    assert "lr (0.01, 0.1)" not in text
+
+
+def test_words_that_differ_are_part_of_the_name(summaries):
+    text = printed(summaries({"model": "mlp"}, {"model": "linear"}, {"loss": "mae", "model": "mlp"}))
+    assert "huber model=linear " in text
+    assert "huber model=mlp " in text
+    assert line_with(text, "mae ", "[").split()[:2] == ["mae", "0"]
+    assert "Not the same in all rows: model (linear, mlp)." in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_big_table_shows_the_best_of_each_rate_and_where_the_rest_is(summaries, width):
+    rows = summaries(
+        *({"lr": lr / 1000, "rate": r, "seed": s} for lr in range(1, 25) for r in (0.0, 0.3) for s in range(2)),
+        {"loss": "mse", "rate": 0.3, "status": "diverged"},
+    )  # fmt: skip
+    text = printed(rows, width)
+    shown = [line.split()[:3] for line in text.splitlines() if line.startswith("huber ")]
+    assert len(shown) == 40
+    best = sorted((s for s in rows if s.rate == 0.3 and s.last), key=lambda s: s.last.value)[:20]
+    assert shown[20:] == [["huber", f"{s.settings['lr']:g}", "0.3"] for s in best]
+    assert "40 of 49 rows: the best of each rate by last epoch." in text
+    assert "--json" in text
+    assert "1 of 97 trials diverged" in text  # the footer is about all rows
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_where_higher_is_better_the_best_are_the_highest(summaries):
+    text = printed(summaries(*(ACCURACY | {"lr": lr / 1000} for lr in range(1, 46))))
+    values = [float(line.split()[3]) for line in text.splitlines() if line.startswith("huber ")]
+    assert len(values) == 40
+    assert values == sorted(values, reverse=True)
+
+
+def test_narrow_terminals_lose_columns_and_no_digits(study):
+    text = printed([replace(s, settings=s.settings | {"lr": 0.001 * i}) for i, s in enumerate(study)], 72)
+    assert "diverged" not in line_with(text, "loss ", "rate")
+    assert max(map(len, text.splitlines())) <= 72
+    assert "…" not in text
+    assert "trials diverged and are left out" in " ".join(text.split())
+
+
+def test_failures_are_told_by_reason(summaries):
+    losses = [f"loss{i}" for i in range(5)]
+    failed = {"status": "failed", "reason": "out of memory"}
+    text = " ".join(printed(summaries(
+        {"loss": "mae"}, {"loss": "mae", "rate": 0.1},
+        *({"loss": loss, "rate": rate, **failed} for loss in losses for rate in (0, 0.1)),
+        {"loss": "msle", "rate": 0.1, "status": "failed", "reason": "negative targets"},
+    )).split())  # fmt: skip
+    assert "10 of 10 failed, 5 losses (loss0, loss1, loss2, ...): out of memory" in text
+    assert "1 of 1 failed, msle at rate 0.1: negative targets" in text
+
+
+def test_many_gaps_are_counted(summaries):
+    text = printed(summaries({"rate": 0.1}, *({"loss": f"loss{i}"} for i in range(6))))
+    assert text.count("No results: ") == 3
+    assert "No results at some rates: 4 more of 7 losses." in text
 
 
 def test_names_are_never_taken_for_markup(summaries):

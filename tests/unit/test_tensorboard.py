@@ -51,7 +51,7 @@ def runs(folder):
 
 
 def test_one_run_per_rate_with_one_file(folder):
-    write(folder, load(folder))
+    write({folder: load(folder)})
     assert runs(folder) == ["rate=0", "rate=0.1"]
     for run in runs(folder):
         (file,) = (folder / run).iterdir()
@@ -60,7 +60,7 @@ def test_one_run_per_rate_with_one_file(folder):
 
 def test_curves_are_means_over_seeds_with_their_spread(folder):
     results = load(folder)
-    write(folder, results)
+    write({folder: results})
     ids = results.trials["trial"][results.trials["rate"] == 0.1]
     curves = results.curves[results.curves["trial"].isin(ids)]
     for split, metric in (("test", "mae"), ("validation", "rmse"), ("train", "loss")):
@@ -75,23 +75,23 @@ def test_curves_are_means_over_seeds_with_their_spread(folder):
 
 def test_wall_time_is_when_it_happened(folder):
     os.utime(folder / "trials.parquet", (2e9, 2e9))
-    write(folder, load(folder))
+    write({folder: load(folder)})
     found = points(folder / "rate=0", "test/mae")
     assert found[-1][1] == pytest.approx(2e9)
     assert found[-1][1] - found[0][1] == pytest.approx(3.0)  # the made-up training's seconds
 
 
 def test_writing_again_doubles_nothing(folder):
-    write(folder, load(folder))
+    write({folder: load(folder)})
     (before,) = (folder / "rate=0").iterdir()
-    write(folder, load(folder))
+    write({folder: load(folder)})
     (after,) = (folder / "rate=0").iterdir()
     assert after.name > before.name  # TensorBoard goes from a file to later names only
     assert len(points(folder / "rate=0", "test/mae")) == 21
 
 
 def test_a_failure_leaves_the_old_file(folder, monkeypatch):
-    write(folder, load(folder))
+    write({folder: load(folder)})
     before = list((folder / "rate=0").iterdir())
 
     def full(*_):
@@ -99,19 +99,19 @@ def test_a_failure_leaves_the_old_file(folder, monkeypatch):
 
     monkeypatch.setattr("lossbench.report.tensorboard.RecordWriter.write", full)
     with pytest.raises(RecordError, match=r"Cannot write .*: No space left on device"):
-        write(folder, load(folder))
+        write({folder: load(folder)})
     assert list((folder / "rate=0").iterdir()) == before
 
 
 def test_one_seed_has_no_spread(tmp_path, made_up):
     save(tmp_path, [made_up()], {})
-    write(tmp_path, load(tmp_path))
+    write({tmp_path: load(tmp_path)})
     assert not any(tag.startswith("variation") for tag in tags(tmp_path / "rate=0"))
 
 
 def test_diverged_trials_are_left_out(tmp_path, made_up):
     save(tmp_path, [made_up(seed=0), made_up(seed=1, status="diverged")], {})
-    write(tmp_path, load(tmp_path))
+    write({tmp_path: load(tmp_path)})
     found = points(tmp_path / "rate=0", "test/mae")
     np.testing.assert_allclose([value for *_, value in found], made_up(seed=0).curves["test", "mae"], rtol=1e-6)
     assert points(tmp_path / "rate=0", "values at the end/diverged trials")[0][2] == 1
@@ -119,20 +119,20 @@ def test_diverged_trials_are_left_out(tmp_path, made_up):
 
 def test_where_all_diverged_the_curve_ends(tmp_path, made_up):
     save(tmp_path, [made_up(status="diverged")], {})
-    write(tmp_path, load(tmp_path))
+    write({tmp_path: load(tmp_path)})
     assert len(points(tmp_path / "rate=0", "test/mae")) == 10
     assert "values at the end/test, last epoch" not in tags(tmp_path / "rate=0")
 
 
 def test_failed_trials_make_no_run(tmp_path, made_up):
     save(tmp_path, [made_up(status="failed", reason="")], {})
-    write(tmp_path, load(tmp_path))
+    write({tmp_path: load(tmp_path)})
     assert runs(tmp_path) == []
 
 
 def test_runs_are_told_apart_by_more_where_a_folder_holds_more(tmp_path, made_up):
     save(tmp_path, [made_up(loss="a/b", lr=0.1), made_up(loss="huber", lr=0.1)], {})
-    write(tmp_path, load(tmp_path))
+    write({tmp_path: load(tmp_path)})
     assert runs(tmp_path) == ["loss=a_b rate=0", "loss=huber rate=0"]
 
 
@@ -142,7 +142,7 @@ def plugin_data(run, tag):
 
 
 def test_hparams_hold_settings(folder):
-    write(folder, load(folder))
+    write({folder: load(folder)})
     session = plugin_data(folder / "rate=0.1", "_hparams_/session_start_info").session_start_info
     values = session.hparams
     assert values["loss"].string_value == "huber"
@@ -158,7 +158,7 @@ def test_the_hparams_tab_shows_all_experiments(folder, made_up):
     accuracy = {"metric": "accuracy", "higher_is_better": True, "loss": "cross_entropy", "task": "multiclass"}
     save(other, [made_up(seed=s, **accuracy) for s in range(2)], {})
     for place in (folder, other):
-        write(place, load(place))
+        write({place: load(place)})
     multiplexer = EventMultiplexer()
     multiplexer.AddRunsFromDirectory(str(folder.parent.parent))
     multiplexer.Reload()
@@ -180,7 +180,7 @@ def test_the_hparams_tab_shows_all_experiments(folder, made_up):
 
 
 def test_custom_scalars_draw_bands(folder):
-    write(folder, load(folder))
+    write({folder: load(folder)})
     (event,) = read(folder / "rate=0").Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(tensor_util.make_ndarray(event.tensor_proto).item())
     assert [category.title for category in layout.category] == ["test", "train", "validation"]

@@ -1,0 +1,59 @@
+"""A study's log file: what was trained when, how fast, and what went wrong, with tracebacks."""
+
+import logging
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+NAME = "lossbench.log"
+log = logging.getLogger("lossbench")
+
+
+class _File(logging.FileHandler):
+    """Gives up where it cannot write: the records say so, and the log is not worth a second message."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the name is logging's
+        log.removeHandler(self)
+
+
+class _Screen(logging.Handler):
+    """Shows warnings without their tracebacks."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.console.print(record.getMessage(), soft_wrap=True, markup=False)
+
+
+@contextmanager
+def journal(folder: Path, console: Console | None) -> Iterator[None]:
+    """Append to the log of the study in `folder` meanwhile, and show warnings on `console`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = _File(folder / NAME, encoding="utf-8", delay=True)
+    file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    handlers: list[logging.Handler] = [file, *([_Screen(console)] if console else [])]
+    before = log.level, log.propagate
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
+        log.level, log.propagate = before
+
+
+def peak_memory(workers: bool) -> str:
+    """The largest resident memory so far of this process, and of the largest of its workers if it had any."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    own, child = (resource.getrusage(who).ru_maxrss * unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return f"{own / 1e9:.1f} GB" + (f", {child / 1e9:.1f} GB in the largest worker" if workers else "")

@@ -1,0 +1,86 @@
+"""What was chosen, validated: one name of a group with its fields, or a list of them."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+from lossbench import registry
+from lossbench.config.experiment import GROUPS
+from lossbench.config.presets import preset
+from lossbench.errors import Incompatible, InvalidValue
+from lossbench.types import Choice
+
+LISTS = {"loss": "losses", "weighting": "weightings", "corruption": "corruptions"}
+"""Groups of which one command can take several, and the setting that lists them."""
+ALL = "all"
+
+
+def choice(group: str, given: Any, task: str | None = None) -> Choice:
+    """A validated choice with only the fields that differ from the defaults, so that equal settings are equal."""
+    if isinstance(given, str):
+        given = {"name": given}
+    if not isinstance(given, Mapping) or "name" not in given:
+        raise InvalidValue(f"{group} must be a name, or a mapping with a name and fields. Got {given!r} instead.")
+    given = dict(given)
+    name = str(given.pop("name"))
+    names = GROUPS[group]
+    kind = names.find(name, task)
+    check_fits(names, name, kind, task)
+    if missing := [f"{group}.{n}" for n, v in given.items() if v == "???"]:
+        told = f"{group}={name} needs {' and '.join(f'{n}=<value>' for n in missing)}."
+        raise Incompatible(told, f"{name} ({', '.join(missing)})", "needs a value")
+    part = names.get(name, **given)
+    return Choice.of(name, {n: _plain(getattr(part, n)) for n in given if _differs(kind, n, getattr(part, n))})
+
+
+def check_fits(names: registry.Registry[Any], name: str, kind: type, task: str | None) -> None:
+    """Raise `Incompatible` for what is of another task."""
+    if task is None or registry.fits_task(kind, task):
+        return
+    raise Incompatible(
+        f"The {names.word} {name!r} is for {' and '.join(getattr(kind, 'tasks', ()))}, not for task={task}. "
+        f"{names.group.capitalize()} for {task}: {', '.join(names.names(task)) or 'none'}.",
+        name,
+        "for another task",
+    )
+
+
+def listed(group: str, plain: Mapping[str, Any], task: str) -> list[Any]:
+    """What is asked for of `group`: the list if there is one, all that needs no value for `all`, else the one."""
+    setting = LISTS[group]
+    given = plain[setting]
+    if given is None:
+        return [plain[group]]
+    if given == ALL:
+        return [name for name in GROUPS[group].names(task) if not registry.required(GROUPS[group].find(name))]
+    if not isinstance(given, list):
+        raise InvalidValue(
+            f"{setting} must be a list in brackets, as in '{setting}=[{given}]', or {setting}=all. "
+            f"Got {given!r} instead."
+        )
+    if not given:
+        examples = ",".join(GROUPS[group].names(task)[:2])
+        raise InvalidValue(f"{setting}=[] names nothing. Give at least one, for example {setting}=[{examples}].")
+    return [_entry(group, one) for one in given]
+
+
+def _entry(group: str, given: Any) -> Any:
+    """`huber`, `{name: huber, delta: 2}` or `{huber: {delta: 2}}`; of a preset, its fields."""
+    if isinstance(given, Mapping) and "name" not in given and len(given) == 1:
+        ((name, own),) = given.items()
+        given = {"name": name, **(own or {})}
+    name = given.get("name") if isinstance(given, Mapping) else given
+    if not isinstance(name, str) or name in GROUPS[group].entries():
+        return given
+    own = {n: v for n, v in given.items() if n != "name"} if isinstance(given, Mapping) else {}
+    return {**found, **own} if (found := preset(group, name)) else given
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _differs(kind: type, name: str, value: Any) -> bool:
+    f = next(f for f in fields(kind) if f.name == name)
+    default = f.default_factory() if f.default_factory is not MISSING else f.default
+    return bool(default is MISSING or value != default)

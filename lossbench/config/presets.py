@@ -1,0 +1,19 @@
+"""Presets: YAML files of a group that are no registered names, read as Hydra would."""
+
+from typing import Any, cast
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+
+def preset(group: str, name: str) -> dict[str, Any] | None:
+    """The fields of a preset, its name among them; None if there is none of this name, or no Hydra to ask."""
+    if not GlobalHydra.instance().is_initialized():
+        return None
+    loader = GlobalHydra.instance().config_loader()
+    if name not in loader.get_group_options(group, ObjectType.CONFIG):
+        return None
+    composed = loader.load_configuration(None, [f"+{group}={name}"], RunMode.RUN)
+    return cast(dict[str, Any], OmegaConf.to_container(composed[group], resolve=True))

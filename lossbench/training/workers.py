@@ -1,0 +1,315 @@
+"""Worker processes on this machine. Each trains one part at a time and tells of it through a pipe.
+
+They come from a fork server that has imported everything once, and die with the process that they work for.
+"""
+
+import logging
+import multiprocessing as mp
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from lossbench import registry
+from lossbench.claims import Claim
+from lossbench.records import Record
+from lossbench.types import Stack, Trial
+
+log = logging.getLogger("lossbench")
+
+PAUSE = 0.1
+"""Seconds between two reports of progress."""
+DEATHS = 2
+"""Times that a part may kill its worker before it is split to find the trial that does."""
+
+
+class CannotStart(Exception):
+    """No worker process could be started: the reason."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Trials that train together, claimed by this process."""
+
+    stack: Stack
+    claim: Claim
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker begins with."""
+
+    started: float  # when the command began to train, time.time()
+    device: str = ""  # CUDA_VISIBLE_DEVICES, where it is to be set
+    kinds: bytes = b""  # classes that a script has registered
+
+
+def registered_here(trials: Sequence[Trial]) -> bytes:
+    """The classes of these trials that no installed package offers, pickled; raises `CannotStart` if that fails."""
+    kinds = []
+    for group, attribute in PARTS.items():
+        for name in {getattr(t, attribute).name for t in trials}:
+            entry = registry.ALL[group].entries()[name]
+            if not entry.installed:
+                kinds.append((group, entry))
+    if strangers := sorted(e.name for _, e in kinds if e.kind.__module__ == "__main__"):
+        raise CannotStart(f"{', '.join(strangers)} is defined in a script or notebook, where they cannot import it")
+    try:
+        return pickle.dumps(kinds)
+    except Exception as error:  # pickle raises what a stranger's class raises
+        raise CannotStart(f"{', '.join(sorted(e.name for _, e in kinds))} cannot be pickled: {error}") from error
+
+
+PARTS = {
+    "tasks": "task",
+    "datasets": "data",
+    "models": "model",
+    "losses": "loss",
+    "weightings": "weighting",
+    "corruptions": "corruption",
+}
+"""The registries of a trial's parts, and its attributes."""
+
+
+class Worker:
+    """One process, and the part that it works on."""
+
+    def __init__(self, context: Any, setup: Setup) -> None:
+        self.context, self.setup = context, setup
+        self.part: Part | None = None
+        self._start()
+
+    def _start(self) -> None:
+        self.pipe, theirs = self.context.Pipe()
+        self.process = self.context.Process(target=serve, args=(theirs, self.setup), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def give(self, part: Part) -> None:
+        """Let it train `part`."""
+        self.part = part
+        self.pipe.send((part.stack, part.claim.folder))
+
+    def restart(self) -> str:
+        """A new process for one that has died: how it died."""
+        self.pipe.close()
+        self.process.join()
+        code = self.process.exitcode or 0
+        self._start()
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+
+    def stop(self) -> None:
+        """Ask it to write a checkpoint and end."""
+        if self.process.is_alive():
+            self.process.terminate()
+
+    def close(self) -> None:
+        """End it; its work is done or saved."""
+        self.pipe.close()
+        self.process.join(timeout=5)
+        if self.process.is_alive():
+            self.process.kill()
+
+
+class Crew:
+    """Several workers. Raises `CannotStart` if the first does not come up."""
+
+    def __init__(self, setups: Sequence[Setup]) -> None:
+        context = _context()
+        with _one_thread():  # each worker has one core, and a fork server must not have threads
+            self.workers = [Worker(context, setup) for setup in setups]
+        self.deaths: dict[tuple[Trial, ...], int] = {}
+        for worker in self.workers:
+            self._await(worker)
+
+    def _await(self, worker: Worker) -> None:
+        try:
+            worker.pipe.recv()
+        except (EOFError, OSError) as error:
+            self.close()
+            raise CannotStart("a worker process ended before it was ready") from error
+
+    def run(self, next_part: Callable[[], Part | None], events: "Events") -> None:
+        """Train parts until there are no more, or until `events.stopping()` and all have written checkpoints."""
+        self.spare: list[Part] = []  # of parts that have killed their workers
+        self._assign(next_part)
+        told = False
+        while busy := self._busy():
+            if events.stopping() and not told:
+                told = True
+                for worker in busy:
+                    worker.stop()
+            ready = wait([w.pipe for w in busy], timeout=0.2)
+            ended = [end for w in busy if w.pipe in ready and (end := self._hear(w, events))]
+            if not events.stopping():
+                self._assign(next_part)  # before records are written, so that nobody waits for that
+            for part, found in ended:
+                events.ended(part, found)
+
+    def _assign(self, next_part: Callable[[], Part | None]) -> None:
+        for worker in self.workers:
+            if worker.part is None and (part := self.spare.pop() if self.spare else next_part()):
+                worker.give(part)
+
+    def _busy(self) -> list[Worker]:
+        return [w for w in self.workers if w.part is not None]
+
+    def _hear(self, worker: Worker, events: "Events") -> tuple[Part, list[Record] | None] | None:
+        """One message of a worker; its part with the records (None if stopped) when that has ended."""
+        part, found = worker.part, None
+        assert part is not None
+        try:
+            kind, value = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.part = None
+            return self._after_death(part, worker)
+        if kind == "progress":
+            events.progress(part, *value)
+        elif kind == "said":
+            log.log(*value)
+        else:
+            worker.part, found = None, (part, value)
+        return found
+
+    def _after_death(self, part: Part, worker: Worker) -> tuple[Part, list[Record] | None] | None:
+        """Train it again, then its halves; a trial that alone kills its worker has failed."""
+        how = worker.restart()
+        self._await(worker)
+        trials = part.stack.trials
+        self.deaths[trials] = deaths = self.deaths.get(trials, 0) + 1
+        log.warning("A worker process with %d trials %s.", len(trials), how)
+        if deaths >= DEATHS and len(trials) == 1:
+            return part, [_fatal(trials[0], how)]
+        middle = len(trials) // 2
+        halves = (trials[:middle], trials[middle:])
+        self.spare += [part] if deaths < DEATHS else [Part(Stack(half), part.claim) for half in halves]
+        return None
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self.workers:
+            worker.close()
+
+
+def _fatal(trial: Trial, how: str) -> Record:
+    from lossbench.training.results import failed
+
+    return failed(trial, f"The process that trained it {how}, {DEATHS} times.")
+
+
+@dataclass(frozen=True)
+class Events:
+    """What a crew calls: progress(part, rows, step, steps); ended(part, records), None if stopped; stopping()."""
+
+    progress: Callable[[Part, int, int, int], None]
+    ended: Callable[[Part, list[Record] | None], None]
+    stopping: Callable[[], bool]
+
+
+def _context() -> Any:
+    if sys.platform == "darwin":  # Apple's libraries do not survive a fork
+        return mp.get_context("spawn")
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["lossbench.training.run"])
+    return context
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    from lossbench.training.products import one_core
+
+    wanted = one_core()
+    before = {n: os.environ.get(n) for n in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def serve(pipe: Connection, setup: Setup) -> None:
+    """A worker's life: train what comes through `pipe` until it closes."""
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        train = _ready(pipe, setup, stop)
+        pipe.send(("ready", None))
+        while not stop.is_set():
+            pipe.send(train(*pipe.recv()))
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent has closed the pipe: nothing more to do
+        return
+
+
+def _die_with_parent() -> None:
+    parent = mp.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # whatever it trains is in the last checkpoint
+
+
+def _ready(pipe: Connection, setup: Setup, stop: threading.Event) -> Callable[[Stack, Path], tuple[str, Any]]:
+    if setup.device:
+        os.environ["CUDA_VISIBLE_DEVICES"] = setup.device
+    import torch
+
+    from lossbench.training.checkpoint import Stopped, Watch
+    from lossbench.training.run import attempt
+
+    torch.set_num_threads(1)
+    _tell_through(pipe)
+    for group, entry in pickle.loads(setup.kinds) if setup.kinds else ():
+        registry.ALL[group].register(entry.name, entry.kind, entry.source)
+
+    def train(stack: Stack, folder: Path) -> tuple[str, Any]:
+        watch = Watch(_progress(pipe), stop.is_set, folder, setup.started)
+        try:
+            return "ended", attempt(stack, watch)
+        except Stopped:
+            return "ended", None
+
+    return train
+
+
+def _progress(pipe: Connection) -> Callable[[int, int, int], None]:
+    last = 0.0
+
+    def tell(rows: int, step: int, steps: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > PAUSE or step == steps:
+            last = now
+            pipe.send(("progress", (rows, step, steps)))
+
+    return tell
+
+
+def _tell_through(pipe: Connection) -> None:
+    """Let this process's log records appear in the parent's log."""
+
+    class Sender(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = self.format(record)
+            pipe.send(("said", (record.levelno, "%s", text)))
+
+    log.handlers, log.propagate = [Sender()], False
+    log.setLevel(logging.INFO)

@@ -1,0 +1,175 @@
+"""What stacks are compared with: plain Lightning, a bare loop, and the arithmetic alone. One trial after another."""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from lossbench import registry
+from lossbench.training.build import n_steps, network
+from lossbench.training.feed import Feed
+from lossbench.training.prepare import prepare
+from lossbench.training.run import keep_heap
+from lossbench.types import Trial
+
+EVALUATIONS = 10
+CEILING_BATCH, BATCH = 4096, 64
+Pair = tuple[Tensor, Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Fit(NamedTuple):
+    """One training as a careful user would set it up: tensors in memory, standardised."""
+
+    net: nn.Module
+    loss: Loss
+    lr: float
+    train: Pair
+    splits: list[Pair]
+    metrics: list[Loss]
+    steps: int
+
+    @property
+    def every(self) -> int:
+        """Steps between evaluations."""
+        return max(1, self.steps // EVALUATIONS)
+
+
+def fit_of(trial: Trial) -> Fit:
+    """The same model, data, steps and metrics as our side's."""
+    prepared, _ = prepare([trial])
+    assert prepared is not None
+    task, feed = registry.tasks.build(trial.task), Feed(prepared)
+    train = next(feed.batches(torch.arange(prepared.problem.n_examples)[None, None]))
+    targets = train.targets
+    if targets.is_floating_point():
+        targets = ((targets - feed.scaling.shift) / feed.scaling.scale).float()
+    loss = nn.MSELoss() if targets.is_floating_point() else nn.CrossEntropyLoss()
+    splits = [tuple(t[0] for t in feed.examples(s, 0, feed.size(s))) for s in ("validation", "test")]
+    metrics = [registry.metrics.get(m) for m in task.metrics]
+    steps = n_steps(trial, prepared.problem.n_examples)
+    net = network(trial, task, prepared.problem)
+    return Fit(net, loss, trial.optimizer.lr, (train.inputs[0], targets[0]), splits, metrics, steps)
+
+
+class Batches:
+    """What a user with data in memory writes: a permutation per epoch, sliced."""
+
+    def __init__(self, pair: Pair, steps: int) -> None:
+        (self.inputs, self.targets), self.steps = pair, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Pair]:
+        done = 0
+        while done < self.steps:
+            order = torch.randperm(len(self.inputs))
+            for start in range(0, len(order) - BATCH + 1, BATCH):
+                if done == self.steps:
+                    return
+                rows = order[start : start + BATCH]
+                yield self.inputs[rows], self.targets[rows]
+                done += 1
+
+
+@torch.no_grad()
+def evaluate(fit: Fit) -> list[Tensor]:
+    """All metrics on validation and test."""
+    fit.net.eval()
+    values = []
+    for inputs, targets in fit.splits:
+        prediction = fit.net(inputs)[None]
+        values += [metric(prediction, targets[None]) for metric in fit.metrics]
+    fit.net.train()
+    return values
+
+
+class Plain(pl.LightningModule):
+    """One training as a Lightning user writes it."""
+
+    def __init__(self, fit: Fit) -> None:
+        super().__init__()
+        self.fit, self.net = fit, fit.net
+        self.history: list[Tensor] = []
+
+    def training_step(self, batch: Pair, index: int) -> Tensor:
+        inputs, targets = batch
+        return self.fit.loss(self.net(inputs), targets)
+
+    def on_train_batch_end(self, outputs: object, batch: object, index: int) -> None:
+        if (index + 1) % self.fit.every == 0:
+            self.history += evaluate(self.fit)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.fit.lr)
+
+
+def plain(trials: Sequence[Trial]) -> None:
+    """One Lightning fit per trial; logger, checkpoints and bar off."""
+    for trial in trials:
+        fit = fit_of(trial)
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_steps=fit.steps,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(Plain(fit), Batches(fit.train, fit.steps))
+
+
+def loop(trials: Sequence[Trial]) -> None:
+    """A bare PyTorch loop per trial, with torch's fused Adam."""
+    for trial in trials:
+        fit = fit_of(trial)
+        optimizer = torch.optim.Adam(fit.net.parameters(), lr=fit.lr, fused=True)
+        for step, (inputs, targets) in enumerate(Batches(fit.train, fit.steps), 1):
+            optimizer.zero_grad()
+            fit.loss(fit.net(inputs), targets).backward()
+            optimizer.step()
+            if step % fit.every == 0:
+                evaluate(fit)
+
+
+def arithmetic(trials: Sequence[Trial], seconds: float = 1.0) -> float:
+    """Seconds that the arithmetic of one training takes in this process: the ceiling.
+
+    Counted are forward, loss, backward and fused Adam of the first trial's network on random inputs in batches of 4096,
+    a step of 64 examples being a 64th of that. Not counted: data, evaluation, and that small batches are slower.
+    """
+    fit = fit_of(trials[0])
+    rows = torch.randint(len(fit.train[0]), (CEILING_BATCH,))
+    inputs, targets = fit.train[0][rows], fit.train[1][rows]
+    optimizer = torch.optim.Adam(fit.net.parameters(), lr=fit.lr, fused=True)
+    times = []
+    stop = time.perf_counter() + seconds
+    while time.perf_counter() < stop:
+        started = time.perf_counter()
+        optimizer.zero_grad()
+        fit.loss(fit.net(inputs), targets).backward()
+        optimizer.step()
+        times.append(time.perf_counter() - started)
+    return sorted(times)[len(times) // 2] * BATCH / CEILING_BATCH * fit.steps
+
+
+def quiet() -> None:
+    """No warnings about how Lightning is used here; memory kept, for all sides."""
+    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
+    for name in ("pytorch_lightning", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    keep_heap()
+
+
+def timed(work: Callable[..., Any], *args: Any) -> float:
+    """Seconds."""
+    started = time.perf_counter()
+    work(*args)
+    return time.perf_counter() - started

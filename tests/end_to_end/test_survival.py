@@ -1,0 +1,259 @@
+"""Sweeps survive kills, Ctrl-C, each other, full disks and workers that die; nothing that was finished is lost."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_module
+
+from lossbench import records
+from lossbench.cli import run as cli_run
+from lossbench.cli import work as cli_work
+from lossbench.cli.run import train
+from lossbench.config import register_choices, resolve
+from lossbench.training import workers
+from tests.end_to_end.conftest import trials
+
+SLOW = ("task=regression", "losses=[mse,huber]", "seeds=6", "rates=[0,0.4]", "epochs=400", "precision=64")
+
+
+@pytest.fixture
+def experiments(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    register_choices()
+
+    def make(*overrides):
+        with initialize_config_module("lossbench.configs", version_base="1.3"):
+            return resolve(compose("config", overrides=["task=regression", *overrides]))
+
+    return make
+
+
+@pytest.fixture
+def started(tmp_path):
+    """A command in a process of its own, which goes on: `started("loss=huber")`."""
+    running = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "lossbench", *arguments]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def log(root):
+    path = root / "results" / "lossbench.log"
+    return path.read_text() if path.exists() else ""
+
+
+def checkpoints(root):
+    return list((root / "results" / ".training").glob("*/*.pt"))
+
+
+def until(condition, seconds=60):
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "it takes too long"
+        time.sleep(0.05)
+
+
+def numbers(root):
+    """All metrics on record, by trial."""
+    table = trials(root).set_index("trial").sort_index()
+    return table[[c for c in table if "/" in c]]
+
+
+def assert_same(root, other):
+    pd.testing.assert_frame_equal(numbers(root), numbers(other), check_exact=True)
+    for a in sorted(root.rglob("curves.parquet")):
+        (b,) = other.rglob(str(Path(*a.parts[-4:])))
+        keys = ["trial", "split", "metric", "step"]
+        one, two = (pd.read_parquet(p).astype({"split": str, "metric": str, "trial": str}) for p in (a, b))
+        one, two = (t.sort_values(keys)["value"].to_numpy() for t in (one, two))
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [1, 2])
+def test_killed_at_random_moments(n, started, process, tmp_path):
+    undisturbed, random = tmp_path / "undisturbed", np.random.default_rng(n)
+    undisturbed.mkdir()
+    command = [sys.executable, "-m", "lossbench", *SLOW, "--quiet", f"workers={n}"]
+    subprocess.run(command, cwd=undisturbed, check=True)
+    for _ in range(3):
+        before = len(re.findall("after step", log(tmp_path))), set(saved(tmp_path))
+        running = started(*SLOW, f"workers={n}")
+        until(lambda one=running: checkpoints(tmp_path) or one.poll() is not None)
+        time.sleep(random.uniform(0, 1.5))
+        running.kill()
+        running.wait()
+        assert set(saved(tmp_path)) >= before[1]
+    last = process("-m", "lossbench", *SLOW, f"workers={n}")
+    assert last.returncode == 0, last.stderr
+    assert "goes on after step" in log(tmp_path)
+    assert_same(tmp_path / "results", undisturbed / "results")
+    assert not checkpoints(tmp_path)
+
+
+def saved(root):
+    return [i for path in root.glob("results/**/trials.parquet") for i in records.finished(path.parent)]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(number, code, started, process, tmp_path):
+    running = started(*SLOW)
+    until(lambda: "trials in" in log(tmp_path))
+    time.sleep(2.5)  # into the training
+    running.send_signal(number)
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == code
+    assert "The same command goes on from there." in err
+    assert "Traceback" not in err
+    if checkpoints(tmp_path):
+        steps = re.search(r"goes on after step (\d+)", again(process, tmp_path))
+        assert int(steps[1]) > 0
+
+
+def again(process, tmp_path):
+    assert process("-m", "lossbench", *SLOW).returncode == 0
+    return log(tmp_path)
+
+
+def test_ctrl_c_with_workers_leaves_no_process(started, tmp_path):
+    running = started(*SLOW, "workers=2")
+    until(lambda: "trials in" in log(tmp_path))
+    time.sleep(6)
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=30)
+    until(lambda: not alive(tmp_path), 10)
+    assert running.returncode in (130, 0)  # 0: it was done before
+
+
+def test_killed_workers_die_with_their_parent(started, tmp_path):
+    running = started(*SLOW, "workers=2")
+    until(lambda: "trials in" in log(tmp_path))
+    running.kill()
+    running.wait()
+    until(lambda: not alive(tmp_path), 15)
+
+
+def alive(folder):
+    """Processes that work in this folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if path.readlink() == folder:
+                found.append(path)
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def test_two_processes_share_the_work(started, tmp_path):
+    both = [started(*SLOW), started(*SLOW)]
+    for running in both:
+        _, err = running.communicate(timeout=200)
+        assert running.returncode == 0, err
+    trained = [int(n) for n in re.findall(r"Trained (\d+) trial", log(tmp_path))]
+    assert sum(trained) == 24  # none twice
+    assert len(trials(tmp_path)) == 24
+
+
+def test_workers_give_the_same_records(experiments, tmp_path):
+    same = ("losses=[mse,gaussian_nll]", "seeds=9", "rates=[0,0.4]", "epochs=2", "precision=64")
+    train(experiments(*same, "output=one"), workers=1, quiet=True)
+    train(experiments(*same, "output=two"), workers=2, quiet=True)
+    one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
+    pd.testing.assert_frame_equal(one, two, rtol=1e-9)
+    assert "2 worker(s)" in (tmp_path / "two" / "lossbench.log").read_text()
+
+
+KILLER = """
+import os, signal
+import torch
+
+def dies(prediction, target):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def kind(prediction, target):
+    return (prediction - target).square().mean(-1)
+"""
+
+
+def test_a_trial_that_kills_its_worker_takes_no_other_with_it(experiments, tmp_path, monkeypatch):
+    (tmp_path / "killer.py").write_text(KILLER)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(workers, "DEATHS", 1)
+    external = "losses=[mse,{external:{target:killer.dies,coupled:false}},mae]"
+    made = experiments(external, "seeds=1", "rates=[0]", "epochs=1", "evaluations=1")
+    train(made, workers=2, quiet=True)
+    status = trials(tmp_path).set_index("loss")["status"]
+    assert status.pop(next(name for name in status.index if "external" in name)) == "failed"
+    assert set(status) == {"finished"}
+
+
+def test_classes_of_a_notebook_stay_in_one_process(experiments, tmp_path, monkeypatch, capsys):
+    from lossbench import registry
+    from lossbench.losses.regression import MSE
+
+    kind = type("Mine", (MSE,), {"__module__": "__main__", "tasks": ("regression",)})
+    registry.losses.entries()
+    monkeypatch.setitem(registry.losses._entries, "mine", registry.Entry("mine", kind, "notebook"))
+    register_choices()
+    train(experiments("losses=[mine]", "seeds=2", "rates=[0]", "epochs=1"), workers=2)
+    said = capsys.readouterr().err
+    assert "mine is defined in a script or notebook" in said
+    assert len(trials(tmp_path)) == 2
+
+
+def test_a_full_disk_is_one_message_and_loses_nothing(experiments, tmp_path, monkeypatch, lossbench):
+    made = experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1")
+    train(made, quiet=True)
+    before = numbers(tmp_path)
+
+    def full(path, write):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records, "_write", full)
+    code, _, err = lossbench("loss=mse", "seeds=3", "rates=[0]", "epochs=1", "task=regression")
+    assert code in (1, 2)
+    assert err.count("No space left on device") == 1
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(numbers(tmp_path), before)
+
+
+def test_curves_that_a_kill_prevented_are_written_later(experiments, tmp_path, monkeypatch):
+    made = experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(cli_work.tensorboard, "write", lambda _: None)
+        train(made, quiet=True)
+    assert not list(tmp_path.rglob("*tfevents*"))
+    train(made, quiet=True)
+    assert len(list(tmp_path.rglob("*tfevents*"))) == 1
+
+
+def test_workers_are_started_where_they_pay(monkeypatch):
+    monkeypatch.setattr(cli_run, "cores", lambda: 8)
+    assert cli_run.n_workers(seconds=1.0) == 1
+    assert cli_run.n_workers(seconds=3600.0) == 8
+
+
+def test_each_gpu_has_a_name(monkeypatch):
+    monkeypatch.setattr(cli_run.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(cli_run.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert cli_run.gpu_names() == ["0", "1"]
+    assert cli_run.n_workers(seconds=0.1) == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert cli_run.gpu_names() == ["5", "7"]

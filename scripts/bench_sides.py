@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lossbench import registry
+from lossbench.interfaces import Metric
 from lossbench.training.build import n_steps, network
 from lossbench.training.feed import Feed
 from lossbench.training.prepare import prepare
@@ -31,7 +32,7 @@ class Fit(NamedTuple):
     lr: float
     train: Pair
     splits: list[Pair]
-    metrics: list[Loss]
+    metrics: list[Metric]
     steps: int
 
     @property
@@ -50,7 +51,8 @@ def fit_of(trial: Trial) -> Fit:
     if targets.is_floating_point():
         targets = ((targets - feed.scaling.shift) / feed.scaling.scale).float()
     loss = nn.MSELoss() if targets.is_floating_point() else nn.CrossEntropyLoss()
-    splits = [tuple(t[0] for t in feed.examples(s, 0, feed.size(s))) for s in ("validation", "test")]
+    both = [feed.examples(s, 0, feed.size(s)) for s in ("validation", "test")]
+    splits = [(inputs[0], targets[0]) for inputs, targets in both]
     metrics = [registry.metrics.get(m) for m in task.metrics]
     steps = n_steps(trial, prepared.problem.n_examples)
     net = network(trial, task, prepared.problem)

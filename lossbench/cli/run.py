@@ -119,11 +119,15 @@ class Session:
         self.bar.ended(part, len(found or ()))
         self.saved += len(found or ())
         for reason, count in _failures(found or ()).items():
-            log.error("%d trials failed: %s", count, reason)
+            log.error("%s failed: %s", _trials(count), reason)
         log.info("%d of %d trials on record", self.saved, self.bar.total)
 
     def _tell_waiting(self, n: int) -> None:
         log.warning("Another process trains %d of these trials: waiting for its records.", n)
+
+
+def _trials(n: int) -> str:
+    return "1 trial" if n == 1 else f"{n:,} trials"
 
 
 def _failures(found: Sequence[Record]) -> dict[str, int]:
@@ -151,9 +155,9 @@ def gpu_names() -> list[str]:
 
 def _tell_end(session: Session, screen: Console | None) -> None:
     seconds = time.time() - session.started
-    trials = "1 trial" if session.saved == 1 else f"{session.saved:,} trials"
     where = f", {session.n_workers} worker processes" if session.n_workers > 1 else ""
-    text = f"Trained {trials} in {seconds:.1f} s{where}; peak memory {peak_memory(session.n_workers > 1)}."
+    memory = peak_memory(session.n_workers > 1)
+    text = f"Trained {_trials(session.saved)} in {seconds:.1f} s{where}; peak memory {memory}."
     log.info(text)
     if screen:
         screen.print(text, soft_wrap=True)

@@ -86,7 +86,8 @@ def value(found: Mapping[Path, Results]) -> float:
     """A job's value: its trials' mean primary metric on validation at the last epoch. NaN if none has any.
 
     Over seeds, rates and experiments. It is the metric itself: a sweeper has to be told whether it goes up or down.
-    Trials that diverged or failed have no value and are left out, as in the table.
+    A trial that diverged counts as the trivial predictor, lest a setting look good for diverging where it is hard.
+    Trials that failed are left out: they say nothing about the setting.
     """
     values = np.concatenate([np.zeros(0), *(_last(results.trials) for results in found.values())])
     return float(values.mean()) if values.size else np.nan
@@ -94,8 +95,11 @@ def value(found: Mapping[Path, Results]) -> float:
 
 def _last(trials: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.float64]]":
     column = f"validation/{trials['metric'].iloc[0]}/last"
-    finished = trials[trials["status"] == "finished"]
-    values = pd.to_numeric(finished[column]).to_numpy(np.float64) if column in finished else np.zeros(0)
+    if column not in trials:
+        return np.zeros(0)
+    tried = trials[trials["status"] != "failed"]
+    last, trivial = (pd.to_numeric(tried[name]).to_numpy(np.float64) for name in (column, "trivial"))
+    values = np.where(tried["status"] == "finished", last, trivial)
     return values[np.isfinite(values)]
 
 

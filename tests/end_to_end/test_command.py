@@ -1,7 +1,7 @@
 """The command itself: help, version, lists, Hydra's own options, stopping, pipes."""
 
-import signal
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path

@@ -108,9 +108,11 @@ def test_a_jobs_value_is_its_mean_validation_metric(lossbench, tmp_path, returns
     assert (mse.cfg.loss.name, huber.cfg.loss.name) == ("mse", "huber")
 
 
-def test_the_value_of_diverged_trials_only_is_nan(lossbench, returns):
+def test_a_diverged_trial_counts_as_the_trivial_predictor(lossbench, tmp_path, returns):
     assert lossbench("-m", "loss=mse", "lr=1e5", "optimizer.name=sgd", "epochs=1", "seeds=1", "rates=[0]").code == 0
-    assert math.isnan(returns[0][0].return_value)
+    (diverged,) = trials(tmp_path).itertuples()
+    assert diverged.status == "diverged"
+    assert returns[0][0].return_value == pytest.approx(diverged.trivial)
 
 
 def test_each_job_has_hydras_files_where_they_are_asked_for(lossbench, tmp_path):

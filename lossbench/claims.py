@@ -49,7 +49,7 @@ class Claims:
 
     def left(self) -> list[tuple[str, ...]]:
         """Ids of the trials of each claim that a process has left with checkpoints."""
-        found = [f for f in self._folders() if any(f.glob("*.pt")) and not _alive(f)]
+        found = [f for f in self._folders() if _has_checkpoints(f) and not _alive(f)]
         return [trials for f in sorted(found) if (trials := _read(f))]
 
     def take(self, trials: Sequence[str], skip: Callable[[], set[str]] = set) -> Claim | None:
@@ -69,6 +69,13 @@ class Claims:
             shutil.rmtree(claim.folder, ignore_errors=True)
             os.close(claim.handle)
 
+    def forget(self, done: set[str]) -> None:
+        """Remove what is left of claims whose trials are all in `done`: their process was killed after saving them."""
+        with self._alone():
+            for folder in self._folders():
+                if not _alive(folder) and done.issuperset(_read(folder)):
+                    shutil.rmtree(folder, ignore_errors=True)
+
     def _made(self, trials: tuple[str, ...]) -> Claim:
         folder = self.folder / stable_hash("claim", sorted(trials))[:16]
         self._clear(set(trials), folder)
@@ -82,7 +89,7 @@ class Claims:
     def _clear(self, trials: set[str], own: Path) -> None:
         """Remove what nobody can go on with: stale claims, and those that overlap with `own`."""
         for folder in self._folders():
-            stale = time.time() - folder.stat().st_mtime > KEPT_SECONDS or not any(folder.glob("*.pt"))
+            stale = _age(folder) > KEPT_SECONDS or not _has_checkpoints(folder)
             if folder != own and not _alive(folder) and (stale or trials & set(_read(folder))):
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -96,6 +103,20 @@ class Claims:
             with (self.folder / LOCK).open("ab") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX)
                 yield
+
+
+def _age(folder: Path) -> float:
+    try:
+        return time.time() - folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _has_checkpoints(folder: Path) -> bool:
+    try:
+        return any(name.endswith(".pt") for name in os.listdir(folder))
+    except FileNotFoundError:  # removed in this moment
+        return False
 
 
 def _alive(folder: Path) -> bool:

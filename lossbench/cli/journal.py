@@ -4,10 +4,12 @@ import logging
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
+
+from lossbench.records import telling
 
 NAME = "lossbench.log"
 log = logging.getLogger("lossbench")
@@ -15,6 +17,16 @@ log = logging.getLogger("lossbench")
 
 class _File(logging.FileHandler):
     """Gives up where it cannot write: the records say so, and the log is not worth a second message."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # the file is opened here, outside of what logging handles
+            self.handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):  # what could not be written is still in the buffer
+            super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the name is logging's
         log.removeHandler(self)
@@ -34,7 +46,8 @@ class _Screen(logging.Handler):
 @contextmanager
 def journal(folder: Path, console: Console | None) -> Iterator[None]:
     """Append to the log of the study in `folder` meanwhile, and show warnings on `console`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with telling("write", folder):
+        folder.mkdir(parents=True, exist_ok=True)
     file = _File(folder / NAME, encoding="utf-8", delay=True)
     file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     handlers: list[logging.Handler] = [file, *([_Screen(console)] if console else [])]
@@ -46,10 +59,10 @@ def journal(folder: Path, console: Console | None) -> Iterator[None]:
     try:
         yield
     finally:
+        log.level, log.propagate = before
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()
-        log.level, log.propagate = before
 
 
 def peak_memory(workers: bool) -> str:

@@ -44,6 +44,8 @@ class Bar:
 
     def update(self, part: Part, rows: int, step: int, steps: int) -> None:
         """`rows` trials of `part` have done `step` of their `steps`."""
+        if self.progress.disable:
+            return
         if part in self._running:
             before_rows, before, _ = self._running[part]
             self.steps += max(0, rows * step - before_rows * before)

@@ -49,7 +49,7 @@ def train(experiments: Sequence[Experiment], workers: int | None = None, quiet: 
                 session.run(workers)
             finally:
                 work.close()
-        _tell_end(session, screen)
+        _tell_end(session, None if stop() else screen)
         if stop():
             raise Interrupted(_stopped(session), stop.signal)
 
@@ -69,29 +69,33 @@ class Session:
     bar: Bar
     stop: Stopping
     started: float
-    n_workers: int = 1
+    n_workers: int = 0  # processes beside this one, which then trains nothing itself
     saved: int = 0
 
     def run(self, asked: int | None) -> None:
         """Train all, and what other processes have left behind."""
-        sizes = self.work.sizes()
-        self.n_workers = asked or n_workers(sum(s.seconds * len(stack.trials) for stack, s in sizes))
-        parts = self.work.plan(sizes, self.n_workers)
-        log.info("%d trials in %d parts, %d worker(s)", len(self.work.missing), parts, self.n_workers)
         events = Events(self.bar.update, self._ended, self.stop)
-        while True:
+        left = True
+        while left:
+            sizes = self.work.sizes()
+            seconds = sum(s.seconds * len(stack.trials) for stack, s in sizes)
+            wanted = asked or n_workers(seconds)
+            parts = self.work.plan(sizes, wanted)
+            self.n_workers = min(wanted, parts) if wanted > 1 else 0
+            where = _processes(self.n_workers) if self.n_workers else "this process"
+            log.info("%d trials in %d parts, in %s", len(self.work.missing), parts, where)
             self._train(events)
-            if not self.work.wait_for_others(self.stop, self._tell_waiting):
-                return
+            left = self.work.wait_for_others(self.stop, self._tell_waiting)
 
     def _train(self, events: Events) -> None:
-        if self.n_workers > 1:
+        if self.n_workers:
             try:
                 with Crew(self._setups()) as crew:
                     crew.run(self.work.next, events)
             except CannotStart as error:
                 log.warning("No worker processes, training goes on in this one: %s.", error)
                 self.work.drop()
+                self.n_workers = 0
             else:
                 return
         self._train_here(events)
@@ -114,16 +118,21 @@ class Session:
         devices = [names[i % len(names)] if names else "" for i in range(self.n_workers)]
         return [Setup(self.started, device, kinds) for device in devices]
 
-    def _ended(self, part: Part, found: list[Record] | None) -> None:
-        self.work.ended(part, found)
-        self.bar.ended(part, len(found or ()))
-        self.saved += len(found or ())
+    def _ended(self, part: Part, found: Sequence[Record] | None) -> None:
+        new = self.work.ended(part, found)
+        self.bar.ended(part, new)
+        self.saved += new
         for reason, count in _failures(found or ()).items():
             log.error("%s failed: %s", _trials(count), reason)
-        log.info("%d of %d trials on record", self.saved, self.bar.total)
+        if new:
+            log.info("%d of %d trials on record", self.saved, self.bar.total)
 
     def _tell_waiting(self, n: int) -> None:
         log.warning("Another process trains %d of these trials: waiting for its records.", n)
+
+
+def _processes(n: int) -> str:
+    return "1 worker process" if n == 1 else f"{n} worker processes"
 
 
 def _trials(n: int) -> str:
@@ -155,8 +164,8 @@ def gpu_names() -> list[str]:
 
 def _tell_end(session: Session, screen: Console | None) -> None:
     seconds = time.time() - session.started
-    where = f", {session.n_workers} worker processes" if session.n_workers > 1 else ""
-    memory = peak_memory(session.n_workers > 1)
+    where = f" in {_processes(session.n_workers)}" if session.n_workers else ""
+    memory = peak_memory(session.n_workers > 0)
     text = f"Trained {_trials(session.saved)} in {seconds:.1f} s{where}; peak memory {memory}."
     log.info(text)
     if screen:

@@ -1,5 +1,6 @@
 """What a command has to train: its missing trials as parts, claimed one by one, and their records."""
 
+import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from lossbench import records
 from lossbench.claims import Claim, Claims
 from lossbench.config.experiment import Experiment
+from lossbench.errors import LossbenchError
 from lossbench.plan import stacks, trial_id
 from lossbench.records import Record
 from lossbench.report import tensorboard
@@ -17,6 +19,8 @@ from lossbench.training.objective import row_order
 from lossbench.training.size import FEWEST_ROWS, Size, chunks, size
 from lossbench.training.workers import Part
 from lossbench.types import Stack, Trial
+
+log = logging.getLogger("lossbench")
 
 POLL_SECONDS = 1.0
 DRAW_SECONDS = 10.0
@@ -34,9 +38,10 @@ class Work:
             for trial in experiment.trials():
                 self.wanted[trial_id(trial)] = trial
                 self.homes[trial_id(trial)].append(experiment)
-        self._statuses: dict[Path, tuple[int, dict[str, str]]] = {}
+        self._statuses: dict[Path, tuple[object, dict[str, str]]] = {}
         on_record = self._on_record(self.wanted)
         self.missing = {i: t for i, t in self.wanted.items() if i not in on_record}
+        self._failed_before = {i for i in self.missing if self._has(i, "failed")}
         self.claims = Claims(experiments[0].output)
         self._queue: deque[tuple[str, ...]] = deque()
         self._left: set[tuple[str, ...]] = set()
@@ -71,16 +76,22 @@ class Work:
                 return Part(Stack(tuple(self.wanted[i] for i in claim.trials)), claim)
         return None
 
-    def ended(self, part: Part, found: Sequence[Record] | None) -> None:
-        """Save a part's records; None if it was stopped, and its claim is to be left with its checkpoints."""
+    def ended(self, part: Part, found: Sequence[Record] | None) -> int:
+        """Save a part's records, or leave its claim with its checkpoints if it was stopped (None).
+
+        How many of the missing trials that were.
+        """
         if found is None:
-            return
+            return 0
         self._save(found)
         claim, left = self._open[part.claim.folder]
         left -= {r.trial for r in found}
         if not left:
             self.claims.done(claim)
             del self._open[part.claim.folder]
+        if time.monotonic() > self._draw_after:
+            self._draw()
+        return len(self.missing.keys() & {r.trial for r in found})
 
     def drop(self) -> None:
         """Let all claims go, and put their trials back."""
@@ -90,19 +101,23 @@ class Work:
         self._open.clear()
 
     def wait_for_others(self, stopping: Callable[[], bool], tell: Callable[[int], None]) -> bool:
-        """Wait for the trials that other processes train; true if some of them have been left for us."""
-        self._elsewhere -= self._on_record(self._elsewhere, failed=True)
+        """Wait for the trials that other processes train; true if some of them are now missing again, for us."""
+        self._elsewhere -= self._on_record(self._elsewhere)
         if self._elsewhere and not stopping():
             tell(len(self._elsewhere))
         while self._elsewhere and not stopping():
             free = self._elsewhere - self.claims.taken()
-            free -= (known := self._on_record(self._elsewhere, failed=True))
-            self._elsewhere -= known | free
-            if free:
-                self._queue.append(tuple(i for i in self.wanted if i in free))
+            # looked up after that: who lets trials go has saved them before
+            self._elsewhere -= self._on_record(self._elsewhere) | self._failed_since(free)
+            if free := free & self._elsewhere:
+                self._elsewhere -= free
+                self.missing = {i: t for i, t in self.wanted.items() if i in free}
                 return True
             time.sleep(POLL_SECONDS)
         return False
+
+    def _failed_since(self, ids: Iterable[str]) -> set[str]:
+        return {i for i in ids if i not in self._failed_before and self._has(i, "failed")}
 
     def close(self) -> None:
         """Leave unfinished parts to whoever goes on, and write the curves of what is new.
@@ -110,6 +125,7 @@ class Work:
         That is also what a killed process has put on record and could not draw any more.
         """
         self.drop()
+        self.claims.forget(self._on_record(self.wanted))
         self._draw()
 
     def _skipped(self, ids: tuple[str, ...]) -> set[str]:
@@ -117,17 +133,20 @@ class Work:
         found = self._on_record(ids)
         return found if ids not in self._left or len(found) == len(ids) else set()
 
-    def _on_record(self, ids: Iterable[str], failed: bool = False) -> set[str]:
-        """Those that all of their experiments have on record, as failed too if `failed`."""
-        done = ("finished", "diverged", "failed") if failed else ("finished", "diverged")
-        return {i for i in ids if all(self._status(e.folder).get(i) in done for e in self.homes[i])}
+    def _on_record(self, ids: Iterable[str]) -> set[str]:
+        """Those that all of their experiments have on record, finished or diverged."""
+        return {i for i in ids if self._has(i, "finished", "diverged")}
+
+    def _has(self, trial: str, *status: str) -> bool:
+        return all(self._status(e.folder).get(trial) in status for e in self.homes[trial])
 
     def _status(self, folder: Path) -> dict[str, str]:
         """`records.statuses`, read again only when the file has changed."""
         path = folder / records.TRIALS
-        changed = path.stat().st_mtime_ns if path.exists() else 0
-        if self._statuses.get(folder, (-1, {}))[0] != changed:
-            self._statuses[folder] = changed, records.statuses(folder)
+        seen = path.stat() if path.exists() else None
+        version = (seen.st_mtime_ns, seen.st_ino, seen.st_size) if seen else None
+        if folder not in self._statuses or self._statuses[folder][0] != version:
+            self._statuses[folder] = version, records.statuses(folder)
         return self._statuses[folder][1]
 
     def _save(self, found: Sequence[Record]) -> None:
@@ -138,14 +157,15 @@ class Work:
         for experiment, own in by_home.items():
             records.save(experiment.folder, own, experiment.config())
             self._undrawn[experiment] = None
-        if time.monotonic() > self._draw_after:
-            self._draw()
 
     def _draw(self) -> None:
         """Write the curves of what is new: several experiments at once, which is cheaper, and a tenth of the time."""
         started = time.monotonic()
         for _, group in groupby(sorted(self._undrawn, key=_output), _output):
-            tensorboard.write({e.folder: records.load(e.folder) for e in group})
+            try:
+                tensorboard.write({e.folder: records.load(e.folder) for e in group})
+            except LossbenchError as error:  # the records are what counts; the next command draws again
+                log.warning("Curves are not written: %s", error)
         self._undrawn.clear()
         ended = time.monotonic()
         self._draw_after = ended + max(DRAW_SECONDS, 10 * (ended - started))

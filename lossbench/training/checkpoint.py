@@ -23,6 +23,10 @@ Progress = Callable[[int, int, int], None]
 """Called after every step with the rows of the chunk, its steps done, and its steps in all."""
 
 
+class Unusable(Exception):
+    """A checkpoint that cannot be gone on from."""
+
+
 class Stopped(Exception):
     """Training was asked to stop, and what it has done so far is in its checkpoint."""
 
@@ -52,12 +56,12 @@ class Watch:
             return None
         try:
             state = torch.load(self.folder / f"{name}.pt", map_location="cpu", weights_only=True)
+            log.info("%s goes on after step %d", name, state["step"])
         except FileNotFoundError:
             return None
         except Exception as error:  # cut by a power failure, or written by another version: train it again
             log.warning("The checkpoint %s cannot be read (%s): these trials start again.", name, error)
             return None
-        log.info("%s goes on after step %d", name, state["step"])
         return state
 
     def after_step(self, name: str, rows: int, step: int, steps: int, state: Callable[[], dict[str, Any]]) -> None:
@@ -83,7 +87,9 @@ class Watch:
         try:
             write(self.folder / f"{name}.pt", state)
         except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
-            log.warning("No checkpoint was written, training goes on without: %s", str(error).splitlines()[0])
+            log.warning(
+                "No checkpoint was written, training goes on without: %s", next(iter(str(error).splitlines()), "")
+            )
         self._last = time.time()
         self._cost = self._last - started
 

@@ -94,7 +94,7 @@ class Evaluation:
             self.curves["train", name].append(values)
         for split in SPLITS:
             point, target = self.predictions(split)
-            active = active & point.abs().flatten(1).amax(1).isfinite()
+            active = active & point.abs().amax(tuple(range(1, point.ndim))).isfinite()
             for name, metric in self.metrics.items():
                 values = torch.where(active, metric(point, target), torch.nan)
                 self.curves[split, name].append(values)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lossbench.training.build import Pieces
+from lossbench.training.checkpoint import Unusable
 from lossbench.training.feed import Batch
 from lossbench.training.optimizer import RowOptimizer
 from lossbench.types import Trial
@@ -30,6 +31,7 @@ class StackModule(pl.LightningModule):
         self.trials, self.steps = list(trials), pieces.steps
         self.replicas, self.objective, self.feed = pieces.replicas, pieces.objective, pieces.feed
         self.evaluation = pieces.evaluation
+        self.on_start: Callable[[], None] = lambda: None
         self.on_step: Callable[[int], None] = lambda step: None
         self.meter = Meter()
 
@@ -63,8 +65,12 @@ class StackModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Evaluate the untrained rows, or go on from a checkpoint."""
+        self.on_start()
         if self.resumed is not None:
-            self._restore(self.resumed)
+            try:
+                self._restore(self.resumed)
+            except (KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise Unusable(f"{type(error).__name__}: {error}") from error
         self._evaluate()
 
     def on_train_batch_end(self, *_: object) -> None:
@@ -92,7 +98,8 @@ class StackModule(pl.LightningModule):
             "optimizer": self.row_optimizer.state_dict(),
             "meter": self.meter.state(),
             "evaluation": self.evaluation.state(),
-            "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -101,9 +108,9 @@ class StackModule(pl.LightningModule):
         self.row_optimizer.load_state_dict(_on(self.device, state["optimizer"]))
         self.meter.restore(_on(self.device, state["meter"]))
         self.evaluation.restore(_on(self.device, state["evaluation"]))
-        random, *cuda = state["random"]
-        torch.set_rng_state(random)
-        torch.cuda.set_rng_state_all(cuda)
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["random_cuda"])
 
 
 class Meter:

@@ -21,13 +21,14 @@ def one_core() -> dict[str, str]:
     """The environment of a process that is to use one core, and that core's widest vectors."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     # OpenBLAS 0.3.31 does not know Zen 5, and would take the kernels of Haswell
-    wide = "X86_V4" in np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+    wide = {"X86_V4", "AVX512_SKX"} & set(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
     return threads | ({"OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", "SkylakeX")} if wide else {})
 
 
 def usable(x: Tensor) -> bool:
     """Whether `product` is the fastest way for tensors like `x`."""
-    return ONE_THREAD and x.is_cpu and x.shape[0] >= FEWEST and not torch.is_autocast_enabled("cpu")
+    known = x.ndim == 3 and x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+    return ONE_THREAD and known and x.is_cpu and x.shape[0] >= FEWEST
 
 
 def product(a: Tensor, b: Tensor, by_columns: bool = False) -> Tensor:

@@ -1,22 +1,26 @@
 """`run_stack`: a function of plain, serialisable input. Local processes call it; a cluster's workers can."""
 
 import ctypes
+import gc
 import logging
+import signal
+import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from lossbench.errors import Incompatible, LossbenchError
+from lossbench.errors import Incompatible, InvalidValue, LossbenchError
 from lossbench.plan import trial_id
 from lossbench.records import Record
 from lossbench.seeds import stable_hash
 from lossbench.training.build import Pieces, build
-from lossbench.training.checkpoint import Stopped, Watch
+from lossbench.training.checkpoint import Stopped, Unusable, Watch
 from lossbench.training.module import StackModule
 from lossbench.training.objective import row_order
 from lossbench.training.prepare import Prepared, prepare
@@ -44,37 +48,62 @@ def keep_heap() -> None:
 def run_stack(stack: Stack, watch: Watch | None = None) -> list[Record]:
     """Train the trials of a stack; their records, in the order of the trials.
 
-    Goes on from the checkpoints in the watch's folder. Raises `Stopped` if the watch says so.
+    Goes on from the checkpoints in the watch's folder. Raises `Stopped` if the watch says so, and what a chunk has
+    raised if no other could be trained; else that chunk's trials have failed with it.
     """
+    if len({t.stack_key for t in stack.trials}) > 1:
+        raise InvalidValue("These trials cannot train together: lossbench.plan.stacks sorts them into stacks.")
     keep_heap()
     watch = watch or Watch()
     prepared, rejected = prepare([stack.trials[i] for i in row_order(stack.trials)])
     found = {trial_id(t): failed(t, reason) for t, reason in rejected.items()}
     if prepared is not None:
-        parts = chunks(len(prepared.trials), _most_rows(prepared))
+        parts, errors = chunks(len(prepared.trials), _most_rows(prepared)), list[Exception]()
         while parts:
             rows = parts.pop(0)
-            try:
-                new = _run_chunk(prepared.part(rows), watch)
-            except torch.OutOfMemoryError:
-                parts = _halves(rows) + parts
-            else:
-                found |= {r.trial: r for r in new}
+            new = _tried(prepared.part(rows), watch, errors)
+            parts = parts if new is not None else _halves(rows) + parts
+            found |= {r.trial: r for r in new or ()}
+        if len(errors) and all(r.row["status"] == "failed" for r in found.values()):
+            raise errors[0]
     return [found[trial_id(t)] for t in stack.trials]
+
+
+def _tried(prepared: Prepared, watch: Watch, errors: list[Exception]) -> list[Record] | None:
+    """A chunk's records, those of failed trials if it raises; None if it needs more memory than there is."""
+    try:
+        return _run_chunk(prepared, watch)
+    except Stopped:
+        raise
+    except torch.OutOfMemoryError:
+        if len(prepared.trials) > 1:
+            return None
+        error: Exception = Incompatible(
+            "One trial alone needs more memory than the device has: use a smaller model or batch_size."
+        )
+    except Exception as raised:  # whatever it is, the other chunks go on
+        error = raised
+    errors.append(error)
+    return [failed(t, reason_of(error)) for t in prepared.trials]
+
+
+def reason_of(error: Exception) -> str:
+    """Why trials failed, in one line; an error that is not one of ours goes to the log with its traceback."""
+    if isinstance(error, LossbenchError):
+        return str(error)
+    log.error("Trials could not be trained.", exc_info=error)
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def attempt(stack: Stack, watch: Watch) -> list[Record]:
     """`run_stack`, with a stack that cannot be trained at all recorded as failed: others are to go on."""
     try:
         return run_stack(stack, watch)
-    except (Stopped, KeyboardInterrupt):
+    except Stopped:
         raise
-    except LossbenchError as error:
-        reason = str(error)
     except Exception as error:
-        log.exception("A stack of %d trials could not be trained.", len(stack.trials))
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-    return [failed(t, reason) for t in stack.trials]
+        reason = reason_of(error)
+        return [failed(t, reason) for t in stack.trials]
 
 
 def _most_rows(prepared: Prepared) -> int:
@@ -85,26 +114,45 @@ def _most_rows(prepared: Prepared) -> int:
 
 
 def _halves(rows: slice) -> list[slice]:
-    """The estimate was too low: try half as many at once. Raises where there is nothing left to halve."""
-    if rows.stop - rows.start == 1:
-        raise Incompatible("One trial alone needs more memory than the device has: use a smaller model or batch_size.")
+    """The estimate was too low: half as many at once. What the attempt held on the GPU is let go first."""
+    gc.collect()
     torch.cuda.empty_cache()
     middle = (rows.start + rows.stop) // 2
     return [slice(rows.start, middle), slice(middle, rows.stop)]
 
 
 def _run_chunk(prepared: Prepared, watch: Watch) -> list[Record]:
-    started, rows = time.perf_counter(), len(prepared.trials)
     name = stable_hash("chunk", [trial_id(t) for t in prepared.trials])[:16]
-    state = watch.load(name)
+    try:
+        return _fitted(prepared, watch, name, watch.load(name))
+    except Unusable as error:
+        log.warning("The checkpoint %s cannot be used (%s): these trials start again.", name, error)
+        return _fitted(prepared, watch, name, None)
+
+
+def _fitted(prepared: Prepared, watch: Watch, name: str, state: dict[str, Any] | None) -> list[Record]:
+    started, rows = time.perf_counter(), len(prepared.trials)
     with _own_randomness(name):
         pieces = build(prepared, start=0 if state is None else state["step"])
         module = StackModule(prepared.trials, pieces, state)
+        module.on_start = _own_sigterm()
         module.on_step = lambda step: watch.after_step(name, rows, step, pieces.steps, module.state)
         if len(pieces.objective.failures()) < rows:
             fit(module, pieces, prepared.trials[0].precision)
     seconds = time.perf_counter() - started + (state["seconds"] if state else 0.0)
     return records(prepared, pieces, module, seconds / rows)
+
+
+def _own_sigterm() -> Callable[[], None]:
+    """Puts back, once the fit has begun, who took SIGTERM before: Lightning would end the fit by it, without saving."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        return lambda: None
+
+    def put_back() -> None:
+        signal.signal(signal.SIGTERM, handler)
+
+    return put_back
 
 
 @contextmanager

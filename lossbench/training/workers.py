@@ -21,12 +21,15 @@ from typing import Any
 from lossbench import registry
 from lossbench.claims import Claim
 from lossbench.records import Record
+from lossbench.training.products import one_core
 from lossbench.types import Stack, Trial
 
 log = logging.getLogger("lossbench")
 
 PAUSE = 0.1
 """Seconds between two reports of progress."""
+GRACE = 5.0
+"""Seconds that a worker has to end by itself."""
 DEATHS = 2
 """Times that a part may kill its worker before it is split to find the trial that does."""
 
@@ -35,9 +38,9 @@ class CannotStart(Exception):
     """No worker process could be started: the reason."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
-    """Trials that train together, claimed by this process."""
+    """Trials that train together, claimed by this process. No two are equal: they are keys, and trials hash slowly."""
 
     stack: Stack
     claim: Claim
@@ -99,24 +102,25 @@ class Worker:
         self.pipe.send((part.stack, part.claim.folder))
 
     def restart(self) -> str:
-        """A new process for one that has died: how it died."""
-        self.pipe.close()
-        self.process.join()
+        """A new process for one that has ended: how it did."""
+        self.part = None
+        self.close(time.monotonic() + GRACE)
         code = self.process.exitcode or 0
         self._start()
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        return f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
 
     def stop(self) -> None:
         """Ask it to write a checkpoint and end."""
         if self.process.is_alive():
             self.process.terminate()
 
-    def close(self) -> None:
-        """End it; its work is done or saved."""
+    def close(self, deadline: float) -> None:
+        """Close its pipe, at which it ends by itself; at the deadline it is killed."""
         self.pipe.close()
-        self.process.join(timeout=5)
+        self.process.join(max(0.0, deadline - time.monotonic()))
         if self.process.is_alive():
             self.process.kill()
+            self.process.join()
 
 
 class Crew:
@@ -124,62 +128,85 @@ class Crew:
 
     def __init__(self, setups: Sequence[Setup]) -> None:
         context = _context()
-        with _one_thread():  # each worker has one core, and a fork server must not have threads
-            self.workers = [Worker(context, setup) for setup in setups]
+        self.workers: list[Worker] = []
         self.deaths: dict[tuple[Trial, ...], int] = {}
-        for worker in self.workers:
-            self._await(worker)
+        try:
+            with _environment(one_core()):  # also because a fork server must not have threads
+                self.workers += (Worker(context, setup) for setup in setups)
+            for worker in self.workers:
+                self._await(worker)
+        except BaseException:
+            self.close()
+            raise
 
     def _await(self, worker: Worker) -> None:
         try:
             worker.pipe.recv()
         except (EOFError, OSError) as error:
-            self.close()
             raise CannotStart("a worker process ended before it was ready") from error
 
     def run(self, next_part: Callable[[], Part | None], events: "Events") -> None:
         """Train parts until there are no more, or until `events.stopping()` and all have written checkpoints."""
-        self.spare: list[Part] = []  # of parts that have killed their workers
-        self._assign(next_part)
+        self.spare: list[Part] = []  # of parts that have lost their workers
         told = False
+        self._assign(next_part, events)
         while busy := self._busy():
             if events.stopping() and not told:
                 told = True
                 for worker in busy:
                     worker.stop()
             ready = wait([w.pipe for w in busy], timeout=0.2)
-            ended = [end for w in busy if w.pipe in ready and (end := self._hear(w, events))]
-            if not events.stopping():
-                self._assign(next_part)  # before records are written, so that nobody waits for that
-            for part, found in ended:
-                events.ended(part, found)
+            ended: list[tuple[Part, Sequence[Record] | None]] = []
+            try:
+                for worker in busy:
+                    if worker.pipe in ready:
+                        ended += self._hear(worker, events)
+                self._assign(next_part, events)  # before records are written, so that nobody waits for that
+            finally:
+                for part, found in ended:
+                    events.ended(part, found)
 
-    def _assign(self, next_part: Callable[[], Part | None]) -> None:
+    def _assign(self, next_part: Callable[[], Part | None], events: "Events") -> None:
         for worker in self.workers:
-            if worker.part is None and (part := self.spare.pop() if self.spare else next_part()):
-                worker.give(part)
+            if worker.part is None and not events.stopping():
+                part = self.spare.pop() if self.spare else next_part()
+                if part is not None:
+                    self._give(worker, part)
+
+    def _give(self, worker: Worker, part: Part) -> None:
+        try:
+            worker.give(part)
+        except OSError:  # it has died while it had nothing to do
+            worker.restart()
+            self._await(worker)
+            self.spare.append(part)
 
     def _busy(self) -> list[Worker]:
         return [w for w in self.workers if w.part is not None]
 
-    def _hear(self, worker: Worker, events: "Events") -> tuple[Part, list[Record] | None] | None:
+    def _hear(self, worker: Worker, events: "Events") -> list[tuple[Part, Sequence[Record] | None]]:
         """One message of a worker; its part with the records (None if stopped) when that has ended."""
-        part, found = worker.part, None
+        part = worker.part
         assert part is not None
         try:
             kind, value = worker.pipe.recv()
         except (EOFError, OSError):
             worker.part = None
-            return self._after_death(part, worker)
+            return [(part, None)] if events.stopping() else self._after_death(part, worker)
         if kind == "progress":
             events.progress(part, *value)
         elif kind == "said":
-            log.log(*value)
+            log.handle(logging.makeLogRecord(value))
+        elif value is None and not events.stopping():  # somebody else has stopped it
+            worker.restart()
+            self._await(worker)
+            self.spare.append(part)
         else:
-            worker.part, found = None, (part, value)
-        return found
+            worker.part = None
+            return [(part, value)]
+        return []
 
-    def _after_death(self, part: Part, worker: Worker) -> tuple[Part, list[Record] | None] | None:
+    def _after_death(self, part: Part, worker: Worker) -> list[tuple[Part, Sequence[Record] | None]]:
         """Train it again, then its halves; a trial that alone kills its worker has failed."""
         how = worker.restart()
         self._await(worker)
@@ -187,11 +214,11 @@ class Crew:
         self.deaths[trials] = deaths = self.deaths.get(trials, 0) + 1
         log.warning("A worker process with %d trials %s.", len(trials), how)
         if deaths >= DEATHS and len(trials) == 1:
-            return part, [_fatal(trials[0], how)]
+            return [(part, [_fatal(trials[0], how)])]
         middle = len(trials) // 2
         halves = (trials[:middle], trials[middle:])
         self.spare += [part] if deaths < DEATHS else [Part(Stack(half), part.claim) for half in halves]
-        return None
+        return [(part, [])]  # no records: it ends as this part
 
     def __enter__(self) -> "Crew":
         return self
@@ -201,8 +228,9 @@ class Crew:
 
     def close(self) -> None:
         """End all processes."""
+        deadline = time.monotonic() + GRACE
         for worker in self.workers:
-            worker.close()
+            worker.close(deadline)
 
 
 def _fatal(trial: Trial, how: str) -> Record:
@@ -216,7 +244,7 @@ class Events:
     """What a crew calls: progress(part, rows, step, steps); ended(part, records), None if stopped; stopping()."""
 
     progress: Callable[[Part, int, int, int], None]
-    ended: Callable[[Part, list[Record] | None], None]
+    ended: Callable[[Part, Sequence[Record] | None], None]
     stopping: Callable[[], bool]
 
 
@@ -229,12 +257,9 @@ def _context() -> Any:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    from lossbench.training.products import one_core
-
-    wanted = one_core()
-    before = {n: os.environ.get(n) for n in wanted}
-    os.environ.update(wanted)
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
@@ -247,14 +272,14 @@ def _one_thread() -> Iterator[None]:
 
 def serve(pipe: Connection, setup: Setup) -> None:
     """A worker's life: train what comes through `pipe` until it closes."""
-    stop = threading.Event()
+    stopped: list[int] = []  # an Event has a lock, on which a second signal would wait for the first
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
-        train = _ready(pipe, setup, stop)
+        train = _ready(pipe, setup, lambda: bool(stopped))
         pipe.send(("ready", None))
-        while not stop.is_set():
+        while not stopped:
             pipe.send(train(*pipe.recv()))
     except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent has closed the pipe: nothing more to do
         return
@@ -267,7 +292,7 @@ def _die_with_parent() -> None:
         os._exit(1)  # whatever it trains is in the last checkpoint
 
 
-def _ready(pipe: Connection, setup: Setup, stop: threading.Event) -> Callable[[Stack, Path], tuple[str, Any]]:
+def _ready(pipe: Connection, setup: Setup, stop: Callable[[], bool]) -> Callable[[Stack, Path], tuple[str, Any]]:
     if setup.device:
         os.environ["CUDA_VISIBLE_DEVICES"] = setup.device
     import torch
@@ -281,7 +306,7 @@ def _ready(pipe: Connection, setup: Setup, stop: threading.Event) -> Callable[[S
         registry.ALL[group].register(entry.name, entry.kind, entry.source)
 
     def train(stack: Stack, folder: Path) -> tuple[str, Any]:
-        watch = Watch(_progress(pipe), stop.is_set, folder, setup.started)
+        watch = Watch(_progress(pipe), stop, folder, setup.started)
         try:
             return "ended", attempt(stack, watch)
         except Stopped:
@@ -308,8 +333,9 @@ def _tell_through(pipe: Connection) -> None:
 
     class Sender(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            text = self.format(record)
-            pipe.send(("said", (record.levelno, "%s", text)))
+            trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
+            facts = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
+            pipe.send(("said", facts | {"msg": record.getMessage(), "process": os.getpid(), "exc_text": trace}))
 
     log.handlers, log.propagate = [Sender()], False
     log.setLevel(logging.INFO)

@@ -1,6 +1,8 @@
 """Sweeps survive kills, Ctrl-C, each other, full disks and workers that die; nothing that was finished is lost."""
 
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +15,17 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from lossbench import records
+from lossbench.claims import Claims
 from lossbench.cli import run as cli_run
 from lossbench.cli import work as cli_work
 from lossbench.cli.run import train
+from lossbench.cli.signals import Interrupted
 from lossbench.config import register_choices, resolve
+from lossbench.plan import trial_id
 from lossbench.training import workers
+from lossbench.training.evaluation import Evaluation
+from lossbench.training.results import failed
+from lossbench.training.run import run_stack
 from tests.end_to_end.conftest import trials
 
 SLOW = ("task=regression", "losses=[mse,huber]", "seeds=6", "rates=[0,0.4]", "epochs=400", "precision=64")
@@ -103,7 +111,8 @@ def test_killed_at_random_moments(n, started, process, tmp_path):
     assert last.returncode == 0, last.stderr
     assert "goes on after step" in log(tmp_path)
     assert_same(tmp_path / "results", undisturbed / "results")
-    assert not checkpoints(tmp_path)
+    assert process("-m", "lossbench", *SLOW).returncode == 0
+    assert not checkpoints(tmp_path)  # what a kill just after the records were saved has left is cleared away
 
 
 def saved(root):
@@ -176,7 +185,7 @@ def test_workers_give_the_same_records(experiments, tmp_path):
     train(experiments(*same, "output=two"), workers=2, quiet=True)
     one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
     pd.testing.assert_frame_equal(one, two, rtol=1e-9)
-    assert "2 worker(s)" in (tmp_path / "two" / "lossbench.log").read_text()
+    assert "in 2 worker processes" in (tmp_path / "two" / "lossbench.log").read_text()
 
 
 KILLER = """
@@ -257,3 +266,94 @@ def test_each_gpu_has_a_name(monkeypatch):
     assert cli_run.n_workers(seconds=0.1) == 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert cli_run.gpu_names() == ["5", "7"]
+
+
+def test_trials_of_several_stacks_are_taken_over_apart(experiments, tmp_path):
+    """Two claims of a process that has died meanwhile: their trials must not be trained as one stack."""
+    made = experiments("losses=[mse,gaussian_nll]", "seeds=2", "rates=[0]", "epochs=1", "precision=64")
+    train(made, quiet=True, workers=1)
+    wanted = numbers(tmp_path)
+    shutil.rmtree(tmp_path / "results")
+    claims, work = Claims(Path("results")), cli_work.Work(made)
+    held = [claims.take([trial_id(t) for t in e.trials()]) for e in made]
+    assert work.plan(work.sizes(), 1) == 2
+    assert work.next() is None  # another process trains them
+    for claim in held:
+        claim.drop()  # and dies
+    assert work.wait_for_others(lambda: False, lambda n: None)
+    assert work.plan(work.sizes(), 1) == 2
+    while part := work.next():
+        work.ended(part, run_stack(part.stack))
+    work.close()
+    pd.testing.assert_frame_equal(numbers(tmp_path), wanted)
+
+
+def test_a_trial_that_failed_elsewhere_is_not_waited_for(experiments, monkeypatch):
+    made = experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1")
+    work, (trial,) = cli_work.Work(made), made[0].trials()
+    claim = Claims(Path("results")).take([trial_id(trial)])
+    work.plan(work.sizes(), 1)
+    assert work.next() is None
+    records.save(made[0].folder, [failed(trial, "it raised")], made[0].config())
+    claim.drop()
+    assert not work.wait_for_others(lambda: False, lambda n: None)
+
+
+def test_a_worker_that_somebody_stops_is_replaced(experiments, tmp_path, monkeypatch):
+    """SIGTERM to one worker only: its part goes on in another process."""
+    made = experiments("losses=[mse,mae]", "seeds=10", "rates=[0,0.4]", "epochs=300", "precision=64")
+    sent = []
+
+    def stop_once(self, events, hear=workers.Crew._hear):
+        if events.progress.__self__._running and not sent:
+            sent.append(os.kill(self.process.pid, signal.SIGTERM))
+
+    def hearing(crew, worker, events, hear=workers.Crew._hear):
+        stop_once(worker, events)
+        return hear(crew, worker, events)
+
+    monkeypatch.setattr(workers.Crew, "_hear", hearing)
+    monkeypatch.setattr(
+        "lossbench.cli.progress.Bar.update", lambda bar, part, *_: bar._running.update({part: (1, 1, 1)})
+    )
+    train(made, workers=2, quiet=True)
+    assert sent
+    assert set(trials(tmp_path)["status"]) == {"finished"}
+    assert len(trials(tmp_path)) == 40
+
+
+@pytest.mark.parametrize("evaluation", [1, 2, 4])
+def test_sigterm_during_an_evaluation_saves_as_well(evaluation, experiments, tmp_path, monkeypatch):
+    made = experiments("loss=mse", "seeds=2", "rates=[0]", "epochs=4", "evaluations=4", "precision=64")
+    times = []
+
+    def at(self, *given, original=Evaluation.at):
+        times.append(1)
+        if len(times) == evaluation + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *given)
+
+    monkeypatch.setattr(Evaluation, "at", at)
+    with pytest.raises(Interrupted) as stopped:
+        train(made, quiet=True)
+    assert stopped.value.code == 143
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    if evaluation < 4:  # after the last step the rest takes no time, and is done
+        assert checkpoints(tmp_path)
+    train(made, quiet=True)
+    assert set(trials(tmp_path)["status"]) == {"finished"}
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(experiments, tmp_path):
+    (tmp_path / "results" / "lossbench.log").mkdir(parents=True)
+    train(experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1"), quiet=True)
+    assert len(trials(tmp_path)) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+def test_a_log_on_a_full_disk_stops_nothing(experiments, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "lossbench.log").symlink_to("/dev/full")
+    train(experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1"), quiet=True)
+    assert len(trials(tmp_path)) == 1

@@ -47,11 +47,12 @@ def alone(settings, row, clip=None):
     "settings",
     [
         [Optimizer(lr=lr, schedule="constant") for lr in (0.1, 0.01, 0.001)],
+        [Optimizer(lr=0.1, schedule="cosine", warmup=0.1)] * ROWS,
         [Optimizer(lr=0.1, weight_decay=d, schedule="cosine") for d in (0.0, 0.1, 0.5)],
         [Optimizer(name="sgd", lr=lr, schedule="cosine", warmup=w) for lr, w in ((0.1, 0.0), (0.01, 0.1), (0.2, 0.5))],
         [Optimizer(lr=0.1, schedule=s, warmup=w) for s, w in (("constant", 0.1), ("cosine", 0.0), ("cosine", 0.3))],
     ],
-    ids=["adam", "adamw", "sgd", "schedules"],
+    ids=["adam", "one rate", "adamw", "sgd", "schedules"],
 )
 def test_each_row_is_torchs_optimizer(settings):
     theta, _ = stacked(settings)
@@ -98,9 +99,10 @@ def test_decay_spares_the_columns_that_are_left_out():
     assert (decayed[:, :2] != plain[:, :2]).all()
 
 
+@pytest.mark.parametrize("rates", [(0.1, 0.1, 0.1), (0.1, 0.2, 0.3)], ids=["one rate", "own rates"])
 @pytest.mark.parametrize("mode", ["none", "norm", "value", "per_tensor"])
-def test_a_nan_row_stops_where_it_is(mode):
-    settings = [Optimizer(lr=0.1, clip_mode=mode, clip=0.5)] * ROWS
+def test_a_nan_row_stops_where_it_is(mode, rates):
+    settings = [Optimizer(lr=lr, weight_decay=0.1, clip_mode=mode, clip=0.5) for lr in rates]
     poisoned = gradients()
     poisoned[50:, 1, 2] = torch.nan
     theta, optimizer = stacked(settings, grads=poisoned)

@@ -1,12 +1,14 @@
 """A stack of networks equals the networks one by one, whatever they are made of."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 
 from lossbench.models.heads import Cosine
+from lossbench.training import products
 from lossbench.training.replicas import Replicas
 
 
@@ -45,11 +47,18 @@ def conv(*layers, channels=4):
     return nn.Sequential(nn.Conv2d(1, channels, 3, padding=1), *layers, nn.Flatten(), nn.LazyLinear(3))
 
 
+def mlp(*sizes):
+    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
 FLAT, IMAGE = (6,), (1, 6, 6)
 NETWORKS = {
     "linear": (lambda: nn.Linear(6, 3), FLAT, "batched"),
     "no bias": (lambda: nn.Sequential(nn.Linear(6, 4, bias=False), nn.Tanh(), nn.Linear(4, 3)), FLAT, "batched"),
     "nested": (lambda: nn.Sequential(nn.Sequential(nn.Linear(6, 4), nn.GELU()), nn.Linear(4, 3)), FLAT, "batched"),
+    "deep": (lambda: mlp(6, 20, 20, 20, 3), FLAT, "batched"),
+    "narrow": (lambda: mlp(6, 20, 2, 1, 20), FLAT, "batched"),
     "cosine": (lambda: nn.Sequential(nn.Linear(6, 4), nn.ReLU(), Cosine(4, 3)), FLAT, "batched"),
     "flatten": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), IMAGE, "batched"),
     "conv": (lambda: conv(nn.ReLU(), nn.MaxPool2d(2)), IMAGE, "batched"),
@@ -63,7 +72,7 @@ NETWORKS = {
     "branching": (Branching, FLAT, "loop"),
     "LSTM": (Recurrent, FLAT, "loop"),
 }
-R, B = 3, 5
+R, B = products.FEWEST, 5
 
 
 def networks(make, shape):
@@ -76,8 +85,10 @@ def networks(make, shape):
     return made
 
 
+@pytest.mark.parametrize("one_thread", [True, False])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_outputs_gradients_and_buffers_equal_the_networks_alone(name):
+def test_outputs_gradients_and_buffers_equal_the_networks_alone(name, one_thread, monkeypatch):
+    monkeypatch.setattr(products, "ONE_THREAD", one_thread)
     make, shape, route = NETWORKS[name]
     alone = networks(make, shape)
     replicas = Replicas([copy.deepcopy(n) for n in alone])
@@ -121,3 +132,13 @@ def test_decay_acts_on_matrices_and_kernels_only():
     decayed = replicas.decays().bool()
     assert decayed.sum() == 2 * 9 + 2 * 3
     assert not decayed[-7:].any()  # the loss's own parameters
+
+
+def test_half_precision_goes_by_torchs_own_products(monkeypatch):
+    monkeypatch.setattr(products, "ONE_THREAD", True)
+    replicas = Replicas([mlp(6, 20, 3)] * R)
+    with torch.autocast("cpu", torch.bfloat16):
+        out, _ = replicas(torch.randn(R, B, 6))
+    assert out.dtype == torch.bfloat16
+    out.float().sum().backward()
+    assert replicas.theta.grad.isfinite().all()

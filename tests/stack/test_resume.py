@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lossbench import registry
+from lossbench.errors import InvalidValue
 from lossbench.interfaces import Model
 from lossbench.plan import stacks
 from lossbench.training import checkpoint, run
@@ -166,3 +167,37 @@ def test_blocks_are_cut_where_they_would_be_large(one_stack, monkeypatch):
     wanted = run_stack(stack)
     monkeypatch.setattr("lossbench.training.build.BLOCK_NUMBERS", 500)
     assert_same(run_stack(stack), wanted)
+
+
+def test_a_checkpoint_that_does_not_fit_is_said_and_starts_again(one_stack, tmp_path, caplog):
+    stack = one_stack("task=regression", "loss=mse")
+    with pytest.raises(Stopped):
+        run_stack(stack, Watch(stop=stopped_at({5}), folder=tmp_path))
+    (file,) = tmp_path.glob("*.pt")
+    state = torch.load(file)
+    del state["optimizer"]
+    torch.save(state, file)
+    with caplog.at_level(logging.WARNING, "lossbench"):
+        assert_same(run_stack(stack, Watch(folder=tmp_path)), run_stack(stack))
+    assert "cannot be used" in caplog.text
+
+
+def test_a_chunk_that_raises_takes_no_other_with_it(one_stack, monkeypatch):
+    stack = one_stack("task=regression", "losses=[mse,huber]")
+    monkeypatch.setattr(run, "chunk_rows", lambda *_: 4)
+
+    def breaks(prepared, watch, original=run._run_chunk):
+        if prepared.trials[0].loss.name == "huber":
+            raise RuntimeError("a bug")
+        return original(prepared, watch)
+
+    monkeypatch.setattr(run, "_run_chunk", breaks)
+    found = {r.row["loss"]: r.row for r in run_stack(stack)}
+    assert found["mse"]["status"] == "finished"
+    assert (found["huber"]["status"], found["huber"]["reason"]) == ("failed", "RuntimeError: a bug")
+
+
+def test_what_cannot_train_together_is_refused(one_stack):
+    one, other = one_stack("loss=mse"), one_stack("loss=mse", "batch_size=16")
+    with pytest.raises(InvalidValue, match="cannot train together"):
+        run_stack(replace(one, trials=one.trials + other.trials))

@@ -20,6 +20,7 @@ from lossbench.types import Trial
 
 EVALUATIONS = 10
 CEILING_BATCH, BATCH = 4096, 64
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 Pair = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -46,7 +47,8 @@ def fit_of(trial: Trial) -> Fit:
     prepared, _ = prepare([trial])
     assert prepared is not None
     task, feed = registry.tasks.build(trial.task), Feed(prepared)
-    train = next(feed.batches(torch.arange(prepared.problem.n_examples)[None, None]))
+    feed.to(DEVICE)
+    train = next(feed.batches(torch.arange(prepared.problem.n_examples, device=DEVICE)[None, None]))
     targets = train.targets
     if targets.is_floating_point():
         targets = ((targets - feed.scaling.shift) / feed.scaling.scale).float()
@@ -55,7 +57,7 @@ def fit_of(trial: Trial) -> Fit:
     splits = [(inputs[0], targets[0]) for inputs, targets in both]
     metrics = [registry.metrics.get(m) for m in task.metrics]
     steps = n_steps(trial, prepared.problem.n_examples)
-    net = network(trial, task, prepared.problem)
+    net = network(trial, task, prepared.problem).to(DEVICE)
     return Fit(net, loss, trial.optimizer.lr, (train.inputs[0], targets[0]), splits, metrics, steps)
 
 
@@ -117,7 +119,7 @@ def plain(trials: Sequence[Trial]) -> None:
     for trial in trials:
         fit = fit_of(trial)
         trainer = pl.Trainer(
-            accelerator="cpu",
+            accelerator=DEVICE,
             devices=1,
             max_steps=fit.steps,
             logger=False,
@@ -158,6 +160,8 @@ def arithmetic(trials: Sequence[Trial], seconds: float = 1.0) -> float:
         optimizer.zero_grad()
         fit.loss(fit.net(inputs), targets).backward()
         optimizer.step()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - started)
     return sorted(times)[len(times) // 2] * BATCH / CEILING_BATCH * fit.steps
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from lossbench import registry
 from lossbench.claims import Claim
+from lossbench.config.experiment import GROUPS
 from lossbench.records import Record
 from lossbench.training.products import one_core
 from lossbench.types import Stack, Trial
@@ -57,29 +58,16 @@ class Setup:
 
 def registered_here(trials: Sequence[Trial]) -> bytes:
     """The classes of these trials that no installed package offers, pickled; raises `CannotStart` if that fails."""
-    kinds = []
-    for group, attribute in PARTS.items():
-        for name in {getattr(t, attribute).name for t in trials}:
-            entry = registry.ALL[group].entries()[name]
-            if not entry.installed:
-                kinds.append((group, entry))
+    used = [(names, getattr(t, group).name) for t in trials for group, names in GROUPS.items()]
+    used += [(registry.metrics, t.metric) for t in trials]
+    found = {(names.group, name): names.entries()[name] for names, name in dict.fromkeys(used)}
+    kinds = [(group, entry) for (group, _), entry in found.items() if not entry.installed]
     if strangers := sorted(e.name for _, e in kinds if e.kind.__module__ == "__main__"):
         raise CannotStart(f"{', '.join(strangers)} is defined in a script or notebook, where they cannot import it")
     try:
         return pickle.dumps(kinds)
     except Exception as error:  # pickle raises what a stranger's class raises
         raise CannotStart(f"{', '.join(sorted(e.name for _, e in kinds))} cannot be pickled: {error}") from error
-
-
-PARTS = {
-    "tasks": "task",
-    "datasets": "data",
-    "models": "model",
-    "losses": "loss",
-    "weightings": "weighting",
-    "corruptions": "corruption",
-}
-"""The registries of a trial's parts, and its attributes."""
 
 
 class Worker:

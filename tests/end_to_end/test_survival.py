@@ -1,6 +1,7 @@
 """Sweeps survive kills, Ctrl-C, each other, full disks and workers that die; nothing that was finished is lost."""
 
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -351,3 +352,14 @@ def test_a_log_on_a_full_disk_stops_nothing(experiments, tmp_path):
     (tmp_path / "results" / "lossbench.log").symlink_to("/dev/full")
     train(experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1"), quiet=True)
     assert len(trials(tmp_path)) == 1
+
+
+def test_a_metric_of_a_notebook_stays_in_one_process_too(experiments, monkeypatch):
+    from lossbench import registry
+
+    made = experiments("loss=mse", "seeds=1", "rates=[0]")
+    assert pickle.loads(workers.registered_here(made[0].trials())) == []
+    kind = type("Mine", (registry.metrics.find("mae"),), {"__module__": "__main__"})
+    monkeypatch.setitem(registry.metrics._entries, "mae", registry.Entry("mae", kind, "notebook"))
+    with pytest.raises(workers.CannotStart, match="mae is defined in a script or notebook"):
+        workers.registered_here(made[0].trials())

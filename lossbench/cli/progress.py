@@ -31,7 +31,7 @@ class Bar:
             transient=True,
         )
         self.task = self.progress.add_task("", total=float(total), trials=f"{total:,} trials", speed="preparing")
-        self.started = time.monotonic()
+        self.started = time.monotonic()  # and again at the first step: starting workers is not training
 
     def __enter__(self) -> "Bar":
         self.progress.start()
@@ -46,6 +46,8 @@ class Bar:
         """`rows` trials of `part` have done `step` of their `steps`."""
         if self.progress.disable:
             return
+        if not self.steps:
+            self.started = time.monotonic()
         if part in self._running:
             before_rows, before, _ = self._running[part]
             self.steps += max(0, rows * step - before_rows * before)

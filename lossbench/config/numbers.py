@@ -79,6 +79,8 @@ def sizes(plain: Mapping[str, Any], task: Task) -> dict[str, Any]:
     batch_size = int(task.settings["batch_size"]) if plain["batch_size"] is None else plain["batch_size"]
     check_positive(HERE, epochs=epochs)
     check_count(HERE, batch_size=batch_size, evaluations=plain["evaluations"])
+    if plain["workers"] is not None:
+        check_count(HERE, workers=plain["workers"])
     check_between(HERE, 0, 1, **{f"split.{n}": v for n, v in plain["split"].items()})
     check_value("validation", plain["validation"], ("corrupted", "clean"))
     check_value("precision", plain["precision"], ("32", "bf16", "64"))

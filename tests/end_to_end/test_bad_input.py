@@ -68,6 +68,7 @@ CASES = {
     "seeds=-3": ["seeds must be a number from 1", "Got -3 instead"],
     "epochs=0": ["'epochs'", "Got 0.0 instead"],
     "batch_size=0": ["'batch_size'", "Got 0 instead"],
+    "workers=0": ["'workers'", "Got 0 instead"],
     "evaluations=0": ["'evaluations'", "Got 0 instead"],
     "split.test=1": ["'split.test'", "Got 1.0 instead"],
     "clip.threshold=0": ["'clip.threshold'", "Got 0.0 instead"],

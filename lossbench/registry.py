@@ -209,8 +209,10 @@ def _built_in_first(point: EntryPoint) -> tuple[bool, str]:
 
 
 def fits_task(kind: type, task: str) -> bool:
-    """Whether a class declares `task`, or declares no tasks because it fits all."""
+    """Whether a class declares `task`, or no tasks as it fits all; a model must give sequences where they are due."""
     declared = getattr(kind, "tasks", None)
+    if issubclass(kind, Model) and kind.sequence != tasks.find(task).sequence:
+        return False
     return declared is None or task in declared or "*" in declared
 
 

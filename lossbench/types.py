@@ -22,6 +22,8 @@ class Space(StrEnum):
     LOG_PROBABILITY = "log_probability"  # the same, logarithm taken safely
     SCORE = "score"  # unbounded margin: above zero is the positive class
     EMBEDDING = "embedding"  # [..., E]; the loss itself turns it into scores
+    BOX_XYXY = "box_xyxy"  # [..., 4] corners x1, y1, x2, y2 in original units, x1 < x2 and y1 < y2
+    SEQUENCE_LOGIT = "sequence_logit"  # [..., T, C], a logit per time step and token, token 0 being the blank
 
 
 class Encoding(StrEnum):
@@ -33,6 +35,8 @@ class Encoding(StrEnum):
     ONE_HOT = "one_hot"  # [..., C] of 0 and 1 with one 1 (a single output: that output's 0 or 1)
     MULTI_HOT = "multi_hot"  # [..., L] of 0 and 1
     SIGNED = "signed"  # [..., L] of -1 and 1
+    BOX_XYXY = "box_xyxy"  # [..., 4] corners in original units, x1 < x2 and y1 < y2
+    TOKENS = "tokens"  # [..., S] whole numbers from 1 below C, then PADDING up to the longest
 
 
 class Head(StrEnum):
@@ -44,6 +48,10 @@ class Head(StrEnum):
     EMBEDDING = "embedding"
 
 
+BLANK = 0
+"""The token that stands for "nothing here" in a sequence of predictions; no target holds it."""
+PADDING = -1
+"""What a sequence of tokens is filled up with behind its end."""
 EMBEDDING_WIDTH = 32
 """How many numbers the embedding head puts out."""
 
@@ -58,6 +66,15 @@ class Need(StrEnum):
     STATE = "state"  # a tensor made by `state()`; the call returns the next one beside the losses
     INDEX = "index"  # [...]: each example's position in the training split
     CLASS_NAMES = "class_names"  # tuple of str
+
+
+class Picture(StrEnum):
+    """How an example of a task is drawn: its input, and target and prediction on or above it."""
+
+    NONE = "none"
+    LABELS = "labels"  # the names of what is there
+    BOX = "box"  # a rectangle
+    TEXT = "text"  # the tokens in a line
 
 
 @dataclass(frozen=True)
@@ -145,12 +162,17 @@ class Stack:
 
 @dataclass(frozen=True)
 class Examples:
-    """A data set as arrays: inputs `[N, ...]`, targets `[N, D]` float or `[N]` of class indices."""
+    """A data set as arrays: inputs `[N, ...]` and targets as the task defines them.
+
+    Targets: `[N, D]` float values, `[N]` class indices, `[N, L]` of 0 and 1, `[N, 4]` float corners, or `[N, S]` tokens
+    from 1 with `PADDING` behind.
+    """
 
     inputs: Array
     targets: Array
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()  # of the C classes, L labels, or tokens from 1 on
     test: Array | None = None  # row numbers of the data set's own test split
+    groups: Array | None = None  # [N] whole numbers: rows of one group (a patient, a writer) share a split
 
 
 @dataclass(frozen=True)
@@ -158,6 +180,6 @@ class Problem:
     """The sizes that heads, losses and metrics are made for."""
 
     input_shape: tuple[int, ...]
-    n_outputs: int  # D targets, C classes or L labels
+    n_outputs: int  # D targets, C classes or tokens, L labels
     n_examples: int  # of the training split
     class_names: tuple[str, ...] = ()

@@ -8,11 +8,12 @@ from lossbench import registry
 from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import preset
 from lossbench.errors import Incompatible, InvalidValue
+from lossbench.interfaces import Model
 from lossbench.types import Choice
 
 LISTS = {"loss": "losses", "weighting": "weightings", "corruption": "corruptions"}
 """Groups of which one command can take several, and the setting that lists them."""
-ALL = "all"
+ALL, SHORTLIST = "all", "shortlist"
 
 
 def choice(group: str, given: Any, task: str | None = None) -> Choice:
@@ -38,19 +39,31 @@ def check_fits(names: registry.Registry[Any], name: str, kind: type, task: str |
     if task is None or registry.fits_task(kind, task):
         return
     raise Incompatible(
-        f"The {names.word} {name!r} is for {' and '.join(getattr(kind, 'tasks', ()))}, not for task={task}. "
+        f"The {names.word} {name!r} {_made_for(kind)}, not for task={task}. "
         f"{names.group.capitalize()} for {task}: {', '.join(names.names(task)) or 'none'}.",
         name,
         "for another task",
     )
 
 
+def _made_for(kind: type) -> str:
+    if issubclass(kind, Model):
+        return f"is for tasks that predict something {'at each time step' if kind.sequence else 'per example'}"
+    return f"is for {' and '.join(getattr(kind, 'tasks', ()))}"
+
+
 def listed(group: str, plain: Mapping[str, Any], task: str) -> list[Any]:
-    """What is asked for of `group`: the list if there is one, all that needs no value for `all`, else the one."""
+    """What is asked for of `group`: the list if there is one, all that needs no value for `all`, else the one.
+
+    `losses=shortlist`: the task's few losses of different kinds.
+    """
     setting = LISTS[group]
     given = plain[setting]
     if given is None:
         return [plain[group]]
+    if (group, given) == ("loss", SHORTLIST):
+        kind = registry.tasks.find(task)
+        return list(kind.shortlist or [kind.defaults["loss"]])
     if given == ALL:
         return [name for name in GROUPS[group].names(task) if not registry.required(GROUPS[group].find(name))]
     if not isinstance(given, list):

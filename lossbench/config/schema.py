@@ -44,7 +44,7 @@ class Schema:
     loss: Any = None
     weighting: Any = None
     corruption: Any = None
-    losses: Any = None  # several losses, one experiment each, in shared stacks: a list, or all
+    losses: Any = None  # several losses, one experiment each, in shared stacks: a list, all or shortlist
     weightings: Any = None  # the same
     corruptions: Any = None
     seeds: Any = 5  # how many, or a list

@@ -86,6 +86,12 @@ def one_axis_less(prediction: Tensor, target: Tensor) -> None:
         )
 
 
+def any_of(mask: Tensor) -> bool:
+    """Whether a mask is set anywhere, to raise for what values must not be; False inside vmap, which hides values."""
+    hidden: bool = torch._C._functorch.is_functorch_wrapped_tensor(mask)
+    return not hidden and bool(mask.any())
+
+
 def replicated(part: T, **fields: Tensor) -> T:
     """A copy of a loss or weighting whose float fields are tensors, one value per row, each validated already."""
     copy = object.__new__(type(part))

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from lossbench.types import Array, Encoding, Examples, Head, Problem, Space
+from lossbench.types import Array, Encoding, Examples, Head, Picture, Problem, Space
 
 
 class Scaling(NamedTuple):
@@ -38,6 +38,12 @@ class Task(ABC):
     """Encodings that it can give targets in."""
     heads: ClassVar[tuple[Head, ...]] = (Head.LINEAR,)
     """Heads that make sense."""
+    sequence: ClassVar[bool] = False
+    """It predicts something at each time step, so it takes models that do: the head's raw output is `[..., T, K]`."""
+    shortlist: ClassVar[tuple[str, ...]] = ()
+    """Names of the losses of a first comparison (`losses=shortlist`): of different kinds, the default one first."""
+    picture: ClassVar[Picture] = Picture.NONE
+    """What a picture of an example shows beside its input, if that is an image."""
     metrics: ClassVar[tuple[str, ...]]
     """Names of its metrics, the primary one first."""
     defaults: ClassVar[Mapping[str, str]]
@@ -49,7 +55,7 @@ class Task(ABC):
 
     @abstractmethod
     def n_outputs(self, examples: Examples) -> int:
-        """D targets, C classes or L labels (a binary task has one)."""
+        """D targets, C classes or tokens, L labels (a binary task has one)."""
 
     @abstractmethod
     def head_width(self, head: Head, problem: Problem) -> int:
@@ -81,4 +87,4 @@ class Task(ABC):
 
     @abstractmethod
     def class_counts(self, targets: Array, problem: Problem) -> Array | None:
-        """Training examples per class, `[C]`; None where there are no classes."""
+        """Training examples per class, `[C]` (positives per label, `[L]`); None where there are no classes."""

@@ -4,9 +4,10 @@ from typing import Any
 
 from lossbench import registry
 from lossbench.interfaces import Model
-from lossbench.models.trunks import CNN, MLP, Linear
+from lossbench.models.recognisers import Recogniser, RecogniserLSTM
+from lossbench.models.trunks import CNN, MLP, ConvNet, Linear
 
-__all__ = ["CNN", "MLP", "Linear", "get", "names"]
+__all__ = ["CNN", "MLP", "ConvNet", "Linear", "Recogniser", "RecogniserLSTM", "get", "names"]
 
 
 def get(name: str, **fields: Any) -> Model:

@@ -9,6 +9,7 @@ from torch import nn
 
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Model
+from lossbench.registry import snake_case
 from lossbench.validation import check_count
 
 Features = tuple[nn.Module, int]
@@ -46,15 +47,36 @@ class MLP(Model):
         return nn.Sequential(*layers), self.width
 
 
+def block(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    """A 3x3 convolution, GroupNorm (no running statistics; it treats every example alone) and ReLU."""
+    norm = nn.GroupNorm(math.gcd(8, outputs), outputs)
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, stride=stride), norm, nn.ReLU()]
+
+
+def check_image(model: Model, input_shape: tuple[int, ...], least: int) -> None:
+    """Raise `Incompatible` for what is no image `[C, H, W]`, or one with less than `least` pixels a side."""
+    name = snake_case(type(model).__name__)
+    if len(input_shape) != 3:
+        raise Incompatible(
+            f"The model {name} takes images of shape [C, H, W]. Got inputs of shape {list(input_shape)}"
+            f"{'' if model.sequence else ': model=mlp takes any'}."
+        )
+    if min(input_shape[1:]) < least:
+        raise Incompatible(
+            f"The model {name} with these fields takes at least {least} pixels a side. "
+            f"Got {list(input_shape)}: a smaller model.depth would do."
+        )
+
+
 @dataclass(frozen=True)
 class CNN(Model):
     """`depth` blocks of 3x3 convolution, GroupNorm, ReLU and 2x2 max-pooling, then the mean over positions.
 
-    The first block has `channels` channels, each later one twice as many as the one before. GroupNorm, not BatchNorm:
-    it has no running statistics and treats every example alone.
+    The first block has `channels` channels, each later one twice as many as the one before. What it sees is forgotten
+    but for how much of it there is: `convnet` knows where.
     """
 
-    use_when: ClassVar[str] = "images"
+    use_when: ClassVar[str] = "images of one thing each"
 
     channels: int = 16
     depth: int = 2
@@ -64,22 +86,37 @@ class CNN(Model):
 
     def trunk(self, input_shape: tuple[int, ...]) -> Features:
         """`[B, C, H, W]` to `[B, channels * 2^(depth - 1)]`; raises `Incompatible` for no images, or tiny ones."""
-        self._check(input_shape)
+        check_image(self, input_shape, 2**self.depth)
         sizes = [input_shape[0]] + [self.channels * 2**block for block in range(self.depth)]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(sizes):
-            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.GroupNorm(math.gcd(8, outputs), outputs)]
-            layers += [nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [*block(inputs, outputs), nn.MaxPool2d(2)]
         return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), sizes[-1]
 
-    def _check(self, input_shape: tuple[int, ...]) -> None:
-        if len(input_shape) != 3:
-            raise Incompatible(
-                f"The model cnn takes images of shape [C, H, W]. Got inputs of shape {list(input_shape)}: "
-                f"model=mlp takes any."
-            )
-        if min(input_shape[1:]) < 2**self.depth:
-            raise Incompatible(
-                f"The model cnn halves images {self.depth} times, which takes {2**self.depth} pixels a side. "
-                f"Got {list(input_shape)}: a smaller model.depth would do."
-            )
+
+@dataclass(frozen=True)
+class ConvNet(Model):
+    """`depth` blocks of 3x3 convolution with stride 2, GroupNorm and ReLU, flattened into `width` hidden units.
+
+    The first block has `channels` channels, each later one twice as many as the one before. The hidden layer sees every
+    position, so it can tell where things are.
+    """
+
+    name: ClassVar[str] = "convnet"
+    use_when: ClassVar[str] = "images in which it matters where things are, or of several things"
+
+    channels: int = 8
+    depth: int = 3
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        check_count(self, channels=self.channels, depth=self.depth, width=self.width)
+
+    def trunk(self, input_shape: tuple[int, ...]) -> Features:
+        """`[B, C, H, W]` to `[B, width]`; raises `Incompatible` for no images, or tiny ones."""
+        check_image(self, input_shape, 2**self.depth)
+        sizes = [input_shape[0]] + [self.channels * 2**block for block in range(self.depth)]
+        layers = [layer for inputs, outputs in pairwise(sizes) for layer in block(inputs, outputs, stride=2)]
+        sides = [math.ceil(side / 2**self.depth) for side in input_shape[1:]]
+        hidden = nn.Linear(sizes[-1] * math.prod(sides), self.width)
+        return nn.Sequential(*layers, nn.Flatten(), hidden, nn.ReLU()), self.width

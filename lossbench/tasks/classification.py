@@ -45,6 +45,7 @@ class Binary(Task):
         "corruption": "symmetric_flips",
     }
     settings: ClassVar[Mapping[str, float]] = {"epochs": 50, "batch_size": 64, "lr": 0.003}
+    shortlist: ClassVar[tuple[str, ...]] = ("bce", "focal", "brier", "hinge")
     target_share: ClassVar[float] = 0.8
 
     def n_outputs(self, examples: Examples) -> int:
@@ -130,6 +131,7 @@ class Multiclass(Task):
         "corruption": "symmetric_flips",
     }
     settings: ClassVar[Mapping[str, float]] = {"epochs": 50, "batch_size": 64, "lr": 0.003}
+    shortlist: ClassVar[tuple[str, ...]] = ("cross_entropy", "generalized_cross_entropy", "brier", "multi_margin")
     target_share: ClassVar[float] = 0.8
 
     def n_outputs(self, examples: Examples) -> int:

@@ -95,4 +95,4 @@ def _settle(pieces: Pieces, trial: Trial) -> None:
         raise Incompatible(
             f"model={trial.model.label} fails on inputs of shape {shape}: {type(error).__name__}: {error}"
         ) from error
-    pieces.objective.settle(raw.shape[-1], pieces.feed, batch, extra)
+    pieces.objective.settle(raw.shape[2:], pieces.feed, batch, extra)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lossbench.models.heads import Cosine
+from lossbench.models.recognisers import Columns
 from lossbench.softmax import NARROW
 from lossbench.training.products import is_by_columns, product, usable
 
@@ -68,6 +69,8 @@ def _by_columns(x: Tensor, weight: Tensor) -> bool:
 
 
 def _linear(module: nn.Module, tensors: Tensors, x: Tensor, relu: bool = False) -> Tensor:
+    if x.ndim > 3:  # [R, B, T, W]: every step of every example is one more row of the product
+        return _linear(module, tensors, x.flatten(1, -2), relu).unflatten(1, x.shape[1:-1])
     weight, bias = tensors["weight"], tensors.get("bias")
     if usable(x):
         return _Linear.apply(x, weight, bias, relu)
@@ -111,6 +114,10 @@ def _cosine(module: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
     return module.scores(x, tensors["weight"])
 
 
+def _columns(module: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
+    return x.permute(0, 1, 4, 2, 3).flatten(3)
+
+
 def _unchanged(module: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
     return x
 
@@ -125,7 +132,8 @@ def _rule(module: nn.Module) -> Rule | None:
         return lambda m, t, x: x.flatten(2)
     if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
         return None
-    return {nn.Linear: _linear, nn.Conv2d: _conv2d, nn.GroupNorm: _group_norm, Cosine: _cosine}.get(kind)
+    rules: dict[type, Rule] = {nn.Linear: _linear, nn.Conv2d: _conv2d, nn.GroupNorm: _group_norm}
+    return (rules | {Cosine: _cosine, Columns: _columns}).get(kind)
 
 
 def _leaves(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:

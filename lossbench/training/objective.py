@@ -116,20 +116,24 @@ class LossGroup(Group):
         parts = extra[self.rows, : sum(sizes)].split(sizes, 1)
         return {n: p.unflatten(1, s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
 
-    def settle(self, width: int, feed: Feed, batch: Batch, extra: Tensor) -> None:
-        """Choose the route on random outputs and this batch's targets, in float64; a loss that fails is remembered."""
+    def settle(self, shape: torch.Size, feed: Feed, batch: Batch, extra: Tensor) -> None:
+        """Choose the route on random outputs and this batch's targets, in float64; a loss that fails is remembered.
+
+        shape: of one example's raw output.
+        """
         try:
-            self.route = choose(*self._trial_run(width, feed, batch, extra))
+            self.route = choose(*self._trial_run(shape, feed, batch, extra))
             self._call = getattr(Routes(self.losses), self.route)
         except Exception as error:  # a stranger's loss may raise anything; its rows fail, the others go on
             self.fail(error)
 
-    def _trial_run(self, width: int, feed: Feed, batch: Batch, extra: Tensor) -> tuple[Any, ...]:
+    def _trial_run(self, shape: torch.Size, feed: Feed, batch: Batch, extra: Tensor) -> tuple[Any, ...]:
         picked = representatives(self.losses)
         generator = torch.Generator().manual_seed(0)
-        size = (len(picked), batch.targets.shape[1], width)
+        size = (len(picked), batch.targets.shape[1], *shape)
         # heavy tails, so that branches for large errors are met
-        raw = torch.randn(size, generator=generator, dtype=torch.float64) * torch.linspace(1, 8, size[1])[:, None]
+        spread = torch.linspace(1, 8, size[1]).view(-1, *[1] * len(shape))
+        raw = torch.randn(size, generator=generator, dtype=torch.float64) * spread
         rows = [self.rows.start + i for i in picked]
         scaling = Scaling(_pick(feed.shift, rows), _pick(feed.scale, rows))
         prediction, target = self.given(raw, _pick(batch.targets, rows), scaling)
@@ -152,7 +156,7 @@ class LossGroup(Group):
                 raise
             except Exception as error:  # as in settle(): the other rows go on
                 self.fail(error)
-        return raw[:, :, 0] * torch.nan  # the NaN gradient freezes the rows
+        return raw.flatten(2)[:, :, 0] * torch.nan  # the NaN gradient freezes the rows
 
     def _losses(self, raw: Tensor, feed: Feed, batch: Batch, extra: Tensor, progress: float) -> Tensor:
         if self._call is None:
@@ -213,13 +217,13 @@ class Objective(nn.Module):
         width = max(p.shape[1] for p in parts)
         return torch.cat([nn.functional.pad(p, (0, width - p.shape[1])) for p in parts])
 
-    def settle(self, width: int, feed: Feed, batch: Batch, extra: Tensor) -> None:
-        """Choose every group's route."""
+    def settle(self, shape: torch.Size, feed: Feed, batch: Batch, extra: Tensor) -> None:
+        """Choose every group's route; `shape`: of one example's raw output."""
         for group in self.groups:
-            group.settle(width, feed, batch, extra)
+            group.settle(shape, feed, batch, extra)
 
     def forward(self, raw: Tensor, feed: Feed, batch: Batch, extra: Tensor, progress: float) -> Tensor:
-        """Raw outputs `[R, B, K]` to what each row minimises, `[R]`."""
+        """Raw outputs `[R, B, ..., K]` to what each row minimises, `[R]`."""
         parts = [g.losses_of(raw[g.rows], feed, batch, extra, progress) for g in self.groups]
         size = raw.shape[1]
         losses = joined([p[:, None].expand(-1, size) if p.ndim == 1 else p for p in parts], 0)  # [R, B]

@@ -98,8 +98,12 @@ def standardisation(inputs: Array) -> tuple[Array, Array]:
     return centre, np.where(spread > 1e-12, spread, 1.0)
 
 
-def _divide(rows: Array, share: float, seed: int, classes: Array | None) -> tuple[Array, Array]:
+def _divide(rows: Array, share: float, seed: int, classes: Array | None, groups: Array | None) -> tuple[Array, Array]:
+    """Rows kept and rows taken: whole groups if there are any, else stratified by class if there are classes."""
     from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
+
+    if groups is not None:
+        return _divide_groups(rows, share, seed, groups)
 
     # what train_test_split does, without its checks of the arguments: they take as long again
     kind = ShuffleSplit if classes is None else StratifiedShuffleSplit
@@ -122,6 +126,21 @@ def _loaded(trial: Trial) -> Examples:
     return replace(examples, inputs=inputs, targets=targets)
 
 
+def _divide_groups(rows: Array, share: float, seed: int, groups: Array) -> tuple[Array, Array]:
+    """Whole groups to either side. All seeds get as many rows, as a stack must: what is above the least is dropped."""
+    names, sizes = np.unique(groups, return_counts=True)
+    n_taken = round(share * len(names))
+    if not 0 < n_taken < len(names):
+        raise Incompatible(f"{len(names)} groups cannot be split with a share of {share:g}: one side would be empty.")
+    generator, ascending = np.random.default_rng(seed), np.sort(sizes)
+    taken = np.isin(groups, generator.permutation(names)[:n_taken])
+
+    def part(mask: Array, n_groups: int) -> Array:
+        return np.sort(generator.permutation(rows[mask])[: ascending[:n_groups].sum()])
+
+    return part(~taken, len(names) - n_taken), part(taken, n_taken)
+
+
 class Preparation:
     """Builds the splits of many trials over one data set, sharing what they share."""
 
@@ -138,20 +157,21 @@ class Preparation:
         self._splits: dict[int, tuple[Array, Array]] = {}
         self._overlays: dict[Hashable, Overlay] = {}
 
-    def _of(self, rows: Array) -> Array | None:
-        return None if self.labels is None else self.labels[rows]
+    def _divided(self, rows: Array, share: float, seed: int) -> tuple[Array, Array]:
+        classes, groups = (None if x is None else x[rows] for x in (self.labels, self.examples.groups))
+        return _divide(rows, share, seed, classes, groups)
 
     def _test_split(self, trial: Trial) -> tuple[Array, Array]:
         everything = np.arange(len(self.examples.inputs))
         if self.examples.test is not None:
             return np.setdiff1d(everything, self.examples.test), self.examples.test
-        return _divide(everything, trial.split_test, seed_for(Purpose.TEST, trial), self._of(everything))
+        return self._divided(everything, trial.split_test, seed_for(Purpose.TEST, trial))
 
     def splits(self, trial: Trial) -> tuple[Array, Array]:
         """Clean training and validation rows of a seed."""
         seed = seed_for(Purpose.SPLIT, trial)
         if seed not in self._splits:
-            self._splits[seed] = _divide(self.rest, trial.split_validation, seed, self._of(self.rest))
+            self._splits[seed] = self._divided(self.rest, trial.split_validation, seed)
         return self._splits[seed]
 
     def seen(self, trial: Trial) -> tuple[Split, Split]:

@@ -2,18 +2,17 @@
 
 import pickle
 from dataclasses import fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from contract.samples import PROBLEM, B, C, Call, N, call_for, extremes, stack
+from torch import Tensor
 
 from lossbench import registry
 from lossbench.interfaces.loss import Loss, replicated
-from lossbench.types import Encoding, Head, Need, Problem, Space
+from lossbench.types import Encoding, Head, Need, Space
 
-B, C, N = 6, 4, 20
-PROBLEM = Problem(input_shape=(3,), n_outputs=C, n_examples=N)
 SETTINGS: dict[str, dict[str, Any]] = {"external": {"target": "torch.nn.HuberLoss"}}
 """Fields without a default."""
 ONE_BATCH = {"external"}
@@ -26,85 +25,6 @@ STACKING = [n for n in NAMES if n not in ONE_BATCH]
 
 def build(name: str, **given: Any) -> Loss:
     return registry.losses.get(name, **SETTINGS.get(name, {}), **given)
-
-
-class Call(NamedTuple):
-    """What one call of a loss is given."""
-
-    prediction: Tensor
-    target: Tensor
-    needs: dict[str, Any]
-
-    def of(self, loss: Loss) -> Tensor:
-        result = loss(self.prediction, self.target, **self.needs)
-        return result[0] if Need.STATE in loss.needs else result
-
-    def to(self, dtype: torch.dtype) -> "Call":
-        def cast(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {k: cast(v) for k, v in value.items()}
-            return value.to(dtype) if value.is_floating_point() else value
-
-        return Call(cast(self.prediction), cast(self.target), cast(self.needs))
-
-    def rows(self, rows: slice | Tensor) -> "Call":
-        """Some of the examples of one batch."""
-        needs = self.needs | ({"index": self.needs["index"][rows]} if "index" in self.needs else {})
-        return Call(self.prediction[rows], self.target[rows], needs)
-
-
-def stack(calls: list[Call]) -> Call:
-    def together(values: list[Any]) -> Any:
-        if isinstance(values[0], dict):
-            return {k: together([v[k] for v in values]) for k in values[0]}
-        return torch.stack(values)
-
-    return Call(*(together(list(part)) for part in zip(*calls, strict=True)))
-
-
-def raw_prediction(space: Space, draw: torch.Generator) -> Tensor:
-    width = {Space.MEAN_LOG_SCALE: 2 * C, Space.EMBEDDING: 32}.get(space, C)
-    return torch.randn(B, width, generator=draw, dtype=torch.float64)
-
-
-def in_space(raw: Tensor, space: Space) -> Tensor:
-    if space == Space.PROBABILITY:
-        return raw.sigmoid()
-    return nn.functional.softplus(raw) if space == Space.POSITIVE else raw
-
-
-def random_target(encoding: Encoding, draw: torch.Generator) -> Tensor:
-    index = torch.randint(C, (B,), generator=draw)
-    value = torch.randn(B, C, generator=draw, dtype=torch.float64)
-    return {
-        Encoding.VALUE: value,
-        Encoding.POSITIVE: value.exp(),
-        Encoding.INDEX: index,
-        Encoding.ONE_HOT: nn.functional.one_hot(index, C).double(),
-        Encoding.MULTI_HOT: (value > 0).double(),
-        Encoding.SIGNED: value.sign(),
-    }[encoding]
-
-
-def needs_of(loss: Loss, draw: torch.Generator) -> dict[str, Any]:
-    def made() -> dict[str, Tensor]:
-        start = loss.parameters(PROBLEM, draw)
-        return {n: p.double() + 0.3 * torch.randn(p.shape, generator=draw).double() for n, p in start.items()}
-
-    ways = {
-        Need.CLASS_COUNTS: lambda: torch.randint(1, 50, (1, C), generator=draw).double(),
-        Need.RESIDUAL_SCALE: lambda: torch.rand(1, C, generator=draw).double() + 0.5,
-        Need.PARAMETERS: made,
-        Need.STATE: lambda: torch.rand(N, C, generator=draw).double() / C,
-        Need.INDEX: lambda: torch.randperm(N, generator=draw)[:B],
-    }
-    return {str(n): ways[n]() for n in loss.needs}
-
-
-def call_for(loss: Loss, seed: int = 0) -> Call:
-    draw = torch.Generator().manual_seed(seed)
-    prediction = in_space(raw_prediction(loss.space, draw), loss.space)
-    return Call(prediction, random_target(loss.encoding, draw), needs_of(loss, draw))
 
 
 def float_fields(loss: Loss) -> list[str]:
@@ -206,8 +126,9 @@ def test_fields_may_be_tensors_with_one_value_per_row(name: str) -> None:
         replace(loss, **{n: s * (getattr(loss, n) or 0.2) for n in float_fields(loss)}) for s in steps
     ]  # a default of 0 stands for "off", so it is replaced
     calls = [call_for(loss, seed) for seed in range(3)]
+    axes = [1] * calls[0].prediction.ndim
     tensors = {
-        n: torch.tensor([getattr(r, n) for r in rows], dtype=torch.float64).view(-1, 1, 1) for n in float_fields(loss)
+        n: torch.tensor([getattr(r, n) for r in rows], dtype=torch.float64).view(-1, *axes) for n in float_fields(loss)
     }
     stacked = stack(calls).of(replicated(loss, **tensors))
     alone = torch.stack([call.of(row) for call, row in zip(calls, rows, strict=True)])
@@ -227,27 +148,6 @@ def test_gradient_is_that_of_the_value(name: str) -> None:
 
     inputs = [x.detach().requires_grad_() for x in (call.prediction, *trainable.values())]
     assert torch.autograd.gradcheck(losses, inputs)
-
-
-def extremes(loss: Loss) -> Call:
-    """Predictions as wrong and as right as float32 meets them, each against each target."""
-    encoding = loss.encoding
-    if loss.space in (Space.VALUE, Space.POSITIVE, Space.MEAN_LOG_SCALE):
-        positive = loss.space == Space.POSITIVE
-        edge = [0.0, 1e-6, 1.0, 1e4] if positive else [0.0, 1e-6, -1e-6, 1e4, -1e4]
-        pairs = torch.cartesian_prod(torch.tensor(edge), torch.tensor([0.0, 1e4] if positive else [0.0, 1.0]))
-        prediction, target = (pairs[:, [i]].expand(-1, C) for i in (0, 1))
-        if loss.space == Space.MEAN_LOG_SCALE:
-            prediction = torch.cat([prediction, torch.tensor([-10.0, -1.0, 0.0, 10.0]).expand_as(prediction)], -1)
-        return Call(prediction, target, {})
-    low, high = {Space.PROBABILITY: (0.0, 1.0), Space.EMBEDDING: (-1e4, 1e4)}.get(loss.space, (-100.0, 100.0))
-    width = 32 if loss.space == Space.EMBEDDING else C
-    spikes = torch.full((C, width), low).fill_diagonal_(high)
-    rows = torch.cat([spikes, -spikes if low < 0 else 1 - spikes, torch.zeros(C, width)])
-    index = torch.arange(C).repeat(len(rows))
-    hot = nn.functional.one_hot(index, C).float()
-    targets = {Encoding.INDEX: index, Encoding.SIGNED: 2 * hot - 1}
-    return Call(rows.repeat_interleave(C, 0), targets.get(encoding, hot), {})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -283,7 +183,11 @@ def test_extremes_of_a_weak_focus_are_finite(gamma: float) -> None:
 def test_shapes_that_would_broadcast_are_refused(name: str) -> None:
     loss = build(name)
     call = call_for(loss)
-    wrong = call.target[..., None] if loss.encoding == Encoding.INDEX else call.target[..., :1]
+    wrong = call.target[..., :1]
+    if loss.encoding == Encoding.INDEX:
+        wrong = call.target[..., None]
+    if loss.encoding == Encoding.TOKENS:
+        wrong = call.target[:1]  # one transcript for all examples
     with pytest.raises(registry.LossbenchError, match=r"shape.*Got"):
         Call(call.prediction, wrong, call.needs).of(loss)
 

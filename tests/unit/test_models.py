@@ -33,6 +33,27 @@ def test_cnn_doubles_its_channels():
     assert width == 12
 
 
+def test_convnet_flattens_what_its_strides_leave():
+    trunk, width = models.get("convnet", channels=6, depth=2, width=7).trunk((3, 9, 13))
+    block = ["Conv2d", "GroupNorm", "ReLU"]
+    assert kinds(trunk) == [*block, *block, "Flatten", "Linear", "ReLU"]
+    assert trunk[-2].in_features == 12 * 3 * 4
+    assert width == 7
+
+
+@pytest.mark.parametrize("name", ["recogniser", "recogniser_lstm"])
+def test_recognisers_read_half_as_many_steps_as_there_are_columns(name):
+    trunk, width = models.get(name, channels=2, width=5).trunk((1, 12, 30))
+    assert trunk(torch.zeros(4, 1, 12, 30)).shape == (4, 15, width)
+
+
+def test_recognisers_take_no_vectors():
+    with pytest.raises(
+        Incompatible, match=r"recogniser takes images of shape \[C, H, W\]. Got inputs of shape \[10\]\.$"
+    ):
+        models.get("recogniser").trunk((10,))
+
+
 def test_cnn_refuses_flat_inputs_and_names_what_would_do():
     with pytest.raises(Incompatible, match=r"images of shape \[C, H, W\]. Got inputs of shape \[10\]: model=mlp"):
         models.get("cnn").trunk((10,))
@@ -79,4 +100,5 @@ def test_cosine_head_has_a_moderate_gradient_at_a_zero_vector():
 
 
 def test_names():
-    assert models.names("regression") == models.names() == ["cnn", "linear", "mlp"]
+    assert models.names("regression") == ["cnn", "convnet", "linear", "mlp"]
+    assert set(models.names()) - set(models.names("regression")) == {"recogniser", "recogniser_lstm"}

@@ -1,24 +1,13 @@
-"""Data sets that need no download: they come with scikit-learn or are computed."""
+"""Small data sets that come with scikit-learn or are computed."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from lossbench import registry
 from lossbench.interfaces import Dataset
 from lossbench.types import Examples
 from lossbench.validation import check_count, check_nonnegative
-
-
-def get(name: str, **fields: Any) -> Dataset:
-    """The data set called `name` with its fields set; raises `UnknownName` with the nearest name and all of them."""
-    return registry.datasets.get(name, **fields)
-
-
-def names(task: str | None = None) -> list[str]:
-    """The names of all data sets, or of those that fit `task`."""
-    return registry.datasets.names(task)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,35 @@
+"""Corruptions: what goes wrong with training and validation examples. Drawn for every row at once.
+
+The values depend on the rows and the generator only, never on the rate.
+"""
+
+from typing import Any
+
+from lossbench import registry
+from lossbench.corruptions.features import FeatureOutliers
+from lossbench.corruptions.labels import AsymmetricFlips, SymmetricFlips
+from lossbench.corruptions.none import NoCorruption
+from lossbench.corruptions.values import HeavyTails, OneSidedOutliers, SymmetricOutliers
+from lossbench.interfaces import Corruption as _Corruption
+
+__all__ = [
+    "AsymmetricFlips",
+    "FeatureOutliers",
+    "HeavyTails",
+    "NoCorruption",
+    "OneSidedOutliers",
+    "SymmetricFlips",
+    "SymmetricOutliers",
+    "get",
+    "names",
+]
+
+
+def get(name: str, **fields: Any) -> _Corruption:
+    """The corruption called `name` with its fields set; raises `UnknownName` with the nearest name and all of them."""
+    return registry.corruptions.get(name, **fields)
+
+
+def names(task: str | None = None) -> list[str]:
+    """The names of all corruptions, or of those that fit `task`."""
+    return registry.corruptions.names(task)

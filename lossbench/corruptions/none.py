@@ -1,0 +1,21 @@
+"""No corruption at all."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lossbench.interfaces import Corrupted, Corruption
+from lossbench.types import Examples
+
+
+@dataclass(frozen=True)
+class NoCorruption(Corruption):
+    """Leaves everything as it is."""
+
+    name: ClassVar[str] = "none"
+    tasks: ClassVar[tuple[str, ...]] = ("*",)
+
+    def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
+        """Nothing is changed, and no row can be."""
+        return Corrupted(eligible=np.zeros(len(examples.targets), dtype=bool))

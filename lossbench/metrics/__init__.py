@@ -1,0 +1,38 @@
+"""Metrics: how well predictions do, whatever loss they were trained with. All rows of a stack are computed at once.
+
+A row with a prediction that is not finite gets NaN; other rows are not touched. Half precision is computed in single.
+"""
+
+from typing import Any
+
+from lossbench import registry
+from lossbench.interfaces import Metric as _Metric
+from lossbench.metrics.classification import AUROC, F1, Accuracy, BalancedAccuracy, BrierScore, LogLoss, MacroF1
+from lossbench.metrics.regression import MAE, MAPE, R2, RMSE, MedianAbsoluteError
+
+__all__ = [
+    "AUROC",
+    "F1",
+    "MAE",
+    "MAPE",
+    "R2",
+    "RMSE",
+    "Accuracy",
+    "BalancedAccuracy",
+    "BrierScore",
+    "LogLoss",
+    "MacroF1",
+    "MedianAbsoluteError",
+    "get",
+    "names",
+]
+
+
+def get(name: str, **fields: Any) -> _Metric:
+    """The metric called `name` with its fields set; raises `UnknownName` with the nearest name and all of them."""
+    return registry.metrics.get(name, **fields)
+
+
+def names(task: str | None = None) -> list[str]:
+    """The names of all metrics, or of those that fit `task`."""
+    return registry.metrics.names(task)

@@ -81,6 +81,10 @@ class Task(ABC):
     def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
         """What the metrics take: values in original units or class scores, for a row trained in `space`."""
 
+    def shown(self, point: Tensor) -> Tensor:
+        """What a picture shows of point predictions `[..., n, K]`: box corners, label scores, or tokens and `PADDING`."""
+        return point
+
     @abstractmethod
     def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
         """The best constant prediction from clean training targets, repeated `n` times, as `point` gives it."""

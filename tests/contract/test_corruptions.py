@@ -8,7 +8,7 @@ import pytest
 from lossbench import registry
 from lossbench.types import Examples
 
-DATA = {"regression": "friedman1", "binary": "breast_cancer", "multiclass": "digits"}
+DATA = {task: registry.tasks.find(task).defaults["data"] for task in registry.tasks.names()}
 PAIRS = [(name, task) for task in DATA for name in registry.corruptions.names(task)]
 ASSURED = [pair for pair in PAIRS if pair[0] != "none"]
 

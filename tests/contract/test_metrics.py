@@ -12,21 +12,35 @@ CASES = [(name, task) for task in registry.tasks.names() for name in registry.me
 R, N = 5, 40
 
 
+def values(normal, draw):
+    return normal(2), 3 + normal(2)
+
+
+def one_of_two(normal, draw):
+    return normal(1), torch.randint(2, (R, N), generator=draw)
+
+
+def one_of_four(normal, draw):
+    return normal(4), torch.randint(4, (R, N), generator=draw)
+
+
+DRAWN = {"regression": values, "binary": one_of_two, "multiclass": one_of_four}
+"""Random predictions and targets of each task; `normal(*shape)` gives `[R, N, *shape]`."""
+PERFECT = {
+    "regression": lambda target: target,
+    "binary": lambda target: 1000.0 * (2 * target[..., None] - 1).double(),
+    "multiclass": lambda target: 1000.0 * torch.nn.functional.one_hot(target).double(),
+}
+"""The point prediction that is right, for targets of each task."""
+
+
 def draw(task, dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
-    width, n_classes = {"regression": (2, 0), "binary": (1, 2), "multiclass": (4, 4)}[task]
-    prediction = torch.randn(R, N, width, generator=generator, dtype=dtype)
-    if task == "regression":
-        return prediction, 3 + torch.randn(R, N, width, generator=generator, dtype=dtype)
-    return prediction, torch.randint(n_classes, (R, N), generator=generator)
+    return DRAWN[task](lambda *shape: torch.randn(R, N, *shape, generator=generator, dtype=dtype), generator)
 
 
 def perfect(task, target):
-    if task == "regression":
-        return target
-    if task == "binary":
-        return 1000.0 * (2 * target[..., None] - 1).double()
-    return 1000.0 * torch.nn.functional.one_hot(target).double()
+    return PERFECT[task](target)
 
 
 @pytest.mark.parametrize("name", registry.metrics.names())

@@ -82,7 +82,7 @@ class Task(ABC):
         """What the metrics take: values in original units or class scores, for a row trained in `space`."""
 
     def shown(self, point: Tensor) -> Tensor:
-        """What a picture shows of point predictions `[..., n, K]`: box corners, label scores, or tokens and `PADDING`."""
+        """What a picture shows of point predictions, `[..., n, K]`: corners, label scores, or tokens and `PADDING`."""
         return point
 
     @abstractmethod

@@ -1,11 +1,12 @@
 """Trunks that read an image from left to right: one feature vector per column."""
 
+import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from lossbench.errors import InvalidValue
 from lossbench.interfaces import Model
 from lossbench.models.trunks import Features, block, check_image
 from lossbench.validation import check_count
@@ -32,22 +33,27 @@ class Recurrent(nn.Module):
         return out
 
 
-def _columns(model: "Recogniser | RecogniserLSTM", input_shape: tuple[int, ...]) -> tuple[list[nn.Module], int]:
-    """Three blocks of convolution; height is halved three times, width once. Features per column."""
-    check_image(model, input_shape, 8)
-    channels = [input_shape[0], model.channels, 2 * model.channels, 4 * model.channels]
-    layers: list[nn.Module] = []
-    pools: tuple[int | tuple[int, int], ...] = (2, (2, 1), (2, 1))
-    for (inputs, outputs), pool in zip(pairwise(channels), pools, strict=True):
-        layers += [*block(inputs, outputs), nn.MaxPool2d(pool)]
-    return [*layers, Columns()], channels[-1] * (input_shape[1] // 8)
+def _columns(model: "Recogniser | RecogniserLSTM", input_shape: tuple[int, ...]) -> list[nn.Module]:
+    """Two blocks that halve the height, the first one the width too, and a third over all that is left of the height.
+
+    Strides, not pools: torch's max-pooling takes as long on a CPU as all of this.
+    """
+    check_image(model, input_shape, 4)
+    height = math.ceil(input_shape[1] / 4)
+    wide = nn.Conv2d(2 * model.channels, model.width, (height, 3), padding=(0, 1))
+    return [
+        *block(input_shape[0], model.channels, stride=2),
+        *block(model.channels, 2 * model.channels, stride=(2, 1)),
+        *(wide, nn.GroupNorm(math.gcd(8, model.width), model.width), nn.ReLU()),
+        Columns(),
+    ]
 
 
 @dataclass(frozen=True)
 class Recogniser(Model):
-    """Convolutions with GroupNorm, then a hidden layer of `width` units on each column of the feature maps.
+    """Three convolutions with GroupNorm that turn a line into columns: T = W / 2 vectors of `width` features.
 
-    Three blocks, of `channels`, twice and four times as many; the image is read in T = W / 2 steps.
+    Two of 3x3 with `channels` and twice as many channels, one over the full height and three columns.
     """
 
     sequence: ClassVar[bool] = True
@@ -60,14 +66,13 @@ class Recogniser(Model):
         check_count(self, channels=self.channels, width=self.width)
 
     def trunk(self, input_shape: tuple[int, ...]) -> Features:
-        """`[B, C, H, W]` to `[B, W / 2, width]`; raises `Incompatible` for no images, or less than 8 pixels high."""
-        layers, features = _columns(self, input_shape)
-        return nn.Sequential(*layers, nn.Linear(features, self.width), nn.ReLU()), self.width
+        """`[B, C, H, W]` to `[B, W / 2, width]`; raises `Incompatible` for no images, or less than 4 pixels a side."""
+        return nn.Sequential(*_columns(self, input_shape)), self.width
 
 
 @dataclass(frozen=True)
 class RecogniserLSTM(Model):
-    """The same convolutions under a bidirectional LSTM of `width` units each way.
+    """The same convolutions under a bidirectional LSTM of `width` / 2 units each way.
 
     An LSTM cannot be stacked: its trials train one after another, which takes many times as long.
     """
@@ -77,12 +82,14 @@ class RecogniserLSTM(Model):
     use_when: ClassVar[str] = "lines of text in which what is next depends on what was before"
 
     channels: int = 8
-    width: int = 32
+    width: int = 64
 
     def __post_init__(self) -> None:
-        check_count(self, channels=self.channels, width=self.width)
+        check_count(self, channels=self.channels)
+        check_count(self, least=2, width=self.width)
+        if self.width % 2:
+            raise InvalidValue(f"The 'width' parameter of RecogniserLSTM must be even. Got {self.width!r} instead.")
 
     def trunk(self, input_shape: tuple[int, ...]) -> Features:
-        """`[B, C, H, W]` to `[B, W / 2, 2 width]`; raises `Incompatible` as `recogniser` does."""
-        layers, features = _columns(self, input_shape)
-        return nn.Sequential(*layers, Recurrent(features, self.width)), 2 * self.width
+        """`[B, C, H, W]` to `[B, W / 2, width]`; raises `Incompatible` as `recogniser` does."""
+        return nn.Sequential(*_columns(self, input_shape), Recurrent(self.width, self.width // 2)), self.width

@@ -47,10 +47,16 @@ class MLP(Model):
         return nn.Sequential(*layers), self.width
 
 
-def block(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
-    """A 3x3 convolution, GroupNorm (no running statistics; it treats every example alone) and ReLU."""
+def block(inputs: int, outputs: int, stride: int | tuple[int, int] = 1, kernel: int = 3) -> list[nn.Module]:
+    """A convolution, GroupNorm (no running statistics; it treats every example alone) and ReLU."""
     norm = nn.GroupNorm(math.gcd(8, outputs), outputs)
-    return [nn.Conv2d(inputs, outputs, 3, padding=1, stride=stride), norm, nn.ReLU()]
+    return [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, stride=stride), norm, nn.ReLU()]
+
+
+def _halved(side: int, times: int) -> int:
+    for _ in range(times):
+        side = math.ceil(side / 2)
+    return side
 
 
 def check_image(model: Model, input_shape: tuple[int, ...], least: int) -> None:
@@ -87,7 +93,7 @@ class CNN(Model):
     def trunk(self, input_shape: tuple[int, ...]) -> Features:
         """`[B, C, H, W]` to `[B, channels * 2^(depth - 1)]`; raises `Incompatible` for no images, or tiny ones."""
         check_image(self, input_shape, 2**self.depth)
-        sizes = [input_shape[0]] + [self.channels * 2**block for block in range(self.depth)]
+        sizes = [input_shape[0]] + [self.channels * 2**i for i in range(self.depth)]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(sizes):
             layers += [*block(inputs, outputs), nn.MaxPool2d(2)]
@@ -96,27 +102,31 @@ class CNN(Model):
 
 @dataclass(frozen=True)
 class ConvNet(Model):
-    """`depth` blocks of 3x3 convolution with stride 2, GroupNorm and ReLU, flattened into `width` hidden units.
+    """`depth` blocks of convolution, GroupNorm and ReLU, flattened into a hidden layer of `width` units.
 
-    The first block has `channels` channels, each later one twice as many as the one before. The hidden layer sees every
-    position, so it can tell where things are.
+    The first convolution is 5x5 with stride `stride`, the others are 3x3 with stride 2. The first block has `channels`
+    channels, each later one twice as many as the one before. The hidden layer sees every position, so it can tell where
+    things are. Strides, not pools: torch's max-pooling takes as long on a CPU as all of this.
     """
 
     name: ClassVar[str] = "convnet"
     use_when: ClassVar[str] = "images in which it matters where things are, or of several things"
 
-    channels: int = 8
-    depth: int = 3
+    channels: int = 16
+    depth: int = 2
+    stride: int = 4
     width: int = 64
 
     def __post_init__(self) -> None:
-        check_count(self, channels=self.channels, depth=self.depth, width=self.width)
+        check_count(self, channels=self.channels, depth=self.depth, stride=self.stride, width=self.width)
 
     def trunk(self, input_shape: tuple[int, ...]) -> Features:
         """`[B, C, H, W]` to `[B, width]`; raises `Incompatible` for no images, or tiny ones."""
-        check_image(self, input_shape, 2**self.depth)
-        sizes = [input_shape[0]] + [self.channels * 2**block for block in range(self.depth)]
-        layers = [layer for inputs, outputs in pairwise(sizes) for layer in block(inputs, outputs, stride=2)]
-        sides = [math.ceil(side / 2**self.depth) for side in input_shape[1:]]
+        reduction = self.stride * 2 ** (self.depth - 1)
+        check_image(self, input_shape, reduction)
+        sizes = [self.channels * 2**i for i in range(self.depth)]
+        layers = block(input_shape[0], sizes[0], self.stride, kernel=5)
+        layers += [layer for inputs, outputs in pairwise(sizes) for layer in block(inputs, outputs, 2)]
+        sides = [_halved(math.ceil(side / self.stride), self.depth - 1) for side in input_shape[1:]]
         hidden = nn.Linear(sizes[-1] * math.prod(sides), self.width)
         return nn.Sequential(*layers, nn.Flatten(), hidden, nn.ReLU()), self.width

@@ -10,16 +10,24 @@ import torch
 from torch import Tensor
 
 from lossbench import registry
-from lossbench.interfaces import Metric
+from lossbench.interfaces import Metric, Task
 from lossbench.interfaces.metric import ExampleMetric, as_numpy, better, worst
 from lossbench.training.feed import Feed
 from lossbench.training.objective import Objective, joined
 from lossbench.training.replicas import Replicas
-from lossbench.types import Array
+from lossbench.types import Array, Picture
 
 SPLITS = ("validation", "test")
 ELEMENTS, CPU_ELEMENTS = 4_000_000, 500_000
 """Most numbers of raw input that one evaluation forward takes at once; a CPU's caches are small."""
+N_SHOWN = 12
+"""How many test examples have their predictions kept to be drawn, where they are grey or colour images."""
+
+
+def n_shown(task: Task, inputs: Tensor) -> int:
+    """`N_SHOWN`, or 0 where inputs `[N, ...]` are no images or the task has nothing to draw on them."""
+    image = inputs.ndim == 4 and inputs.shape[1] in (1, 3)
+    return N_SHOWN if image and task.picture != Picture.NONE else 0
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:
@@ -47,7 +55,10 @@ class Evaluation:
         self.steps: list[int] = []
         self.seconds: list[float] = []
         self.curves: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
+        self.task = objective.groups[0].task
+        self.n_shown = min(n_shown(self.task, feed.inputs), feed.size("test"))
         self.scores: dict[str, Array] = {}
+        self.shown: dict[str, Array] = {}
         rows = replicas.theta.shape[0]
         self.best = torch.full((rows,), worst(self.primary))
         self.best_step = torch.zeros(rows, dtype=torch.long)
@@ -114,9 +125,9 @@ class Evaluation:
             self.best_buffers[name] = torch.where(mask, buffer, self.best_buffers[name].to(buffer.device))
 
     @torch.no_grad()
-    def predictions(self, split: str, theta: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Point predictions `[R, N, ...]` and raw targets of a split."""
-        rows, size = self.replicas.theta.shape[0], self.feed.size(split)
+    def predictions(self, split: str, theta: Tensor | None = None, size: int | None = None) -> tuple[Tensor, Tensor]:
+        """Point predictions `[R, N, ...]` and raw targets of a split, or of the first `size` of it."""
+        rows, size = self.replicas.theta.shape[0], self.feed.size(split) if size is None else size
         most = CPU_ELEMENTS if self.feed.inputs.is_cpu else ELEMENTS
         chunk = max(1, most // (rows * self.feed.inputs[0].numel()))
         was = self.replicas.training
@@ -131,13 +142,24 @@ class Evaluation:
         return self.objective.point(joined(raws, 1), extra, self.feed), joined(targets, 1)
 
     def finish(self) -> None:
-        """Per-example scores of the primary metric on test at the last and the best epoch, if it has such scores."""
-        if not isinstance(self.primary, ExampleMetric):
+        """What is kept of test examples at the last and the best epoch.
+
+        That is the primary metric's score of each, if it has such scores, and what pictures show of the first.
+        """
+        if not (isinstance(self.primary, ExampleMetric) or self.n_shown):
             return
-        self.scores["last"] = as_numpy(self.primary.scores(*self.predictions("test")))
+        self._keep_examples("last", None)
         for name, buffer in self.replicas.stacked_buffers().items():
             buffer.copy_(self.best_buffers[name])
-        self.scores["best"] = as_numpy(self.primary.scores(*self.predictions("test", self.best_theta)))
+        self._keep_examples("best", self.best_theta)
+
+    def _keep_examples(self, epoch: str, theta: Tensor | None) -> None:
+        scored = self.primary if isinstance(self.primary, ExampleMetric) else None
+        point, target = self.predictions("test", theta, None if scored else self.n_shown)
+        if scored:
+            self.scores[epoch] = as_numpy(scored.scores(point, target))
+        if self.n_shown:
+            self.shown[epoch] = as_numpy(self.task.shown(point[:, : self.n_shown]))
 
     def table(self) -> dict[tuple[str, str], Array]:
         """All curves, `[E, R]` each."""

@@ -1,11 +1,13 @@
 """Well-known layers on a stack: inputs `[R, B, ...]`, parameters `[R, ...]`, no vmap.
 
-Measured on two cores, forward and backward at 64 rows: an MLP takes 0.6 of vmap's time, a small CNN 0.6, because
-grouped convolutions here keep one memory layout from layer to layer.
+Layers of images go row by row on a CPU: one row's feature maps stay in its cache from layer to layer, and torch's
+grouped convolutions are slow there. Measured on one core, forward and backward of 64 rows of convnet on 32 x 32 pixels:
+2.5 ms a row, against 5.7 with groups. On a GPU all rows are one grouped convolution, in one memory layout throughout.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ Rule = Callable[[nn.Module, Tensors, Tensor], Tensor]
 
 ELEMENTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Identity)
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+OF_IMAGES = (nn.Conv2d, nn.GroupNorm, nn.Flatten, Columns, *POOLS, *ELEMENTWISE)
 
 
 def as_channels(x: Tensor) -> Tensor:
@@ -149,13 +152,46 @@ def stacked_sequential(network: nn.Module) -> Callable[[Tensors, Tensor], Tensor
     if rules is None:
         return None
     names = [{n: prefix + n for n, _ in module.named_parameters()} for prefix, module in leaves]
+    layers = [(module, rule, own) for (_, module), rule, own in zip(leaves, rules, names, strict=True)]
+    images = list(takewhile(lambda layer: type(layer[0]) in OF_IMAGES, layers))
+    n_images = len(images) if any(type(module) is nn.Conv2d for module, _, _ in images) else 0
 
     def forward(tensors: Tensors, x: Tensor) -> Tensor:
-        for (_, module), rule, own in zip(leaves, rules, names, strict=True):
+        by_rows = n_images if goes_by_rows(x) else 0
+        if by_rows:
+            x = _row_by_row(layers[:by_rows], tensors, x)
+        for module, rule, own in layers[by_rows:]:
             x = rule(module, {n: tensors[full] for n, full in own.items()}, x)
         return x
 
     return forward
+
+
+def goes_by_rows(x: Tensor) -> bool:
+    """Whether layers of images take one row after another."""
+    return x.is_cpu
+
+
+def _row_by_row(layers: Sequence[tuple[nn.Module, Rule, Mapping[str, str]]], tensors: Tensors, x: Tensor) -> Tensor:
+    # unbind, not an index per row: the backward of that writes a gradient of the whole stack for each row
+    rows = {full: tensors[full].unbind() for _, _, own in layers for full in own.values()}
+
+    def through(r: int, out: Tensor) -> Tensor:
+        for module, _, own in layers:
+            out = _one_row(module, {n: rows[full][r] for n, full in own.items()}, out)
+        return out
+
+    return torch.stack([through(r, row) for r, row in enumerate(x.unbind())])
+
+
+def _one_row(module: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
+    """A layer on one row: what the module does, with other parameters, and without the time of `functional_call`."""
+    if isinstance(module, nn.Conv2d):
+        return module._conv_forward(x, tensors["weight"], tensors.get("bias"))
+    if isinstance(module, nn.GroupNorm):
+        return F.group_norm(x, module.num_groups, tensors.get("weight"), tensors.get("bias"), module.eps)
+    out: Tensor = module(x)
+    return out
 
 
 def _rules(modules: Sequence[nn.Module]) -> list[Rule] | None:

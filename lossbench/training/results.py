@@ -9,7 +9,7 @@ from lossbench import registry
 from lossbench.interfaces import Metric
 from lossbench.interfaces.metric import as_numpy
 from lossbench.plan import trial_id
-from lossbench.records import Record
+from lossbench.records import Record, Samples
 from lossbench.training.build import Pieces
 from lossbench.training.prepare import Prepared, Variant
 from lossbench.types import Array, Trial
@@ -58,7 +58,7 @@ def records(prepared: Prepared, pieces: Pieces, module: "StackModule", seconds: 
     if len(failures) == len(prepared.trials):
         return [failed(t, failures[r]) for r, t in enumerate(prepared.trials)]
     curves, diverged = pieces.evaluation.table(), module.row_optimizer.diverged_step.tolist()
-    best = pieces.evaluation.best_step.tolist()
+    best, samples = pieces.evaluation.best_step.tolist(), _samples(prepared, pieces)
     shared = _shared(prepared.trials[0], prepared, pieces) | {"wall_seconds": seconds}
 
     def record(row: int, trial: Trial) -> Record:
@@ -69,16 +69,26 @@ def records(prepared: Prepared, pieces: Pieces, module: "StackModule", seconds: 
         facts = _data_facts(trial, prepared.variants[row], prepared, pieces.evaluation.primary)
         columns = settings(trial) | shared | _outcome(own, steps, best[row], diverged[row]) | facts
         columns["route"] = f"{pieces.replicas.route}, {_route(row, pieces)}"
-        scores = _kept(pieces.evaluation.scores, row, best[row], diverged[row])
-        return Record(columns["trial"], columns, steps, clock, own, prepared.test, scores)
+        ends = (pieces.evaluation.scores, pieces.evaluation.shown)
+        scores, shown = (_kept(values, row, best[row], diverged[row]) for values in ends)
+        return Record(columns["trial"], columns, steps, clock, own, prepared.test, scores, samples, shown)
 
     return [record(row, trial) for row, trial in enumerate(prepared.trials)]
 
 
-def _kept(scores: dict[str, Array], row: int, best: int, diverged: int) -> dict[str, Array]:
-    """Scores of the row; NaN where it has none: the last of one that diverged, the best of one that had no epoch."""
+def _samples(prepared: Prepared, pieces: Pieces) -> Samples | None:
+    """The test examples that can be drawn, if any."""
+    if not pieces.evaluation.n_shown:
+        return None
+    rows = prepared.test[: pieces.evaluation.n_shown]
+    names, kind = prepared.problem.class_names, pieces.evaluation.task.picture
+    return Samples(str(kind), prepared.inputs[rows], prepared.targets[rows], names)
+
+
+def _kept(values: dict[str, Array], row: int, best: int, diverged: int) -> dict[str, Array]:
+    """Scores or predictions of the row; NaN where it has none: the last of one that diverged, the best of one that had no epoch."""
     missing = {"last": diverged >= 0, "best": best == 0}
-    return {epoch: np.full_like(s[row], np.nan) if missing[epoch] else s[row] for epoch, s in scores.items()}
+    return {epoch: np.full_like(v[row], np.nan) if missing[epoch] else v[row] for epoch, v in values.items()}
 
 
 def _route(row: int, pieces: Pieces) -> str:

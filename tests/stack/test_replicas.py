@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from lossbench.models.heads import Cosine
-from lossbench.training import products
+from lossbench.models.recognisers import Columns
+from lossbench.training import layers, products
 from lossbench.training.replicas import Replicas
 
 
@@ -48,8 +49,8 @@ def conv(*layers, channels=4):
 
 
 def mlp(*sizes):
-    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
-    return nn.Sequential(*layers[:-1])
+    chain = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*chain[:-1])
 
 
 FLAT, IMAGE = (6,), (1, 6, 6)
@@ -65,6 +66,12 @@ NETWORKS = {
     "strides": (lambda: conv(nn.Conv2d(4, 6, 3, stride=2, groups=2, bias=False), nn.AvgPool2d(2)), IMAGE, "batched"),
     "group norm": (lambda: conv(nn.GroupNorm(2, 4), nn.SiLU(), nn.AdaptiveAvgPool2d(2)), IMAGE, "batched"),
     "norm without affine": (lambda: conv(nn.GroupNorm(2, 4, affine=False)), IMAGE, "batched"),
+    "columns": (lambda: conv(nn.MaxPool2d((2, 1)), Columns(), nn.Linear(12, 5), nn.ReLU()), IMAGE, "batched"),
+    "flat before conv": (
+        lambda: nn.Sequential(nn.Linear(6, 6), nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(32, 3)),
+        IMAGE,
+        "batched",
+    ),
     "circular padding": (lambda: conv(nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")), IMAGE, "vmap"),
     "residual": (Residual, FLAT, "vmap"),
     "layer norm": (lambda: nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4), nn.Linear(4, 3)), FLAT, "vmap"),
@@ -85,10 +92,12 @@ def networks(make, shape):
     return made
 
 
+@pytest.mark.parametrize("by_rows", [True, False])
 @pytest.mark.parametrize("one_thread", [True, False])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_outputs_gradients_and_buffers_equal_the_networks_alone(name, one_thread, monkeypatch):
+def test_outputs_gradients_and_buffers_equal_the_networks_alone(name, one_thread, by_rows, monkeypatch):
     monkeypatch.setattr(products, "ONE_THREAD", one_thread)
+    monkeypatch.setattr(layers, "goes_by_rows", lambda x: by_rows)  # a GPU takes all rows at once
     make, shape, route = NETWORKS[name]
     alone = networks(make, shape)
     replicas = Replicas([copy.deepcopy(n) for n in alone])

@@ -34,7 +34,7 @@ def test_cnn_doubles_its_channels():
 
 
 def test_convnet_flattens_what_its_strides_leave():
-    trunk, width = models.get("convnet", channels=6, depth=2, width=7).trunk((3, 9, 13))
+    trunk, width = models.get("convnet", channels=6, depth=2, stride=2, width=7).trunk((3, 9, 13))
     block = ["Conv2d", "GroupNorm", "ReLU"]
     assert kinds(trunk) == [*block, *block, "Flatten", "Linear", "ReLU"]
     assert trunk[-2].in_features == 12 * 3 * 4
@@ -43,8 +43,13 @@ def test_convnet_flattens_what_its_strides_leave():
 
 @pytest.mark.parametrize("name", ["recogniser", "recogniser_lstm"])
 def test_recognisers_read_half_as_many_steps_as_there_are_columns(name):
-    trunk, width = models.get(name, channels=2, width=5).trunk((1, 12, 30))
+    trunk, width = models.get(name, channels=2, width=6).trunk((1, 12, 30))
     assert trunk(torch.zeros(4, 1, 12, 30)).shape == (4, 15, width)
+
+
+def test_an_lstm_of_two_directions_has_an_even_width():
+    with pytest.raises(InvalidValue, match="must be even. Got 7"):
+        models.get("recogniser_lstm", width=7)
 
 
 def test_recognisers_take_no_vectors():

@@ -16,6 +16,10 @@ class InvalidValue(LossbenchError):
     """A value outside of its range, or of the wrong type."""
 
 
+class Unavailable(LossbenchError):
+    """Data that is not there and cannot be fetched, or that is damaged."""
+
+
 class Incompatible(LossbenchError):
     """Parts that are fine by themselves and do not fit together; where there are others, they are skipped.
 

@@ -1,7 +1,8 @@
 """What a trial leaves on disk: written whole or not at all, safe against kills and concurrent processes.
 
-A folder (one experiment) holds ``curves.parquet``, ``test.parquet``, ``config.yaml`` and ``trials.parquet``. The last
-is replaced last: a trial exists only if it is there, and rows of other trials in the other files are nobody's.
+A folder (one experiment) holds ``curves.parquet``, ``test.parquet``, ``config.yaml`` and ``trials.parquet``, and where
+its examples can be drawn ``predictions.parquet`` and ``samples.npz``. ``trials.parquet`` is replaced last: a trial
+exists only if it is there, and rows of other trials in the other files are nobody's.
 """
 
 import fcntl
@@ -9,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,12 +24,28 @@ if TYPE_CHECKING:  # pandas and pyarrow take longer to import than a command lin
     import pyarrow as pa
 
 TRIALS, CURVES, TEST, CONFIG = "trials.parquet", "curves.parquet", "test.parquet", "config.yaml"
+PREDICTIONS, SAMPLES = "predictions.parquet", "samples.npz"
 
 Writer = Callable[[IO[bytes]], object]
 
 
 class RecordError(LossbenchError):
     """Records cannot be written or read: names the path and the reason."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Test examples to be drawn. They depend on the data only, so all trials of a folder have the same.
+
+    kind: the task's `Picture`.
+    inputs, targets: ``[n, C, H, W]`` and ``[n, ...]``, raw.
+    class_names: as in `Examples`.
+    """
+
+    kind: str
+    inputs: Array
+    targets: Array
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,8 @@ class Record:
     test_index: ``[n_test]``, the test examples' row numbers in the data set.
     scores: ``"last"`` and ``"best"`` (epoch) -> ``[n_test]``, the primary metric's value per test example; empty where
         the metric is no mean over examples.
+    samples: the first test examples, where they can be drawn.
+    shown: ``"last"`` and ``"best"`` -> ``[n, K]``, what a picture shows of the predictions on them (`Task.shown`).
 
     Raises InvalidValue when lengths do not agree.
     """
@@ -53,12 +72,16 @@ class Record:
     curves: dict[tuple[str, str], Array]
     test_index: Array
     scores: dict[str, Array]
+    samples: Samples | None = None
+    shown: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         curves = {f"The curve {split}/{metric}": c for (split, metric), c in self.curves.items()}
         scores = {f"The {epoch} scores": s for epoch, s in self.scores.items()}
         self._check(len(self.steps), {"The seconds": self.seconds} | curves)
         self._check(len(self.test_index), scores)
+        shown = {f"The {epoch} predictions": s for epoch, s in self.shown.items()}
+        self._check(0 if self.samples is None else len(self.samples.inputs), shown)
 
     def _check(self, wanted: int, arrays: Mapping[str, Array]) -> None:
         for what, array in arrays.items():
@@ -74,6 +97,8 @@ class Results:
     curves: "pd.DataFrame"  # trial, step, seconds, split, metric, value
     test: "pd.DataFrame"  # trial, example, epoch, score
     config: dict[str, Any]
+    predictions: "pd.DataFrame | None" = None  # trial, example, epoch, values; None where nothing can be drawn
+    samples: Samples | None = None
 
 
 def save(folder: Path, records: Sequence[Record], config: Mapping[str, Any]) -> None:
@@ -94,7 +119,7 @@ def check_writable(folder: Path) -> None:
         place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=place, prefix=".") as stream:
             stream.write(b"\0")
-    for name in (TRIALS, CURVES, TEST):
+    for name in (TRIALS, CURVES, TEST, PREDICTIONS):
         if (folder / name).exists():
             _read(folder / name, [])  # the footer only, which a cut file lacks
 
@@ -122,7 +147,17 @@ def load(folder: Path) -> Results:
     curves, test = (_rows_of(_read(folder / name), known).to_pandas() for name in (CURVES, TEST))
     with _reading(folder / CONFIG):
         config = dict(yaml.safe_load((folder / CONFIG).read_text("utf-8")) or {})
-    return Results(trials.to_pandas(), curves, test, config)
+    return Results(trials.to_pandas(), curves, test, config, *_load_pictures(folder, known))
+
+
+def _load_pictures(folder: Path, known: "pa.Array") -> tuple["pd.DataFrame", Samples] | tuple[None, None]:
+    if not (folder / PREDICTIONS).exists():
+        return None, None
+    predictions = _rows_of(_read(folder / PREDICTIONS), known).to_pandas()
+    path = folder / SAMPLES
+    with _reading(path), path.open("rb") as stream, np.load(stream) as held:
+        names = tuple(held["class_names"].tolist())
+        return predictions, Samples(str(held["kind"]), held["inputs"], held["targets"], names)
 
 
 def find(root: Path) -> list[Path]:
@@ -156,9 +191,26 @@ def _contents(folder: Path, records: dict[str, Record], config: Mapping[str, Any
         *withdrawal,
         (CURVES, _parquet(_merged(folder / CURVES, ids, _curves_table(fresh)))),
         (TEST, _parquet(_merged(folder / TEST, ids, _test_table(fresh)))),
+        *_pictures(folder, ids, fresh),
         (CONFIG, lambda stream: stream.write(text.encode())),
         (TRIALS, _parquet(_trials_table(kept + [{"trial": r.trial} | r.row | {"trial": r.trial} for r in fresh]))),
     ]
+
+
+def _pictures(folder: Path, kept: "pa.Array", fresh: Sequence[Record]) -> list[tuple[str, Writer]]:
+    """Samples and what was predicted of them; nothing for tasks without pictures."""
+    path, samples = folder / PREDICTIONS, next((r.samples for r in fresh if r.samples is not None), None)
+    if samples is None and not path.exists():
+        return []
+    merged = _merged(path, kept if path.exists() else kept[:0], _predictions_table(fresh))
+    own = [] if samples is None else [(SAMPLES, _npz(samples))]
+    return [*own, (PREDICTIONS, _parquet(merged))]
+
+
+def _npz(samples: Samples) -> Writer:
+    names = np.array(samples.class_names, str)
+    arrays = {"kind": np.array(str(samples.kind)), "inputs": samples.inputs, "targets": samples.targets}
+    return lambda stream: np.savez_compressed(stream, allow_pickle=False, class_names=names, **arrays)
 
 
 def _trials_table(rows: list[dict[str, Any]]) -> "pa.Table":
@@ -208,6 +260,23 @@ def _test_table(records: Sequence[Record]) -> "pa.Table":
     return pa.table(columns)
 
 
+def _predictions_table(records: Sequence[Record]) -> "pa.Table":
+    import pyarrow as pa
+
+    parts = [(r, epoch, values) for r in records for epoch, values in r.shown.items()]
+    lengths = [len(values) for *_, values in parts]
+    widths = [np.full(len(values), values.shape[1]) for *_, values in parts]
+    edges = np.concatenate([[0], np.cumsum(_joined(widths, np.int64))])
+    flat = _joined([values.ravel() for *_, values in parts], np.float64)
+    columns = {
+        "trial": _categories([r.trial for r, *_ in parts], lengths),
+        "example": _joined([r.test_index[: len(values)] for r, _, values in parts], np.int64),
+        "epoch": _categories([epoch for _, epoch, _ in parts], lengths),
+        "values": pa.ListArray.from_arrays(pa.array(edges, pa.int32()), pa.array(flat)),
+    }
+    return pa.table(columns)
+
+
 def _categories(names: list[str], lengths: list[int]) -> "pa.DictionaryArray":
     """Each name as often as its length says, dictionary-encoded."""
     import pyarrow as pa
@@ -239,7 +308,7 @@ def _parquet(table: "pa.Table") -> Writer:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    words = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
+    words = [f.name for f in table.schema if not (pa.types.is_floating(f.type) or pa.types.is_list(f.type))]
     table = table.unify_dictionaries()
     return lambda stream: pq.write_table(table, stream, compression="zstd", use_dictionary=words)
 

@@ -15,8 +15,11 @@ class Space(StrEnum):
     """What a loss wants to be given as its prediction; the task converts the head's raw output."""
 
     VALUE = "value"  # [..., D] in standardised units
+    ORIGINAL = "original"  # [..., D] in original units
     POSITIVE = "positive"  # [..., D] > 0 in original units, through softplus
+    LOG_RATE = "log_rate"  # [..., D], logarithms of positive values in original units
     MEAN_LOG_SCALE = "mean_log_scale"  # [..., 2 D]: D means, then D log scales, standardised
+    ZERO_INFLATED = "zero_inflated"  # [..., 2 D]: D log rates, then D logits of a zero that no rate explains
     LOGIT = "logit"  # [..., C], or [..., L] with one sigmoid each
     PROBABILITY = "probability"  # the same in [0, 1]
     LOG_PROBABILITY = "log_probability"  # the same, logarithm taken safely
@@ -30,7 +33,9 @@ class Encoding(StrEnum):
     """How a loss wants its target."""
 
     VALUE = "value"  # [..., D] in standardised units
+    ORIGINAL = "original"  # [..., D] in original units
     POSITIVE = "positive"  # [..., D] in original units, which must not be negative
+    ABOVE_ZERO = "above_zero"  # [..., D] in original units, which must not be negative or 0
     INDEX = "index"  # [...] whole numbers below C
     ONE_HOT = "one_hot"  # [..., C] of 0 and 1 with one 1 (a single output: that output's 0 or 1)
     MULTI_HOT = "multi_hot"  # [..., L] of 0 and 1

@@ -25,6 +25,11 @@ def check_nonnegative(owner: object, **values: object) -> None:
     _check(owner, values, "a float in the range [0, inf)", lambda v: 0 <= v < float("inf"))
 
 
+def check_at_least(owner: object, least: float, **values: object) -> None:
+    """Each value must lie in [least, inf)."""
+    _check(owner, values, f"a float in the range [{least:g}, inf)", lambda v: least <= v < float("inf"))
+
+
 def check_share(owner: object, **values: object) -> None:
     """Each value must lie in [0, 1]."""
     _check(owner, values, "a float in the range [0, 1]", lambda v: 0 <= v <= 1)
@@ -33,6 +38,11 @@ def check_share(owner: object, **values: object) -> None:
 def check_below_one(owner: object, **values: object) -> None:
     """Each value must lie in [0, 1)."""
     _check(owner, values, "a float in the range [0, 1)", lambda v: 0 <= v < 1)
+
+
+def check_at_most(owner: object, most: float, **values: object) -> None:
+    """Each value must lie in [-inf, most]."""
+    _check(owner, values, f"a float in the range [-inf, {most:g}]", lambda v: v <= most)
 
 
 def check_between(owner: object, low: float, high: float, **values: object) -> None:

@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import generalized_box_iou_loss
 
 from lossbench import registry
-from lossbench.interfaces import Metric
+from lossbench.interfaces import Metric, Scaling, Task
 from lossbench.training.build import n_steps, network
 from lossbench.training.feed import Feed
 from lossbench.training.prepare import prepare
 from lossbench.training.run import keep_heap
-from lossbench.types import Trial
+from lossbench.types import Problem, Space, Trial
 
 EVALUATIONS = 10
 CEILING_BATCH, BATCH = 4096, 64
@@ -30,6 +32,7 @@ class Fit(NamedTuple):
 
     net: nn.Module
     loss: Loss
+    point: Callable[[Tensor], Tensor]
     lr: float
     train: Pair
     splits: list[Pair]
@@ -42,6 +45,33 @@ class Fit(NamedTuple):
         return max(1, self.steps // EVALUATIONS)
 
 
+def ctc(logits: Tensor, tokens: Tensor) -> Tensor:
+    """As one writes it: log probabilities `[T, N, C]`, lengths of inputs and targets."""
+    logs = logits.log_softmax(-1).transpose(0, 1)
+    steps = torch.full((len(tokens),), len(logs))
+    return F.ctc_loss(logs, tokens.clamp_min(0), steps, (tokens >= 0).sum(1), reduction="none").mean()
+
+
+def loss_of(task: Task, scaling: Scaling) -> Loss:
+    """The task's default loss by torch and torchvision, on raw outputs and raw targets."""
+
+    def squared(raw: Tensor, values: Tensor) -> Tensor:
+        return F.mse_loss(raw, ((values - scaling.shift) / scaling.scale).float())
+
+    def boxes(raw: Tensor, corners: Tensor) -> Tensor:
+        predicted = task.convert(raw, Space.BOX_XYXY, scaling).float()
+        return generalized_box_iou_loss(predicted, corners.float(), reduction="mean")
+
+    by_loss = {"mse": squared, "cross_entropy": F.cross_entropy, "giou": boxes, "ctc": ctc}
+    return by_loss[task.defaults["loss"]]
+
+
+def point_of(task: Task, problem: Problem, scaling: Scaling) -> Callable[[Tensor], Tensor]:
+    """What the metrics take, of raw outputs."""
+    space = registry.losses.find(task.defaults["loss"]).space
+    return lambda raw: task.point(raw, space, problem, scaling)
+
+
 def fit_of(trial: Trial) -> Fit:
     """The same model, data, steps and metrics as our side's."""
     prepared, _ = prepare([trial])
@@ -49,16 +79,14 @@ def fit_of(trial: Trial) -> Fit:
     task, feed = registry.tasks.build(trial.task), Feed(prepared)
     feed.to(DEVICE)
     train = next(feed.batches(torch.arange(prepared.problem.n_examples, device=DEVICE)[None, None]))
-    targets = train.targets
-    if targets.is_floating_point():
-        targets = ((targets - feed.scaling.shift) / feed.scaling.scale).float()
-    loss = nn.MSELoss() if targets.is_floating_point() else nn.CrossEntropyLoss()
+    scaling = Scaling(feed.shift[0], feed.scale[0])
     both = [feed.examples(s, 0, feed.size(s)) for s in ("validation", "test")]
     splits = [(inputs[0], targets[0]) for inputs, targets in both]
     metrics = [registry.metrics.get(m) for m in task.metrics]
     steps = n_steps(trial, prepared.problem.n_examples)
     net = network(trial, task, prepared.problem).to(DEVICE)
-    return Fit(net, loss, trial.optimizer.lr, (train.inputs[0], targets[0]), splits, metrics, steps)
+    pair, point = (train.inputs[0], train.targets[0]), point_of(task, prepared.problem, scaling)
+    return Fit(net, loss_of(task, scaling), point, trial.optimizer.lr, pair, splits, metrics, steps)
 
 
 class Batches:
@@ -88,7 +116,7 @@ def evaluate(fit: Fit) -> list[Tensor]:
     fit.net.eval()
     values = []
     for inputs, targets in fit.splits:
-        prediction = fit.net(inputs)[None]
+        prediction = fit.point(fit.net(inputs))[None]
         values += [metric(prediction, targets[None]) for metric in fit.metrics]
     fit.net.train()
     return values

@@ -6,7 +6,7 @@ clock runs; what that took is printed. Ratios are to plain Lightning in one proc
 default, whichever is faster. `--scaling` shows the cost of a trial, and the memory, in stacks of 32 to 4096. Nothing
 else should run on the machine: threads that wait for each other lose much more by that than ours, which do not.
 
-    python scripts/bench_stack.py [--trials 256] [--turns 5] [--epochs 60] [--models regression digits cnn] [--scaling]
+    python scripts/bench_stack.py [--trials 256] [--turns 5] [--epochs 60] [--models regression ... ctc] [--scaling]
 """
 
 import argparse
@@ -39,6 +39,8 @@ SETTINGS = {
     "regression": ("MLP 10-64-64-1", ["task=regression", "loss=mse", "model.width=64", "model.depth=2"]),
     "digits": ("MLP 64-128-10", [*DIGITS, "model.width=128", "model.depth=1"]),
     "cnn": ("digits CNN, 8 then 16 channels", [*DIGITS, "model=cnn", "model.channels=8", "model.depth=2"]),
+    "boxes": ("boxes, cnn_flat on 3 x 32 x 32", ["task=boxes", "loss=giou"]),
+    "ctc": ("ctc, recogniser on 1 x 12 x 64", ["task=ctc", "loss=ctc"]),
 }
 SIZES = (32, 128, 512, 2048, 4096)
 

@@ -48,6 +48,7 @@ class Work:
         self._open: dict[Path, tuple[Claim, set[str]]] = {}
         self._elsewhere: set[str] = set()
         self._draw_after = time.monotonic() + DRAW_SECONDS
+        self._folders = [e.folder for e in dict.fromkeys(experiments)]
         self._undrawn = dict.fromkeys(e for e in dict.fromkeys(experiments) if tensorboard.stale(e.folder))
 
     def sizes(self) -> list[tuple[Stack, Size]]:
@@ -122,11 +123,15 @@ class Work:
     def close(self) -> None:
         """Leave unfinished parts to whoever goes on, and write the curves of what is new.
 
-        That is also what a killed process has put on record and could not draw any more.
+        That is also what a killed process has put on record and could not draw any more. Predictions are drawn only
+        if nothing is left to train.
         """
+        stopped = bool(self._queue or self._open)
         self.drop()
         self.claims.forget(self._on_record(self.wanted))
         self._draw()
+        if not stopped:
+            self._draw_pictures()
 
     def _skipped(self, ids: tuple[str, ...]) -> set[str]:
         """What of a part is on record; nothing of one whose checkpoint is for the whole of it, and that is not done."""
@@ -169,6 +174,13 @@ class Work:
         self._undrawn.clear()
         ended = time.monotonic()
         self._draw_after = ended + max(DRAW_SECONDS, 10 * (ended - started))
+
+    def _draw_pictures(self) -> None:
+        try:
+            if tensorboard.draw(self._folders, tensorboard.MOST_PICTURED):
+                log.info("Predictions are drawn for the first %d runs only.", tensorboard.MOST_PICTURED)
+        except LossbenchError as error:
+            log.warning("Predictions are not drawn: %s", error)
 
 
 def _output(experiment: Experiment) -> str:

@@ -6,20 +6,32 @@ The values depend on the rows and the generator only, never on the rate.
 from typing import Any
 
 from lossbench import registry
+from lossbench.corruptions.boxes import BoxJitter, BoxOutliers, BoxSwap, BoxTruncation
 from lossbench.corruptions.features import FeatureOutliers
 from lossbench.corruptions.labels import AsymmetricFlips, SymmetricFlips
+from lossbench.corruptions.multilabel import LabelFlips, MissingPositives
 from lossbench.corruptions.none import NoCorruption
+from lossbench.corruptions.transcripts import TokenDeletions, TokenInsertions, TokenSubstitutions
 from lossbench.corruptions.values import HeavyTails, OneSidedOutliers, SymmetricOutliers
 from lossbench.interfaces import Corruption as _Corruption
 
 __all__ = [
     "AsymmetricFlips",
+    "BoxJitter",
+    "BoxOutliers",
+    "BoxSwap",
+    "BoxTruncation",
     "FeatureOutliers",
     "HeavyTails",
+    "LabelFlips",
+    "MissingPositives",
     "NoCorruption",
     "OneSidedOutliers",
     "SymmetricFlips",
     "SymmetricOutliers",
+    "TokenDeletions",
+    "TokenInsertions",
+    "TokenSubstitutions",
     "get",
     "names",
 ]

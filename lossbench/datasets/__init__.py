@@ -3,10 +3,32 @@
 from typing import Any
 
 from lossbench import registry
+from lossbench.datasets.canvases import DigitCanvases
+from lossbench.datasets.images import CIFAR10, CIFAR100, MNIST, FashionMNIST
+from lossbench.datasets.lines import DigitLines
+from lossbench.datasets.openml import OpenML
+from lossbench.datasets.photographs import DigitBoxes
 from lossbench.datasets.tables import BreastCancer, Diabetes, Digits, Friedman1
+from lossbench.datasets.voc import VOC
 from lossbench.interfaces import Dataset as _Dataset
 
-__all__ = ["BreastCancer", "Diabetes", "Digits", "Friedman1", "get", "names"]
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "MNIST",
+    "VOC",
+    "BreastCancer",
+    "Diabetes",
+    "DigitBoxes",
+    "DigitCanvases",
+    "DigitLines",
+    "Digits",
+    "FashionMNIST",
+    "Friedman1",
+    "OpenML",
+    "get",
+    "names",
+]
 
 
 def get(name: str, **fields: Any) -> _Dataset:

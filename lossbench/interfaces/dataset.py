@@ -13,6 +13,8 @@ class Dataset(ABC):
     """Tasks that its targets fit."""
     source: ClassVar[str] = ""
     """Where it comes from, and under which licence."""
+    public: ClassVar[bool] = False
+    """Whether its files are downloaded, or read where they lie: a field `root` says where."""
 
     @abstractmethod
     def load(self) -> Examples:

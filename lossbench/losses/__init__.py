@@ -2,6 +2,9 @@
 
 from lossbench import registry
 from lossbench.interfaces.loss import Loss as _Loss
+from lossbench.losses.auc import AUCMargin
+from lossbench.losses.box_distances import L1, NWD, SIOU, WIOU
+from lossbench.losses.boxes import CIOU, DIOU, EIOU, GIOU, IOU, AlphaIOU, FocalEIOU
 from lossbench.losses.classification import (
     BCE,
     ELR,
@@ -11,33 +14,153 @@ from lossbench.losses.classification import (
     GeneralizedCrossEntropy,
     LogitAdjusted,
 )
+from lossbench.losses.counts import GammaDeviance, NegativeBinomial, PoissonNLL, Tweedie, ZeroInflatedPoisson
+from lossbench.losses.directions import CosineSimilarity
+from lossbench.losses.distributions import BetaNLL, CRPSGaussian, LaplaceNLL, StudentTNLL
+from lossbench.losses.divergences import NLL, Evidential, JensenShannon, KLDivergence, Sparsemax, SquareOnLogits
 from lossbench.losses.embedding import ArcFace
 from lossbench.losses.external import External
-from lossbench.losses.margin import Hinge, MultiMargin
-from lossbench.losses.overlap import Dice
-from lossbench.losses.regression import MAE, MSE, MSLE, BarronAdaptive, GaussianNLL, Huber, LogCosh, Tukey
+from lossbench.losses.imbalance import LDAM
+from lossbench.losses.margin import (
+    CategoricalHinge,
+    Exponential,
+    Hinge,
+    MulticlassPerceptron,
+    MultiMargin,
+    Perceptron,
+    SoftMargin,
+    SquaredHinge,
+    SquareOnMargin,
+)
+from lossbench.losses.modulated import AsymmetricSoftmax, FocalSoftmax, Poly1, Poly1BCE
+from lossbench.losses.multilabel import ZLPR, Asymmetric, MultilabelMargin, MultilabelSoftMargin, TwoWay
+from lossbench.losses.noise import (
+    BootstrappingHard,
+    BootstrappingSoft,
+    ForwardCorrection,
+    MAESoftmax,
+    ReverseCrossEntropy,
+    SymmetricCrossEntropy,
+)
+from lossbench.losses.noise_bounded import AGCE, AUL, AExp, LogitClip, PHuberCE, TaylorCrossEntropy
+from lossbench.losses.noise_normalised import ANLCE, NCEAndMAE, NCEAndRCE, NormalizedCrossEntropy, NormalizedFocal
+from lossbench.losses.norms import Andrews, Fair, Hampel, Talwar
+from lossbench.losses.overlap import Dice, SoftF1
+from lossbench.losses.quantiles import EpsilonInsensitive, Expectile, Quantile
+from lossbench.losses.regression import MAE, MSE, MSLE, BarronAdaptive, GaussianNLL, Huber, LogCosh, SmoothL1, Tukey
+from lossbench.losses.relative import MAPE, SMAPE
+from lossbench.losses.robust import Barron, Cauchy, Charbonnier, GemanMcclure, Welsch, Wing
+from lossbench.losses.sequence import CTC, FocalCTC, SmoothedCTC
+from lossbench.losses.set_overlap import Jaccard, LovaszHinge, Tversky
+from lossbench.losses.tempered import BiTempered
 
 __all__ = [
+    "AGCE",
+    "ANLCE",
+    "AUL",
     "BCE",
+    "CIOU",
+    "CTC",
+    "DIOU",
+    "EIOU",
     "ELR",
+    "GIOU",
+    "IOU",
+    "L1",
+    "LDAM",
     "MAE",
+    "MAPE",
     "MSE",
     "MSLE",
+    "NLL",
+    "NWD",
+    "SIOU",
+    "SMAPE",
+    "WIOU",
+    "ZLPR",
+    "AExp",
+    "AUCMargin",
+    "AlphaIOU",
+    "Andrews",
     "ArcFace",
+    "Asymmetric",
+    "AsymmetricSoftmax",
+    "Barron",
     "BarronAdaptive",
+    "BetaNLL",
+    "BiTempered",
+    "BootstrappingHard",
+    "BootstrappingSoft",
     "Brier",
+    "CRPSGaussian",
+    "CategoricalHinge",
+    "Cauchy",
+    "Charbonnier",
+    "CosineSimilarity",
     "CrossEntropy",
     "Dice",
+    "EpsilonInsensitive",
+    "Evidential",
+    "Expectile",
+    "Exponential",
     "External",
+    "Fair",
     "Focal",
+    "FocalCTC",
+    "FocalEIOU",
+    "FocalSoftmax",
+    "ForwardCorrection",
+    "GammaDeviance",
     "GaussianNLL",
+    "GemanMcclure",
     "GeneralizedCrossEntropy",
+    "Hampel",
     "Hinge",
     "Huber",
+    "Jaccard",
+    "JensenShannon",
+    "KLDivergence",
+    "LaplaceNLL",
     "LogCosh",
     "LogitAdjusted",
+    "LogitClip",
+    "LovaszHinge",
+    "MAESoftmax",
     "MultiMargin",
+    "MulticlassPerceptron",
+    "MultilabelMargin",
+    "MultilabelSoftMargin",
+    "NCEAndMAE",
+    "NCEAndRCE",
+    "NegativeBinomial",
+    "NormalizedCrossEntropy",
+    "NormalizedFocal",
+    "PHuberCE",
+    "Perceptron",
+    "PoissonNLL",
+    "Poly1",
+    "Poly1BCE",
+    "Quantile",
+    "ReverseCrossEntropy",
+    "SmoothL1",
+    "SmoothedCTC",
+    "SoftF1",
+    "SoftMargin",
+    "Sparsemax",
+    "SquareOnLogits",
+    "SquareOnMargin",
+    "SquaredHinge",
+    "StudentTNLL",
+    "SymmetricCrossEntropy",
+    "Talwar",
+    "TaylorCrossEntropy",
     "Tukey",
+    "Tversky",
+    "Tweedie",
+    "TwoWay",
+    "Welsch",
+    "Wing",
+    "ZeroInflatedPoisson",
     "get",
     "names",
 ]

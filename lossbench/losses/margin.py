@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
@@ -72,3 +73,194 @@ class MultiMargin(Loss):
         n_classes = prediction.shape[-1]
         wrong = torch.arange(n_classes, device=target.device) != index
         return torch.where(wrong, lacking, 0).sum(-1) / n_classes
+
+
+@dataclass(frozen=True)
+class SquaredHinge(Loss):
+    r"""The square of what a score lacks of a margin of one.
+
+    .. math:: \ell(s, y) = \max(0, 1 - y s)^2
+
+    prediction, target: ``[..., L]``, scores and -1 or 1. Returns ``[...]``: the mean over L.
+    Raises `InvalidValue` if the shapes differ.
+    Reference: Lee and Mangasarian, SSVM: A Smooth Support Vector Machine for Classification, 2001,
+    https://doi.org/10.1023/A:1011215321374
+    """
+
+    tasks = ("binary", "multilabel")
+    space = Space.SCORE
+    encoding = Encoding.SIGNED
+    known_as = ("keras.losses.SquaredHinge", "sklearn.svm.LinearSVC (its default)", "L2-SVM loss")
+    use_when = "as hinge, with a gradient that grows with the error and no kink at the margin"
+    beware = "one badly wrong label costs the square of its score, more than in hinge or bce"
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over L."""
+        same_shape(prediction, target)
+        return (1 - target * prediction).relu().square().mean(-1)
+
+
+@dataclass(frozen=True)
+class SquareOnMargin(Loss):
+    r"""Regression of the score itself on the sign of its target, without a sigmoid.
+
+    .. math:: \ell(s, y) = (y - s)^2 = (1 - y s)^2
+
+    `square_on_logits` for one score per decision. prediction, target: ``[..., L]``, scores and -1 or 1. Returns
+    ``[...]``: the mean over L. Raises `InvalidValue` if the shapes differ.
+    Reference: Suykens and Vandewalle, Least Squares Support Vector Machine Classifiers, 1999,
+    https://doi.org/10.1023/A:1018628609742
+    """
+
+    tasks = ("binary", "multilabel")
+    space = Space.SCORE
+    encoding = Encoding.SIGNED
+    known_as = ("sklearn.linear_model.RidgeClassifier", "LS-SVM loss", "torch.nn.MSELoss on -1 and 1")
+    use_when = "as an alternative to bce whose gradient does not saturate"
+    beware = "being too right costs as much as being wrong: a score of 3 for 1 as much as one of -1"
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over L."""
+        same_shape(prediction, target)
+        return (prediction - target).square().mean(-1)
+
+
+@dataclass(frozen=True)
+class CategoricalHinge(Loss):
+    r"""What the target's score lacks of leading the best other class by the margin (Crammer and Singer).
+
+    .. math:: \ell(z, y) = \max(0, m - z_y + \max_{c \ne y} z_c)
+
+    prediction: ``[..., C]`` scores; target: ``[...]`` class indices. Returns ``[...]``. Raises `InvalidValue` if the
+    shapes do not fit or margin is not positive.
+    Reference: Crammer and Singer, On the Algorithmic Implementation of Multiclass Kernel-based Vector Machines, 2001,
+    https://www.jmlr.org/papers/v2/crammer01a.html
+    """
+
+    tasks = ("multiclass",)
+    space = Space.LOGIT
+    encoding = Encoding.INDEX
+    known_as = ("optax.losses.multiclass_hinge_loss", "sklearn.metrics.hinge_loss of classes", "Crammer-Singer hinge")
+    use_when = "only the decision counts, and only the strongest rival should be pushed back"
+    beware = "keras.losses.CategoricalHinge counts a rival of score 0 too; multi_margin is the sum over all rivals"
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive(self, margin=self.margin)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per example."""
+        one_axis_less(prediction, target)
+        index = target.long().unsqueeze(-1)
+        is_target = torch.arange(prediction.shape[-1], device=target.device) == index
+        rival = torch.where(is_target, -torch.inf, prediction).amax(-1, keepdim=True)
+        return (self.margin - prediction.gather(-1, index) + rival).relu().squeeze(-1)
+
+
+@dataclass(frozen=True)
+class SoftMargin(Loss):
+    r"""The logistic loss on a signed target: exactly what `bce` is.
+
+    .. math:: \ell(s, y) = \log\left(1 + e^{-y s}\right)
+
+    prediction, target: ``[..., L]``, log-odds and -1 or 1. Returns ``[...]``: the mean over L, in nats.
+    Raises `InvalidValue` if the shapes differ.
+    Reference: Friedman, Hastie and Tibshirani, Additive Logistic Regression: A Statistical View of Boosting, 2000,
+    https://doi.org/10.1214/aos/1016218223
+    """
+
+    tasks = ("binary",)
+    space = Space.LOGIT
+    encoding = Encoding.SIGNED
+    known_as = ("torch.nn.SoftMarginLoss", "optax.losses.sigmoid_binary_cross_entropy", "logistic loss", "bce")
+    use_when = "targets are -1 and 1 in your own script; otherwise use bce, which it is"
+    beware = "comparing it with bce compares a loss with itself"
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over L."""
+        same_shape(prediction, target)
+        return -functional.logsigmoid(target * prediction).mean(-1)
+
+
+@dataclass(frozen=True)
+class Exponential(Loss):
+    r"""The loss that AdaBoost minimises, a straight line from exponent M on.
+
+    .. math:: \ell(s, y) = e^{\min(-y s, M)}\,(1 + \max(0, -y s - M))
+
+    The exponent is clamped at M (limit) so that nothing overflows; the line that goes on from there keeps the gradient
+    (:math:`e^M` in size), which a plain clamp would set to 0 for what is most wrong.
+
+    prediction, target: ``[..., L]``, scores and -1 or 1. Returns ``[...]``: the mean over L. Raises `InvalidValue` if
+    the shapes differ or limit is not positive.
+    Reference: Friedman, Hastie and Tibshirani, Additive Logistic Regression: A Statistical View of Boosting, 2000,
+    https://doi.org/10.1214/aos/1016218223
+    """
+
+    tasks = ("binary",)
+    space = Space.SCORE
+    encoding = Encoding.SIGNED
+    known_as = ("AdaBoost's loss", "exponential loss")
+    use_when = "labels are clean, and boosting's loss is to be compared"
+    beware = "wrong labels and outliers rule it. A score is half of the log-odds: sigmoid(2 s), not sigmoid(s)"
+    limit: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_positive(self, limit=self.limit)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over L."""
+        same_shape(prediction, target)
+        exponent = -target * prediction
+        return (exponent.clamp(max=self.limit).exp() * (1 + (exponent - self.limit).relu())).mean(-1)
+
+
+@dataclass(frozen=True)
+class Perceptron(Loss):
+    r"""How far a score lies on the wrong side.
+
+    .. math:: \ell(s, y) = \max(0, -y s)
+
+    prediction, target: ``[..., L]``, scores and -1 or 1. Returns ``[...]``: the mean over L.
+    Raises `InvalidValue` if the shapes differ.
+    Reference: Rosenblatt, The Perceptron, 1958, https://doi.org/10.1037/h0042519
+    """
+
+    tasks = ("binary",)
+    space = Space.SCORE
+    encoding = Encoding.SIGNED
+    known_as = ("optax.losses.perceptron_loss", "sklearn.linear_model.Perceptron", "hinge with margin 0")
+    use_when = "as the simplest baseline of the margin losses"
+    beware = "scores of 0 cost nothing: it may shrink them instead of separating, and from zero weights it never moves"
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over L."""
+        same_shape(prediction, target)
+        return (-target * prediction).relu().mean(-1)
+
+
+@dataclass(frozen=True)
+class MulticlassPerceptron(Loss):
+    r"""By how much the highest score exceeds the target's.
+
+    .. math:: \ell(z, y) = \max_c z_c - z_y
+
+    prediction: ``[..., C]`` scores; target: ``[...]`` class indices. Returns ``[...]``. Raises `InvalidValue` if the
+    shapes do not fit.
+    Reference: Collins, Discriminative Training Methods for Hidden Markov Models: Theory and Experiments with Perceptron
+    Algorithms, 2002, https://doi.org/10.3115/1118693.1118694
+    """
+
+    tasks = ("multiclass",)
+    space = Space.LOGIT
+    encoding = Encoding.INDEX
+    known_as = ("optax.losses.multiclass_perceptron_loss", "categorical_hinge with margin 0", "structured perceptron")
+    use_when = "as the simplest baseline of the multiclass margin losses"
+    beware = "equal scores cost nothing, so it asks for no lead at all: expect less than from categorical_hinge"
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per example."""
+        one_axis_less(prediction, target)
+        own = prediction.gather(-1, target.long().unsqueeze(-1))
+        # not relu of the lead over the others: its gradient would be 0 where all scores are equal
+        return (prediction.amax(-1, keepdim=True) - own).squeeze(-1)

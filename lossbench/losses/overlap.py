@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss, same_shape
@@ -25,7 +26,7 @@ class Dice(Loss):
     space = Space.PROBABILITY
     encoding = Encoding.MULTI_HOT
     coupled = True
-    known_as = ("monai.losses.DiceLoss", "segmentation_models_pytorch.losses.DiceLoss", "soft F1")
+    known_as = ("monai.losses.DiceLoss", "segmentation_models_pytorch.losses.DiceLoss")
     use_when = "F1 is what counts and positives are rare"
     beware = "it depends on the batch: a label without positives in it says only 'predict fewer', so use large batches"
     smooth: float = 1.0
@@ -39,3 +40,35 @@ class Dice(Loss):
         overlap = (prediction * target).sum(-2, keepdim=True)
         total = (prediction + target).sum(-2, keepdim=True)
         return (1 - (2 * overlap + self.smooth) / (total + self.smooth)).mean(-1).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class SoftF1(Loss):
+    r"""One minus the F1 score of each label over a batch, with probabilities for decisions.
+
+    .. math:: \ell = 1 - \frac{2 TP}{2 TP + FP + FN}, \quad TP = \sum_i p_i y_i, \; FP = \sum_i p_i (1 - y_i), \;
+        FN = \sum_i (1 - p_i) y_i
+
+    It is what `dice` tends to as its smooth goes to 0. The two part where a label has no positive in the batch: here it
+    costs 1 and has no gradient, with smooth it costs less the fewer are predicted.
+
+    prediction, target: ``[..., B, L]``, probabilities and 0 or 1. Returns ``[...]``, one value per batch: the mean over
+    L, in [0, 1]. Raises `InvalidValue` if the shapes differ.
+    Reference: Bénédict et al., sigmoidF1: A Smooth F1 Score Surrogate Loss for Multilabel Classification, 2021,
+    https://arxiv.org/abs/2108.10566
+    """
+
+    tasks = ("binary", "multilabel")
+    space = Space.PROBABILITY
+    encoding = Encoding.MULTI_HOT
+    coupled = True
+    known_as = ("macro soft F1", "sigmoidF1 (beta=1, eta=0)")
+    use_when = "F1 is what counts, and batches hold positives of every label"
+    beware = "a label without positives in the batch teaches nothing, and probabilities go to 0 and 1"
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per batch."""
+        same_shape(prediction, target)
+        overlap = (prediction * target).sum(-2)
+        total = (prediction + target).sum(-2)  # 2 TP + FP + FN
+        return (1 - 2 * overlap / torch.where(total > 0, total, 1)).mean(-1)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from lossbench.interfaces.loss import Loss, same_shape
 from lossbench.types import Encoding, Head, Need, Problem, Space
-from lossbench.validation import check_positive
+from lossbench.validation import check_nonnegative, check_positive
 
 
 def _residual(prediction: Tensor, target: Tensor) -> Tensor:
@@ -267,3 +267,34 @@ def barron_log_partition(alpha: Tensor, n: int = 160, step: float = 0.175) -> Te
     # the integrand is even: both halves share the term at t = 0, which is 1
     both = torch.logsumexp(torch.cat([log_terms[:1] - math.log(2), log_terms[1:]]), 0) + math.log(2 * step)
     return both + b.log() / 2
+
+
+@dataclass(frozen=True)
+class SmoothL1(Loss):
+    r"""Quadratic within ``beta`` of the target, and linear with slope 1 beyond.
+
+    .. math:: \ell(r) = \frac{r^2}{2\beta} \;\text{if}\; |r| < \beta, \quad |r| - \frac{\beta}{2} \;\text{otherwise}
+
+    With beta 0 it is the absolute error; beta times it is Huber's loss with that delta. prediction, target:
+    ``[..., D]`` in the standardised target's units, as is beta (of boxes: centre and log size, D = 4). Returns
+    ``[...]``: the mean over D. Raises `InvalidValue` if the shapes differ or beta is negative.
+    Reference: Girshick, Fast R-CNN, 2015, https://arxiv.org/abs/1504.08083
+    """
+
+    tasks = ("regression", "boxes")
+    space = Space.VALUE
+    encoding = Encoding.VALUE
+    known_as = ("torch.nn.SmoothL1Loss", "torch.nn.HuberLoss(delta=beta) / beta")
+    use_when = "as for Huber, where the slope far away should not change with the bend"
+    beware = "it equals Huber only at beta = delta = 1; beta is in units of the target"
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_nonnegative(self, beta=self.beta)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over D."""
+        distance = _residual(prediction, target).abs()
+        near = distance.clamp(max=self.beta)
+        # at beta = 0 nothing is near, and any divisor does
+        return (distance - near + near.square() / (2 * (self.beta + (self.beta == 0)))).mean(-1)

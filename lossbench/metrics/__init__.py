@@ -7,10 +7,15 @@ from typing import Any
 
 from lossbench import registry
 from lossbench.interfaces import Metric as _Metric
+from lossbench.metrics.boxes import AP50, AP75, CentreError, MeanIOU, SizeError
 from lossbench.metrics.classification import AUROC, F1, Accuracy, BalancedAccuracy, BrierScore, LogLoss, MacroF1
+from lossbench.metrics.multilabel import HammingAccuracy, MeanAveragePrecision, SubsetAccuracy
 from lossbench.metrics.regression import MAE, MAPE, R2, RMSE, MedianAbsoluteError
+from lossbench.metrics.sequence import CharacterErrorRate, SequenceAccuracy
 
 __all__ = [
+    "AP50",
+    "AP75",
     "AUROC",
     "F1",
     "MAE",
@@ -20,9 +25,17 @@ __all__ = [
     "Accuracy",
     "BalancedAccuracy",
     "BrierScore",
+    "CentreError",
+    "CharacterErrorRate",
+    "HammingAccuracy",
     "LogLoss",
     "MacroF1",
+    "MeanAveragePrecision",
+    "MeanIOU",
     "MedianAbsoluteError",
+    "SequenceAccuracy",
+    "SizeError",
+    "SubsetAccuracy",
     "get",
     "names",
 ]

@@ -90,15 +90,26 @@ class F1(Metric):
 
 @dataclass(frozen=True)
 class MacroF1(Metric):
-    """Mean over classes of F1; a class that is neither present nor predicted is left out."""
+    """Mean over classes (labels) of F1; one that is neither present nor predicted is left out.
 
-    tasks: ClassVar[tuple[str, ...]] = _CLASSES
+    A label is predicted where its score is above 0.
+    """
+
+    tasks: ClassVar[tuple[str, ...]] = (*_CLASSES, "multilabel")
     higher_is_better: ClassVar[bool] = True
     limit: ClassVar[float] = 1.0
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """`[R, N, C]` to `[R]`."""
-        return or_nan(_f1(prediction, target).nanmean(-1), finite(prediction).all(-1))
+        """`[R, N, C]` to `[R]`, for class indices `[R, N]` or labels `[R, N, C]` of 0 and 1."""
+        f1 = _label_f1(prediction, target) if target.ndim == prediction.ndim else _f1(prediction, target)
+        return or_nan(f1.nanmean(-1), finite(prediction).all(-1))
+
+
+def _label_f1(prediction: Tensor, target: Tensor) -> Tensor:
+    """F1 of each label, `[R, L]`; NaN for a label neither present nor predicted."""
+    chosen, present = prediction > 0, target == 1
+    both = chosen.sum(-2) + present.sum(-2)
+    return (2 * (chosen & present).sum(-2)).to(wide(prediction).dtype) / both
 
 
 @dataclass(frozen=True)
@@ -134,20 +145,25 @@ def _ranks(scores: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LogLoss(ExampleMetric):
-    """Mean of -log p(target), p being the softmax of the scores, or the sigmoid of a single one."""
+    """Mean of -log p(target), p being the softmax of the scores, or the sigmoid of a single one.
 
-    tasks: ClassVar[tuple[str, ...]] = _CLASSES
+    Of labels it is the mean over them, with a sigmoid each.
+    """
+
+    tasks: ClassVar[tuple[str, ...]] = (*_CLASSES, "multilabel")
     higher_is_better: ClassVar[bool] = False
 
     def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """`[R, N, C]` to `[R, N]`."""
+        """`[R, N, C]` to `[R, N]`, for class indices `[R, N]` or labels `[R, N, C]` of 0 and 1."""
         return or_nan(-_log_probability(prediction, target), finite(prediction))
 
 
 def _log_probability(prediction: Tensor, target: Tensor) -> Tensor:
     prediction = wide(prediction)
+    if target.ndim == prediction.ndim:
+        return logsigmoid((2 * target - 1) * prediction).mean(-1)  # 1 - sigmoid(z) = sigmoid(-z)
     if prediction.shape[-1] == 1:
-        return logsigmoid((2 * target - 1) * prediction[..., 0])  # 1 - sigmoid(z) = sigmoid(-z)
+        return logsigmoid((2 * target - 1) * prediction[..., 0])
     target = target.expand(prediction.shape[:-1]).unsqueeze(-1)
     return log_softmax(prediction).gather(-1, target).squeeze(-1)
 

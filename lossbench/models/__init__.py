@@ -5,9 +5,9 @@ from typing import Any
 from lossbench import registry
 from lossbench.interfaces import Model
 from lossbench.models.recognisers import Recogniser, RecogniserLSTM
-from lossbench.models.trunks import CNN, MLP, ConvNet, Linear
+from lossbench.models.trunks import CNN, MLP, CNNFlat, CNNMax, Linear
 
-__all__ = ["CNN", "MLP", "ConvNet", "Linear", "Recogniser", "RecogniserLSTM", "get", "names"]
+__all__ = ["CNN", "MLP", "CNNFlat", "CNNMax", "Linear", "Recogniser", "RecogniserLSTM", "get", "names"]
 
 
 def get(name: str, **fields: Any) -> Model:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Model
@@ -53,12 +53,6 @@ def block(inputs: int, outputs: int, stride: int | tuple[int, int] = 1, kernel: 
     return [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, stride=stride), norm, nn.ReLU()]
 
 
-def _halved(side: int, times: int) -> int:
-    for _ in range(times):
-        side = math.ceil(side / 2)
-    return side
-
-
 def check_image(model: Model, input_shape: tuple[int, ...], least: int) -> None:
     """Raise `Incompatible` for what is no image `[C, H, W]`, or one with less than `least` pixels a side."""
     name = snake_case(type(model).__name__)
@@ -69,8 +63,8 @@ def check_image(model: Model, input_shape: tuple[int, ...], least: int) -> None:
         )
     if min(input_shape[1:]) < least:
         raise Incompatible(
-            f"The model {name} with these fields takes at least {least} pixels a side. "
-            f"Got {list(input_shape)}: a smaller model.depth would do."
+            f"The model {name} takes at least {least} pixels a side. Got {list(input_shape)}"
+            f"{': a smaller model.depth would do' if hasattr(model, 'depth') else ''}."
         )
 
 
@@ -79,7 +73,7 @@ class CNN(Model):
     """`depth` blocks of 3x3 convolution, GroupNorm, ReLU and 2x2 max-pooling, then the mean over positions.
 
     The first block has `channels` channels, each later one twice as many as the one before. What it sees is forgotten
-    but for how much of it there is: `convnet` knows where.
+    but for how much of it there is: `cnn_flat` knows where.
     """
 
     use_when: ClassVar[str] = "images of one thing each"
@@ -100,33 +94,64 @@ class CNN(Model):
         return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), sizes[-1]
 
 
-@dataclass(frozen=True)
-class ConvNet(Model):
-    """`depth` blocks of convolution, GroupNorm and ReLU, flattened into a hidden layer of `width` units.
+def _strided(inputs: int, channels: int) -> list[nn.Module]:
+    """Two blocks that halve the image twice: 5x5 with `channels` channels, 3x3 with twice as many.
 
-    The first convolution is 5x5 with stride `stride`, the others are 3x3 with stride 2. The first block has `channels`
-    channels, each later one twice as many as the one before. The hidden layer sees every position, so it can tell where
-    things are. Strides, not pools: torch's max-pooling takes as long on a CPU as all of this.
+    Strides, not pools: torch's max-pooling takes as long on a CPU as all of this.
+    """
+    return [*block(inputs, channels, stride=2, kernel=5), *block(channels, 2 * channels, stride=2)]
+
+
+@dataclass(frozen=True)
+class CNNFlat(Model):
+    """Three blocks of convolution, GroupNorm and ReLU, flattened into a hidden layer of `width` units.
+
+    5x5 with `channels` channels, 3x3 with twice and with half as many; the first two have stride 2. The hidden layer
+    sees every position, so it can tell where things are.
     """
 
-    name: ClassVar[str] = "convnet"
-    use_when: ClassVar[str] = "images in which it matters where things are, or of several things"
+    use_when: ClassVar[str] = "images in which it matters where things are"
 
     channels: int = 16
-    depth: int = 2
-    stride: int = 4
     width: int = 64
 
     def __post_init__(self) -> None:
-        check_count(self, channels=self.channels, depth=self.depth, stride=self.stride, width=self.width)
+        check_count(self, channels=self.channels, width=self.width)
 
     def trunk(self, input_shape: tuple[int, ...]) -> Features:
-        """`[B, C, H, W]` to `[B, width]`; raises `Incompatible` for no images, or tiny ones."""
-        reduction = self.stride * 2 ** (self.depth - 1)
-        check_image(self, input_shape, reduction)
-        sizes = [self.channels * 2**i for i in range(self.depth)]
-        layers = block(input_shape[0], sizes[0], self.stride, kernel=5)
-        layers += [layer for inputs, outputs in pairwise(sizes) for layer in block(inputs, outputs, 2)]
-        sides = [_halved(math.ceil(side / self.stride), self.depth - 1) for side in input_shape[1:]]
-        hidden = nn.Linear(sizes[-1] * math.prod(sides), self.width)
-        return nn.Sequential(*layers, nn.Flatten(), hidden, nn.ReLU()), self.width
+        """`[B, C, H, W]` to `[B, width]`; raises `Incompatible` for no images, or less than 4 pixels a side."""
+        check_image(self, input_shape, 4)
+        narrow = max(1, self.channels // 2)
+        layers = [*_strided(input_shape[0], self.channels), *block(2 * self.channels, narrow)]
+        positions = math.prod(math.ceil(side / 4) for side in input_shape[1:])
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(narrow * positions, self.width), nn.ReLU()), self.width
+
+
+class Highest(nn.Module):
+    """The maximum of each feature map, `[..., C, H, W]` to `[..., C]`, in a third of the time of AdaptiveMaxPool2d."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """The maxima of maps."""
+        return maps.amax((-2, -1))
+
+
+@dataclass(frozen=True)
+class CNNMax(Model):
+    """Three blocks of convolution, GroupNorm and ReLU, then each channel's maximum over all positions.
+
+    5x5 with `channels` channels, 3x3 with twice and four times as many; the first two have stride 2. It can tell what
+    there is, however small, and not where.
+    """
+
+    use_when: ClassVar[str] = "images of several things"
+
+    channels: int = 16
+
+    def __post_init__(self) -> None:
+        check_count(self, channels=self.channels)
+
+    def trunk(self, input_shape: tuple[int, ...]) -> Features:
+        """`[B, C, H, W]` to `[B, 4 channels]`; raises `Incompatible` for no images, or less than 4 pixels a side."""
+        check_image(self, input_shape, 4)
+        layers = [*_strided(input_shape[0], self.channels), *block(2 * self.channels, 4 * self.channels)]
+        return nn.Sequential(*layers, Highest()), 4 * self.channels

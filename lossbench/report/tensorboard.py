@@ -1,5 +1,7 @@
 """TensorBoard event files: one run per corruption rate, with the mean over seeds, its spread and the HPARAMS tab.
 
+Pictures of predictions, which take longer, are files of their own beside them, written when all is trained.
+
 Written by TensorBoard's own record writer, all at once: no thread, no file kept open, no torch.
 """
 
@@ -19,17 +21,26 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalars
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.plugins.hparams.summary_v2 import HParam, Metric, hparams_config_pb, hparams_pb
+from tensorboard.plugins.image import metadata as images
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
 from lossbench.analysis import Summary, summarise
-from lossbench.records import TRIALS, Results, writing
+from lossbench.records import PREDICTIONS, TRIALS, Results, Samples, load, writing
+from lossbench.report.pictures import gallery, png
 from lossbench.seeds import stable_hash
+from lossbench.types import Array, Picture
 
 SPREAD = "variation over seeds"  # sorts, and so is shown, behind test, train and validation
 END = "values at the end"
 SHOWN = ("corruption", "loss", "metric", "rate", "weighting")  # the five columns that the HPARAMS tab begins with
 HIDDEN = ("batch_size", "data", "epochs", "lr", "model", "optimizer", "schedule", "task", "weight_decay")
+
+CURVES, PICTURES = "lossbench", "pictures"
+"""How the names of event files end."""
+PREDICTED = "test predictions"  # is shown between test and train
+MOST_PICTURED = 30
+"""Runs whose predictions are drawn at once: a picture takes a tenth of a second, and few are looked at."""
 
 
 class Point(NamedTuple):
@@ -66,6 +77,62 @@ def write(found: Mapping[Path, Results]) -> None:
         _write(folder, own_runs)
 
 
+def draw(folders: Iterable[Path], most: int) -> bool:
+    """Draw what the first seed of each run predicts on some test examples, where that can be drawn and is not yet.
+
+    Only the first `most` runs get pictures; whether there are more. Raises RecordError when a folder cannot be written.
+    """
+    for folder in folders:
+        if not (folder / PREDICTIONS).exists():
+            continue
+        if most <= 0:
+            return True
+        most -= _draw(folder, most)
+    return most < 0
+
+
+def _draw(folder: Path, most: int) -> int:
+    """Draw the first runs of a folder; how many it has."""
+    runs, pictured = ({path.parent for path in folder.glob(f"*/*tfevents*{end}")} for end in ("", PICTURES))
+    if pictured and runs == pictured:
+        return len(runs)
+    results = load(folder)
+    summaries = [s for s in summarise([results]) if _shown(s)]
+    with writing(folder):
+        for summary in summaries[:most]:
+            run = folder / _run_name(summary, summaries)
+            if run not in pictured:
+                _put(run, list(_pictures(summary, results, (folder / TRIALS).stat().st_mtime)), PICTURES)
+    return len(summaries)
+
+
+def _pictures(summary: Summary, results: Results, ended: float) -> Iterator[Event]:
+    if results.predictions is None or results.samples is None:
+        return
+    trial = _shown(summary)[0]
+    row = results.trials[results.trials["trial"] == trial].iloc[0]
+    steps = {"last": row["steps"], "best": row["best_step"]}
+    found = results.predictions[results.predictions["trial"] == trial]
+    shown = {epoch: np.stack(list(found["values"][found["epoch"] == epoch])) for epoch in found["epoch"].unique()}
+    if len(shown) == 2 and np.array_equal(shown["best"], shown["last"], equal_nan=True):
+        del shown["best"]
+    for epoch in sorted(shown, key=lambda epoch: int(steps[epoch])):
+        value = _picture(f"{PREDICTED}/{epoch}", results.samples, shown[epoch], int(row["seed"]))
+        yield Event(wall_time=ended, step=int(steps[epoch]), summary=Scalars(value=[value]))
+
+
+def _picture(tag: str, samples: Samples, predictions: Array, seed: int) -> Scalars.Value:
+    kind = Picture(samples.kind)
+    figure = gallery(kind, samples.inputs, samples.targets, predictions, samples.class_names, columns=4)
+    width, height = (int(side) for side in figure.bbox.size)
+    text = f"The first {len(predictions)} test examples; seed {seed}. At most {MOST_PICTURED} runs have pictures."
+    return Scalars.Value(
+        tag=tag,
+        metadata=images.create_summary_metadata(tag, text),
+        tensor=tensor_util.make_tensor_proto([str(width).encode(), str(height).encode(), png(figure)]),
+    )
+
+
 def _write(folder: Path, runs: Sequence[tuple[Summary, list[Point]]]) -> None:
     summaries = [summary for summary, _ in runs]
     started = _started(folder, [points for _, points in runs])
@@ -80,10 +147,10 @@ def _shown(summary: Summary) -> tuple[str, ...]:
 
 
 def stale(folder: Path) -> bool:
-    """Whether `folder` has records that are newer than its runs, as after a kill in between."""
+    """Whether `folder` has records that are newer than its curves, as after a kill in between."""
     if not (folder / TRIALS).exists():
         return False
-    written = [path.stat().st_mtime_ns for path in folder.glob("*/*tfevents*")]
+    written = [path.stat().st_mtime_ns for path in folder.glob(f"*/*tfevents*{CURVES}")]
     return max(written, default=0) < (folder / TRIALS).stat().st_mtime_ns
 
 
@@ -212,8 +279,8 @@ def _band(tag: str) -> layout_pb2.Chart:
     return layout_pb2.Chart(title=tag, margin=layout_pb2.MarginChartContent(series=[series]))
 
 
-def _put(run: Path, events: Sequence[Event]) -> None:
-    """Write a run's only event file, whole or not at all."""
+def _put(run: Path, events: Sequence[Event], ending: str = CURVES) -> None:
+    """Write an event file of a run, whole or not at all. Curves replace whatever was there, pictures only pictures."""
     run.mkdir(parents=True, exist_ok=True)
     temporary = run / ".writing"  # TensorBoard reads every file whose name holds "tfevents"
     try:
@@ -221,9 +288,9 @@ def _put(run: Path, events: Sequence[Event]) -> None:
             writer = RecordWriter(stream)
             for event in events:
                 writer.write(event.SerializeToString())
-        for old in run.glob("*tfevents*"):
+        for old in run.glob("*tfevents*" if ending == CURVES else f"*tfevents*{ending}"):
             old.unlink()
         # A new name each time: a running TensorBoard reads on in files that it knows.
-        temporary.rename(run / f"events.out.tfevents.{time.time_ns()}.lossbench")
+        temporary.rename(run / f"events.out.tfevents.{time.time_ns()}.{ending}")
     finally:
         temporary.unlink(missing_ok=True)

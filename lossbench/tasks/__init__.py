@@ -4,10 +4,13 @@ from typing import Any
 
 from lossbench import registry
 from lossbench.interfaces import Task
+from lossbench.tasks.boxes import Boxes
 from lossbench.tasks.classification import Binary, Multiclass
+from lossbench.tasks.ctc import CTC
+from lossbench.tasks.multilabel import Multilabel
 from lossbench.tasks.regression import Regression
 
-__all__ = ["Binary", "Multiclass", "Regression", "get", "names"]
+__all__ = ["CTC", "Binary", "Boxes", "Multiclass", "Multilabel", "Regression", "get", "names"]
 
 
 def get(name: str, **fields: Any) -> Task:

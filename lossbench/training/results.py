@@ -86,7 +86,10 @@ def _samples(prepared: Prepared, pieces: Pieces) -> Samples | None:
 
 
 def _kept(values: dict[str, Array], row: int, best: int, diverged: int) -> dict[str, Array]:
-    """Scores or predictions of the row; NaN where it has none: the last of one that diverged, the best of one that had no epoch."""
+    """What is kept of the row's test examples; NaN where it has none.
+
+    That is the last epoch of one that diverged, and the best of one that had no epoch.
+    """
     missing = {"last": diverged >= 0, "best": best == 0}
     return {epoch: np.full_like(v[row], np.nan) if missing[epoch] else v[row] for epoch, v in values.items()}
 

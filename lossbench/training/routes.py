@@ -1,5 +1,6 @@
 """How one loss is applied to a stack: by broadcasting, folding, vmap or a loop over rows."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -112,7 +113,10 @@ def choose(losses: Sequence[Loss], prediction: Tensor, target: Tensor, extras: E
 
 def _branches(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras) -> bool:
     try:
-        routes.vmap(prediction, target, extras)
+        with warnings.catch_warnings():
+            # it would be slow, and is only tried: no reason to trouble anyone who trains with CTC, which broadcasts
+            warnings.filterwarnings("ignore", r"There is a performance drop .* aten::ctc_loss")
+            routes.vmap(prediction, target, extras)
     except RuntimeError as error:
         return "data-dependent control flow" in str(error) or ".item()" in str(error)
     except Exception:  # not for a branch: other ways may still do

@@ -22,8 +22,8 @@ FEWEST_ROWS, MOST_ROWS = 16, 4096
 CPU_ROWS = 128
 CPU_BYTES = 128 << 20
 """Working set of one chunk on a CPU. Measured (32 MB of cache): time per trial falls up to 64 or 128 rows."""
-STEP_SECONDS, FLOPS = 20e-6, 100e9
-"""A row's share of a step apart from its arithmetic, and the arithmetic of one second, on two CPU cores."""
+STEP_SECONDS, FLOPS, CONVOLVED = 20e-6, 100e9, 30e9
+"""A row's share of a step apart from its arithmetic, and the arithmetic of a second: matrices, and small images."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,9 @@ def row_seconds(trial: Trial, problem: Problem) -> float:
     net = network(trial, registry.tasks.build(trial.task), problem)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net.eval()(torch.zeros(1, *problem.input_shape))
-    arithmetic = 3 * counter.get_total_flops() * trial.batch_size / FLOPS
-    return n_steps(trial, problem.n_examples) * (STEP_SECONDS + arithmetic)
+    convolved = counter.get_flop_counts()["Global"].get(torch.ops.aten.convolution, 0)
+    seconds = convolved / CONVOLVED + (counter.get_total_flops() - convolved) / FLOPS
+    return n_steps(trial, problem.n_examples) * (STEP_SECONDS + 3 * seconds * trial.batch_size)
 
 
 def chunks(n: int, most: int) -> list[slice]:

@@ -10,6 +10,10 @@ from lossbench.types import BLANK, PADDING, Encoding, Need, Problem, Space
 
 B, C, N = 6, 4, 20
 T, S = 9, 3
+PAIRS = (Space.MEAN_LOG_SCALE, Space.ZERO_INFLATED)
+"""Spaces of two outputs per target."""
+RATES = (Space.LOG_RATE, Space.ZERO_INFLATED)
+VALUES = (Space.VALUE, Space.ORIGINAL, Space.POSITIVE, Space.MEAN_LOG_SCALE, *RATES)
 PROBLEM = Problem(input_shape=(3,), n_outputs=C, n_examples=N)
 
 
@@ -28,6 +32,8 @@ class Call(NamedTuple):
         def cast(value: Any) -> Any:
             if isinstance(value, dict):
                 return {k: cast(v) for k, v in value.items()}
+            if not isinstance(value, Tensor):
+                return value
             return value.to(dtype) if value.is_floating_point() else value
 
         return Call(cast(self.prediction), cast(self.target), cast(self.needs))
@@ -42,19 +48,23 @@ def stack(calls: list[Call]) -> Call:
     def together(values: list[Any]) -> Any:
         if isinstance(values[0], dict):
             return {k: together([v[k] for v in values]) for k in values[0]}
+        if not isinstance(values[0], Tensor):  # shared by all rows
+            return values[0]
         return torch.stack(values)
 
     return Call(*(together(list(part)) for part in zip(*calls, strict=True)))
 
 
 def raw_prediction(space: Space, draw: torch.Generator) -> Tensor:
-    shape = {Space.MEAN_LOG_SCALE: (2 * C,), Space.EMBEDDING: (32,), Space.SEQUENCE_LOGIT: (T, C)}.get(space, (C,))
-    return torch.randn(B, *shape, generator=draw, dtype=torch.float64)
+    shapes = {Space.EMBEDDING: (32,), Space.SEQUENCE_LOGIT: (T, C)} | dict.fromkeys(PAIRS, (2 * C,))
+    return torch.randn(B, *shapes.get(space, (C,)), generator=draw, dtype=torch.float64)
 
 
 def in_space(raw: Tensor, space: Space) -> Tensor:
     if space == Space.PROBABILITY:
         return raw.sigmoid()
+    if space == Space.LOG_PROBABILITY:
+        return nn.functional.logsigmoid(raw)
     if space == Space.BOX_XYXY:
         return boxes(raw)
     return nn.functional.softplus(raw) if space == Space.POSITIVE else raw
@@ -77,7 +87,9 @@ def random_target(encoding: Encoding, draw: torch.Generator) -> Tensor:
     value = torch.randn(B, C, generator=draw, dtype=torch.float64)
     return {
         Encoding.VALUE: value,
-        Encoding.POSITIVE: value.exp(),
+        Encoding.ORIGINAL: value,
+        Encoding.POSITIVE: value.exp() * (value > -0.5),
+        Encoding.ABOVE_ZERO: value.exp(),
         Encoding.INDEX: index,
         Encoding.ONE_HOT: nn.functional.one_hot(index, C).double(),
         Encoding.MULTI_HOT: (value > 0).double(),
@@ -98,6 +110,7 @@ def needs_of(loss: Loss, draw: torch.Generator) -> dict[str, Any]:
         Need.PARAMETERS: made,
         Need.STATE: lambda: torch.rand(N, C, generator=draw).double() / C,
         Need.INDEX: lambda: torch.randperm(N, generator=draw)[:B],
+        Need.PROGRESS: lambda: 0.5,
     }
     return {str(n): ways[n]() for n in loss.needs}
 
@@ -111,26 +124,33 @@ def call_for(loss: Loss, seed: int = 0) -> Call:
 def extremes(loss: Loss) -> Call:
     """Predictions as wrong and as right as float32 meets them, each against each target."""
     encoding = loss.encoding
-    if loss.space in (Space.VALUE, Space.POSITIVE, Space.MEAN_LOG_SCALE):
-        positive = loss.space == Space.POSITIVE
-        edge = [0.0, 1e-6, 1.0, 1e4] if positive else [0.0, 1e-6, -1e-6, 1e4, -1e4]
-        pairs = torch.cartesian_prod(torch.tensor(edge), torch.tensor([0.0, 1e4] if positive else [0.0, 1.0]))
-        prediction, target = (pairs[:, [i]].expand(-1, C) for i in (0, 1))
-        if loss.space == Space.MEAN_LOG_SCALE:
-            prediction = torch.cat([prediction, torch.tensor([-10.0, -1.0, 0.0, 10.0]).expand_as(prediction)], -1)
-        return Call(prediction, target, {})
+    if loss.space in VALUES:
+        return extreme_values(loss)
     if loss.space == Space.BOX_XYXY:
         return extreme_boxes()
     if loss.space == Space.SEQUENCE_LOGIT:
         return extreme_sequences()
-    low, high = {Space.PROBABILITY: (0.0, 1.0), Space.EMBEDDING: (-1e4, 1e4)}.get(loss.space, (-100.0, 100.0))
+    ends = {Space.PROBABILITY: (0.0, 1.0), Space.EMBEDDING: (-1e4, 1e4), Space.LOG_PROBABILITY: (-200.0, 0.0)}
+    low, high = ends.get(loss.space, (-100.0, 100.0))
     width = 32 if loss.space == Space.EMBEDDING else C
     spikes = torch.full((C, width), low).fill_diagonal_(high)
-    rows = torch.cat([spikes, -spikes if low < 0 else 1 - spikes, torch.zeros(C, width)])
+    rows = torch.cat([spikes, low + high - spikes, torch.zeros(C, width)])
     index = torch.arange(C).repeat(len(rows))
     hot = nn.functional.one_hot(index, C).float()
     targets = {Encoding.INDEX: index, Encoding.SIGNED: 2 * hot - 1}
     return Call(rows.repeat_interleave(C, 0), targets.get(encoding, hot), {})
+
+
+def extreme_values(loss: Loss) -> Call:
+    """Predictions next to their targets and far from them; targets of 0 where the loss takes them."""
+    far = 20.0 if loss.space in RATES else 1e4  # as logarithm: rates of 5e8 and 2e-9
+    edge = [0.0, 1e-6, 1.0, far] if loss.space == Space.POSITIVE else [0.0, 1e-6, -1e-6, far, -far]
+    targets = {Encoding.POSITIVE: [0.0, 1e4], Encoding.ABOVE_ZERO: [1e-6, 1e4]}.get(loss.encoding, [0.0, 1.0])
+    pairs = torch.cartesian_prod(torch.tensor(edge), torch.tensor(targets))
+    prediction, target = (pairs[:, [i]].expand(-1, C) for i in (0, 1))
+    if loss.space in PAIRS:
+        prediction = torch.cat([prediction, torch.tensor([-10.0, -1.0, 0.0, 10.0]).expand_as(prediction)], -1)
+    return Call(prediction, target, {})
 
 
 def extreme_boxes() -> Call:

@@ -7,6 +7,7 @@ import torch
 
 from lossbench import registry
 from lossbench.interfaces.metric import ExampleMetric
+from lossbench.types import BLANK, PADDING
 
 CASES = [(name, task) for task in registry.tasks.names() for name in registry.metrics.names(task)]
 R, N = 5, 40
@@ -24,12 +25,46 @@ def one_of_four(normal, draw):
     return normal(4), torch.randint(4, (R, N), generator=draw)
 
 
-DRAWN = {"regression": values, "binary": one_of_two, "multiclass": one_of_four}
+def some_of_four(normal, draw):
+    return normal(4), torch.randint(2, (R, N, 4), generator=draw)
+
+
+def transcripts(normal, draw):
+    lengths = 1 + torch.randint(3, (R, N, 1), generator=draw)
+    return normal(7, 4), torch.where(torch.arange(3) < lengths, torch.randint(1, 4, (R, N, 3), generator=draw), PADDING)
+
+
+def spelled_out(target):
+    """Scores of a path with a blank before and behind each token."""
+    path = target.new_full((*target.shape[:-1], 2 * target.shape[-1] + 1), BLANK)
+    path[..., 1::2] = target.clamp_min(BLANK)
+    return torch.nn.functional.one_hot(path, 4).double()
+
+
+def overlapping(normal, draw):
+    def boxes():
+        low = normal(2)
+        return torch.cat([low, low + 1 + normal(2).abs()], -1)
+
+    return boxes(), boxes()
+
+
+DRAWN = {
+    "boxes": overlapping,
+    "regression": values,
+    "binary": one_of_two,
+    "multiclass": one_of_four,
+    "multilabel": some_of_four,
+    "ctc": transcripts,
+}
 """Random predictions and targets of each task; `normal(*shape)` gives `[R, N, *shape]`."""
 PERFECT = {
+    "boxes": lambda target: target,
     "regression": lambda target: target,
     "binary": lambda target: 1000.0 * (2 * target[..., None] - 1).double(),
     "multiclass": lambda target: 1000.0 * torch.nn.functional.one_hot(target).double(),
+    "multilabel": lambda target: 1000.0 * (2 * target - 1).double(),
+    "ctc": spelled_out,
 }
 """The point prediction that is right, for targets of each task."""
 

@@ -13,7 +13,7 @@ from lossbench.models import heads
 from lossbench.types import Encoding, Head, Problem, Space
 
 TASKS = registry.tasks.names()
-R, B = 3, 5
+R, B, T = 3, 5, 7
 
 
 def load(name):
@@ -25,9 +25,11 @@ def load(name):
 
 
 def raw_for(task, problem, space, *leading):
-    needed = {Space.MEAN_LOG_SCALE: Head.MEAN_SCALE, Space.EMBEDDING: Head.EMBEDDING}.get(space, Head.LINEAR)
+    pairs = dict.fromkeys((Space.MEAN_LOG_SCALE, Space.ZERO_INFLATED), Head.MEAN_SCALE)
+    needed = (pairs | {Space.EMBEDDING: Head.EMBEDDING}).get(space, Head.LINEAR)
     width = task.head_width(needed, problem)
-    return torch.randn(*leading, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    steps = (T,) if task.sequence else ()
+    return torch.randn(*leading, *steps, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def cases(fact):
@@ -95,7 +97,7 @@ def test_encoding_keeps_leading_axes_and_rows_apart(name, encoding):
     together = task.encode(target, encoding, problem, stacked)
     alone = torch.stack([task.encode(row, encoding, problem, scaling) for row in target])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
-    assert together.dtype == (torch.int64 if encoding is Encoding.INDEX else torch.float64)
+    assert together.dtype == (torch.int64 if encoding in (Encoding.INDEX, Encoding.TOKENS) else torch.float64)
 
 
 @pytest.mark.parametrize(("name", "head"), cases("heads"))
@@ -127,7 +129,8 @@ def test_what_a_task_lacks_is_refused_with_what_it_has(name):
 def test_trivial_prediction_is_constant_and_scored_by_all_metrics(name):
     task, examples, problem, _ = load(name)
     trivial = task.trivial(examples.targets, len(examples.targets), problem)
-    assert trivial.shape == (len(examples.targets), problem.n_outputs)
+    assert (len(trivial), trivial.shape[-1]) == (len(examples.targets), problem.n_outputs)
+    assert trivial.ndim == (3 if task.sequence else 2)
     assert (trivial == trivial[0]).all()
     for metric in task.metrics:
         value = registry.metrics.get(metric)(torch.as_tensor(trivial)[None], torch.as_tensor(examples.targets)[None])
@@ -140,6 +143,8 @@ def test_scaling_and_class_counts_fit_the_targets(name):
     counts = task.class_counts(examples.targets, problem)
     assert scaling.shift.shape == scaling.scale.shape
     assert (scaling.scale > 0).all()
-    assert (counts is None) == (examples.targets.ndim == 2)
+    assert (counts is None) == (not {Encoding.INDEX, Encoding.MULTI_HOT} & set(task.encodings))
     if counts is not None:
-        np.testing.assert_array_equal(counts, np.unique(examples.targets, return_counts=True)[1])
+        hot = examples.targets.ndim == 2
+        wanted = examples.targets.sum(0) if hot else np.unique(examples.targets, return_counts=True)[1]
+        np.testing.assert_array_equal(counts, wanted)

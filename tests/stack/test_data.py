@@ -13,9 +13,12 @@ from lossbench.training.prepare import prepare
 
 RATES = "rates=[0,0.1,0.25,0.4]"
 CORRUPTIONS = {
+    "boxes": ("box_jitter", "box_truncation", "box_swap", "box_outliers", "feature_outliers"),
     "regression": ("one_sided_outliers", "symmetric_outliers", "heavy_tails", "feature_outliers"),
     "binary": ("symmetric_flips", "asymmetric_flips", "feature_outliers"),
     "multiclass": ("symmetric_flips", "asymmetric_flips", "feature_outliers"),
+    "multilabel": ("missing_positives", "label_flips", "feature_outliers"),
+    "ctc": ("token_substitutions", "token_deletions", "token_insertions", "feature_outliers"),
 }
 CASES = [(task, kind) for task, kinds in CORRUPTIONS.items() for kind in kinds]
 

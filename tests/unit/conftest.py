@@ -1,11 +1,12 @@
 """Records of trainings that never took place: plausible curves and scores, drawn from a seed."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lossbench.records import Record
+from lossbench.records import Record, Samples
 
 SETTINGS = {
     "task": "regression", "data": "friedman1", "model": "mlp", "head": "linear", "loss": "huber", "weighting": "none",
@@ -25,6 +26,21 @@ HARM = {"huber": 2.0, "mae": 0.5, "mse": 8.0}  # error added per unit of corrupt
 def made_up():
     """A function that makes up one trial's record."""
     return record
+
+
+@pytest.fixture
+def pictured(made_up):
+    """The same for a task of boxes on images: with samples, and predictions on them."""
+
+    def one(n_shown=12, **changes) -> Record:
+        plain = made_up(task="boxes", **changes)
+        draw = np.random.default_rng(plain.row["seed"])
+        inputs = np.random.default_rng(1).random((n_shown, 1, 16, 16)).astype(np.float32)
+        targets = np.tile([3.0, 4.0, 11.0, 12.0], (n_shown, 1))
+        shown = {epoch: targets + draw.normal(size=(n_shown, 4)) for epoch in ("last", "best")}
+        return replace(plain, samples=Samples("box", inputs, targets), shown=shown)
+
+    return one
 
 
 def record(n_evaluations=21, n_test=200, **changes) -> Record:

@@ -33,12 +33,20 @@ def test_cnn_doubles_its_channels():
     assert width == 12
 
 
-def test_convnet_flattens_what_its_strides_leave():
-    trunk, width = models.get("convnet", channels=6, depth=2, stride=2, width=7).trunk((3, 9, 13))
+def test_cnn_flat_flattens_what_its_strides_leave():
+    trunk, width = models.get("cnn_flat", channels=6, width=7).trunk((3, 9, 13))
     block = ["Conv2d", "GroupNorm", "ReLU"]
-    assert kinds(trunk) == [*block, *block, "Flatten", "Linear", "ReLU"]
-    assert trunk[-2].in_features == 12 * 3 * 4
+    assert kinds(trunk) == [*block, *block, *block, "Flatten", "Linear", "ReLU"]
+    assert trunk[-2].in_features == 3 * 3 * 4
     assert width == 7
+
+
+def test_cnn_max_finds_a_thing_wherever_it_is():
+    trunk, width = models.get("cnn_max", channels=2).trunk((1, 24, 24))
+    image = torch.zeros(2, 1, 24, 24)
+    image[0, 0, 4:8, 4:8] = image[1, 0, 12:16, 8:12] = 1
+    assert width == 8
+    torch.testing.assert_close(*trunk[0](image).amax((2, 3)))  # GroupNorm sees the borders: not behind it
 
 
 @pytest.mark.parametrize("name", ["recogniser", "recogniser_lstm"])
@@ -48,7 +56,7 @@ def test_recognisers_read_half_as_many_steps_as_there_are_columns(name):
 
 
 def test_an_lstm_of_two_directions_has_an_even_width():
-    with pytest.raises(InvalidValue, match="must be even. Got 7"):
+    with pytest.raises(InvalidValue, match=r"must be even\. Got 7"):
         models.get("recogniser_lstm", width=7)
 
 
@@ -105,5 +113,5 @@ def test_cosine_head_has_a_moderate_gradient_at_a_zero_vector():
 
 
 def test_names():
-    assert models.names("regression") == ["cnn", "convnet", "linear", "mlp"]
+    assert models.names("regression") == ["cnn", "cnn_flat", "cnn_max", "linear", "mlp"]
     assert set(models.names()) - set(models.names("regression")) == {"recogniser", "recogniser_lstm"}

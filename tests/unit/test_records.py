@@ -5,15 +5,17 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from lossbench.errors import InvalidValue, LossbenchError
-from lossbench.records import Record, RecordError, check_writable, find, finished, load, save
+from lossbench.records import Record, RecordError, Samples, check_writable, find, finished, load, save
 
 FILES = {"trials.parquet", "curves.parquet", "test.parquet", "config.yaml", ".lock"}
+PICTURES = {"predictions.parquet", "samples.npz"}
 
 
 @pytest.fixture
@@ -44,6 +46,86 @@ def test_what_is_saved_is_loaded(folder, made_up):
     assert results.trials.columns[0] == "trial"
     assert list(results.curves) == ["trial", "step", "seconds", "split", "metric", "value"]
     assert list(results.test) == ["trial", "example", "epoch", "score"]
+
+
+def shown(results, record, epoch):
+    """What is on record of a trial's predictions: examples and values."""
+    rows = results.predictions
+    own = rows[(rows["trial"] == record.trial) & (rows["epoch"] == epoch)]
+    return own["example"].to_numpy(), np.stack(own["values"])
+
+
+def test_predictions_and_their_samples_are_loaded(folder, pictured):
+    some = [pictured(seed=seed) for seed in range(3)]
+    some[1].shown["last"][:] = np.nan  # it diverged
+    save(folder, some[:2], {})
+    save(folder, some[2:], {})
+    results = load(folder)
+    assert list(results.predictions) == ["trial", "example", "epoch", "values"]
+    assert len(results.predictions) == 3 * 2 * 12
+    for record in some:
+        for epoch in ("last", "best"):
+            examples, values = shown(results, record, epoch)
+            np.testing.assert_array_equal(examples, record.test_index[:12])
+            np.testing.assert_array_equal(values, record.shown[epoch])
+    assert results.samples.kind == "box"
+    np.testing.assert_array_equal(results.samples.inputs, some[0].samples.inputs)
+    np.testing.assert_array_equal(results.samples.targets, some[0].samples.targets)
+    assert results.samples.inputs.dtype == np.float32
+    assert names(folder) == FILES | PICTURES
+
+
+def test_tokens_and_names_of_classes_survive(folder, made_up):
+    samples = Samples("text", np.zeros((2, 1, 4, 8)), np.array([[1, 2], [2, -1]]), ("a", "long one"))
+    tokens = {"last": np.array([[1.0, -1, -1], [2, 1, -1]]), "best": np.array([[1.0], [2.0]])}
+    record = replace(made_up(), samples=samples, shown=tokens)
+    save(folder, [record], {})
+    results = load(folder)
+    assert results.samples.class_names == ("a", "long one")
+    assert results.samples.targets.tolist() == [[1, 2], [2, -1]]
+    for epoch, values in tokens.items():  # widths may differ
+        np.testing.assert_array_equal(shown(results, record, epoch)[1], values)
+
+
+def test_without_pictures_there_is_nothing_of_them(folder, made_up):
+    save(folder, [made_up()], {})
+    assert names(folder) == FILES
+    assert load(folder).predictions is load(folder).samples is None
+
+
+def test_pictures_join_records_that_have_none(folder, made_up, pictured):
+    """As in a folder of an older version; and a trial that fails now keeps none."""
+    old, new = made_up(seed=0), pictured(seed=1)
+    save(folder, [old], {})
+    save(folder, [new], {})
+    results = load(folder)
+    assert set(results.trials["trial"]) == {old.trial, new.trial}
+    assert set(results.predictions["trial"]) == {new.trial}
+    save(folder, [replace(made_up(seed=1, status="failed", reason="no"), trial=new.trial)], {})
+    assert len(load(folder).predictions) == 0
+
+
+@pytest.mark.parametrize("survivors", range(5))
+def test_a_kill_between_files_of_pictures_loses_only_the_new_trial(folder, pictured, monkeypatch, survivors):
+    old, new = pictured(seed=0), pictured(seed=1)
+    save(folder, [old], {})
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replacing(survivors, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            save(folder, [new], {})
+    assert names(folder) == FILES | PICTURES
+    assert set(load(folder).predictions["trial"]) == {old.trial}
+    save(folder, [new], {})
+    assert load(folder).predictions["trial"].value_counts().to_dict() == {old.trial: 24, new.trial: 24}
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", "samples.npz"])
+def test_damaged_pictures_are_named(folder, pictured, name):
+    save(folder, [pictured()], {})
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(RecordError, match=rf"{name} is damaged or cannot be read"):
+        load(folder)
 
 
 def test_values_that_are_not_finite_survive(folder, made_up):
@@ -237,6 +319,8 @@ def test_lengths_must_agree():
         Record("a", {}, np.zeros(2), np.zeros(2), {("test", "mae"): np.zeros(3)}, np.zeros(0), {})
     with pytest.raises(InvalidValue, match="last scores of trial a must have 0 values"):
         Record("a", {}, np.zeros(2), np.zeros(2), {}, np.zeros(0), {"last": np.zeros(1)})
+    with pytest.raises(InvalidValue, match="last predictions of trial a must have 0 values"):
+        Record("a", {}, np.zeros(2), np.zeros(2), {}, np.zeros(0), {}, shown={"last": np.zeros((1, 4))})
 
 
 def test_a_record_can_be_sent_between_processes(made_up):

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
@@ -18,7 +20,9 @@ from tensorboard.util import tensor_util
 
 from lossbench.analysis import summarise
 from lossbench.records import RecordError, load, save
-from lossbench.report.tensorboard import write
+from lossbench.report.pictures import gallery, png
+from lossbench.report.tensorboard import draw, write
+from lossbench.types import Picture
 
 
 @pytest.fixture
@@ -190,9 +194,95 @@ def test_custom_scalars_draw_bands(folder):
         assert {series.value, series.lower, series.upper} <= known
 
 
+def pictures(run):
+    """``[(tag, step, image)]``, as TensorBoard's IMAGES tab takes them."""
+    accumulator, found = read(run), []
+    for tag in sorted(accumulator.Tags()["tensors"]):
+        if accumulator.SummaryMetadata(tag).plugin_data.plugin_name == "images":
+            for event in accumulator.Tensors(tag):
+                width, height, *files = tensor_util.make_ndarray(event.tensor_proto).tolist()
+                (image,) = (Image.open(BytesIO(content)) for content in files)
+                assert (image.format, image.size) == ("PNG", (int(width), int(height)))
+                found.append((tag, event.step, np.array(image.convert("RGB"))))
+    return found
+
+
+def test_the_first_seed_is_drawn(tmp_path, pictured):
+    some = [pictured(seed=seed, rate=rate) for rate in (0.0, 0.1) for seed in (2, 1, 3)]
+    save(tmp_path, some, {})
+    write({tmp_path: load(tmp_path)})
+    assert pictures(tmp_path / "rate=0") == []  # they come at the end
+    assert not draw([tmp_path], most=30)
+    best, last = pictures(tmp_path / "rate=0")
+    first = next(r for r in some if (r.row["seed"], r.row["rate"]) == (1, 0.0))
+    assert [best[:2], last[:2]] == [("test predictions/best", 450), ("test predictions/last", 500)]
+    for (*_, image), epoch in ((best, "best"), (last, "last")):
+        figure = gallery(Picture.BOX, first.samples.inputs, first.samples.targets, first.shown[epoch], columns=4)
+        np.testing.assert_array_equal(image, np.array(Image.open(BytesIO(png(figure))).convert("RGB")))
+    assert "seed 1" in read(tmp_path / "rate=0").SummaryMetadata("test predictions/last").summary_description
+    assert len(points(tmp_path / "rate=0", "test/mae")) == 21  # the curves are still there
+    assert len(pictures(tmp_path / "rate=0.1")) == 2
+
+
+def test_equal_epochs_are_drawn_once(tmp_path, pictured):
+    record = pictured()
+    record.shown["best"][:] = record.shown["last"]
+    save(tmp_path, [record], {})
+    draw([tmp_path], most=30)
+    assert [tag for tag, *_ in pictures(tmp_path / "rate=0")] == ["test predictions/last"]
+
+
+def test_where_all_diverged_the_last_picture_is_empty(tmp_path, pictured):
+    record = pictured(status="diverged")
+    record.shown["last"][:] = np.nan
+    save(tmp_path, [record], {})
+    draw([tmp_path], most=30)
+    assert len(pictures(tmp_path / "rate=0")) == 2
+
+
+@pytest.mark.slow
+def test_what_is_drawn_is_not_drawn_again(tmp_path, pictured, monkeypatch):
+    save(tmp_path, [pictured()], {})
+    write({tmp_path: load(tmp_path)})
+    draw([tmp_path], most=30)
+    files = sorted((tmp_path / "rate=0").iterdir())
+    assert [path.suffix for path in files] == [".lossbench", ".pictures"]
+    with monkeypatch.context() as patched:
+        patched.setattr("lossbench.report.tensorboard.load", None)
+        assert not draw([tmp_path], most=30)
+    assert sorted((tmp_path / "rate=0").iterdir()) == files
+    write({tmp_path: load(tmp_path)})  # there are new records: the first seed may be another one
+    assert pictures(tmp_path / "rate=0") == []
+    draw([tmp_path], most=30)
+    assert len(pictures(tmp_path / "rate=0")) == 2
+
+
+@pytest.mark.slow
+def test_only_the_first_runs_are_drawn(tmp_path, pictured, made_up):
+    folders = [tmp_path / name for name in "abcd"]
+    save(folders[0], [made_up()], {})
+    for folder in folders[1:]:
+        save(folder, [pictured(rate=rate) for rate in (0.0, 0.1)], {})
+    for folder in folders:
+        write({folder: load(folder)})
+    for _ in range(2):
+        assert draw(folders, most=3)
+        drawn = [path.parent.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.glob("*/*/*.pictures"))]
+        assert drawn == ["b/rate=0", "b/rate=0.1", "c/rate=0"]
+    assert not draw(folders, most=6)
+    assert len(list(tmp_path.glob("*/*/*.pictures"))) == 6
+
+
+def test_a_task_without_pictures_costs_nothing(folder, monkeypatch):
+    write({folder: load(folder)})
+    monkeypatch.setattr("lossbench.report.tensorboard.load", None)
+    assert not draw([folder, folder.parent / "not there"], most=0)
+    assert not list(folder.glob("*/*.pictures"))
+
+
 def test_neither_torch_nor_tensorflow_is_imported():
     code = (
         "import sys, lossbench.report.tensorboard, lossbench.report.table; "
-        "sys.exit(bool({'torch', 'lightning', 'pytorch_lightning', 'tensorflow'} & set(sys.modules)))"
+        "sys.exit(bool({'torch', 'matplotlib', 'lightning', 'pytorch_lightning', 'tensorflow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -117,3 +117,80 @@ def test_trivial_is_the_median():
 def test_targets_must_be_floats_with_two_axes(targets):
     with pytest.raises(Incompatible, match=r"float targets of shape \[N, D\]. Got"):
         TASK.n_outputs(Examples(np.zeros((5, 1)), targets))
+
+
+COUNTS = Scaling(torch.tensor([[12.0, 0.0]], dtype=torch.float64), torch.tensor([[6.0, 0.5]], dtype=torch.float64))
+
+
+def test_log_rates_start_at_the_centre_and_move_as_positive_values_do():
+    raw = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)
+    rate = TASK.convert(raw, Space.LOG_RATE, COUNTS).exp()
+    positive = TASK.convert(raw, Space.POSITIVE, COUNTS)
+    torch.testing.assert_close(rate, positive, rtol=1e-5, atol=0)
+    # softplus(s) of a median of 2 scales, and of 0
+    torch.testing.assert_close(
+        rate[0].detach(), COUNTS.scale[0] * torch.tensor([2.126928, np.log(2)]), rtol=1e-6, atol=0
+    )
+    (slope,) = torch.autograd.grad(rate.sum(), raw)
+    torch.testing.assert_close(slope, COUNTS.scale)  # a step of 1 is one scale, as for a value
+
+
+def test_log_rates_are_logarithms_about_the_centre():
+    rates = TASK.point(RAW, Space.LOG_RATE, PROBLEM, COUNTS)
+    torch.testing.assert_close(rates, TASK.convert(RAW, Space.LOG_RATE, COUNTS).exp())
+    assert (rates > 0).all()
+    # equal steps are equal factors
+    factors = rates[1:] / rates[:-1]
+    torch.testing.assert_close(factors, factors[:1].expand_as(factors))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rates_far_off_stay_finite_and_can_come_back(dtype):
+    raw = torch.tensor([[-1e4], [-100.0], [100.0], [1e4]], dtype=dtype).expand(4, 2).clone().requires_grad_()
+    scaling = Scaling(*(part.to(dtype) for part in COUNTS))
+    log_rate = TASK.convert(raw, Space.LOG_RATE, scaling)
+    (slope,) = torch.autograd.grad(log_rate.sum(), raw)
+    assert log_rate.exp().isfinite().all()
+    assert (log_rate.diff(dim=0) > 0).all()
+    assert (slope > 0).all()
+
+
+def test_log_rates_bend_without_a_kink():
+    # the bend lies at a raw output of 10 centres, in units of the scale
+    centre = TASK.point(torch.zeros(1, 2).double(), Space.LOG_RATE, PROBLEM, COUNTS) / COUNTS.scale
+    for bend in (10 * centre, -10 * centre):
+        around = torch.cat([bend - 1e-7, bend + 1e-7]).requires_grad_()
+        values = TASK.convert(around, Space.LOG_RATE, COUNTS)
+        (slope,) = torch.autograd.grad(values.sum(), around)
+        torch.testing.assert_close(values[0], values[1], rtol=0, atol=1e-6)
+        torch.testing.assert_close(slope[0], slope[1], rtol=1e-6, atol=0)
+
+
+def test_rates_with_zeros_in_excess_are_predicted_by_their_mean():
+    raw = torch.cat([RAW, RAW - 1], -1)
+    converted = TASK.convert(raw, Space.ZERO_INFLATED, COUNTS)
+    torch.testing.assert_close(converted[:, :2], TASK.convert(RAW, Space.LOG_RATE, COUNTS))
+    torch.testing.assert_close(converted[:, 2:], RAW - 1)
+    wanted = converted[:, :2].exp() * (1 - converted[:, 2:].sigmoid())
+    torch.testing.assert_close(TASK.point(raw, Space.ZERO_INFLATED, PROBLEM, COUNTS), wanted)
+    with pytest.raises(Incompatible, match="head=mean_scale"):
+        TASK.convert(RAW, Space.ZERO_INFLATED, COUNTS)
+
+
+def test_original_values_are_those_that_metrics_take():
+    original = TASK.convert(RAW, Space.ORIGINAL, SCALING)
+    torch.testing.assert_close(original, SCALING.shift + SCALING.scale * RAW)
+    torch.testing.assert_close(TASK.point(RAW, Space.ORIGINAL, PROBLEM, SCALING), original)
+    target = torch.tensor([[-1.0, 30.0]], dtype=torch.float64)
+    assert TASK.encode(target, Encoding.ORIGINAL, PROBLEM, SCALING).tolist() == target.tolist()
+    TASK.check(np.array([[-1.0], [0.0]]), Encoding.ORIGINAL)
+
+
+def test_check_says_how_many_are_not_above_0():
+    targets = np.array([[1.0], [0.0], [3.0], [0.0]])
+    with pytest.raises(
+        Incompatible, match="takes targets above 0; 2 of 4 training targets are not, the smallest being 0"
+    ):
+        TASK.check(targets, Encoding.ABOVE_ZERO)
+    TASK.check(targets, Encoding.POSITIVE)
+    TASK.check(targets + 1e-9, Encoding.ABOVE_ZERO)

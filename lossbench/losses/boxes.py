@@ -1,0 +1,246 @@
+"""Losses on boxes that compare overlap, centres and sizes. `box_distances` holds those that go other ways.
+
+torchvision's functions index with boolean masks, which a stack on a GPU would wait for and vmap refuses, and their
+gradients are NaN for boxes without a height: here the formulas stand on `box_geometry`, and the tests compare.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lossbench.box_geometry import EPS, area, centre_size, hull, iou, overlap, share, squared
+from lossbench.errors import InvalidValue
+from lossbench.interfaces.loss import Loss, any_of, same_shape
+from lossbench.types import Encoding, Space
+from lossbench.validation import check_nonnegative, check_positive
+
+
+def check_corners(prediction: Tensor, target: Tensor) -> None:
+    """Refuse swapped corners, which elsewhere give negative areas in silence, and shapes that differ."""
+    same_shape(prediction, target)
+    for name, boxes in (("prediction", prediction), ("target", target)):
+        if boxes.shape[-1] != 4:
+            raise InvalidValue(f"{name} must hold boxes of shape [..., 4]. Got {tuple(boxes.shape)}.")
+        swapped = (boxes[..., 2:] < boxes[..., :2]).any(-1)
+        if any_of(swapped):
+            place = swapped.nonzero()[0].tolist()
+            raise InvalidValue(
+                f"{name} must hold corners x1, y1, x2, y2 with x1 <= x2 and y1 <= y2. "
+                f"Got {boxes[tuple(place)].tolist()} for example {place[0] if len(place) == 1 else place}."
+            )
+
+
+@dataclass(frozen=True)
+class IOU(Loss):
+    r"""One minus the intersection over the union.
+
+    .. math:: \ell = 1 - \frac{|P \cap T|}{|P \cup T|}
+
+    prediction, target: ``[..., 4]`` corners x1, y1, x2, y2 in any one unit. Returns ``[...]``, from 0 to 1. Raises
+    `InvalidValue` if the shapes differ or corners are swapped.
+    Reference: Yu et al., UnitBox: An Advanced Object Detection Network, 2016, https://arxiv.org/abs/1608.01471
+    (there the negative logarithm of the IoU)
+    """
+
+    tasks = ("boxes",)
+    space = Space.BOX_XYXY
+    encoding = Encoding.BOX_XYXY
+    known_as = ("Jaccard loss of boxes", "mmdet.IoULoss(mode='linear')")
+    use_when = "the first guess overlaps already, and the metric is the IoU itself"
+    beware = "no gradient at all where the boxes are disjoint: a bad start never recovers"
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Per box."""
+        check_corners(prediction, target)
+        return (1 - iou(prediction, target)).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class AlphaIOU(Loss):
+    r"""One minus a power of the intersection over the union.
+
+    .. math:: \ell = 1 - \mathrm{IoU}^\alpha
+
+    prediction, target: ``[..., 4]`` corners x1, y1, x2, y2 in any one unit. Returns ``[...]``, from 0 to 1. Raises
+    `InvalidValue` if the shapes differ, corners are swapped or alpha is not positive.
+    Reference: He et al., Alpha-IoU: A Family of Power Intersection over Union Losses for Bounding Box Regression,
+    2021, https://arxiv.org/abs/2110.13675
+    """
+
+    tasks = ("boxes",)
+    space = Space.BOX_XYXY
+    encoding = Encoding.BOX_XYXY
+    known_as = ("power IoU loss",)
+    use_when = "boxes that fit well should fit even better (AP at high thresholds), or labels are a little off"
+    beware = "above 1 it barely pulls boxes that overlap little, and disjoint ones not at all"
+    alpha: float = 3.0
+
+    def __post_init__(self) -> None:
+        check_positive(self, alpha=self.alpha)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Per box."""
+        check_corners(prediction, target)
+        overlapping = iou(prediction, target)
+        # below alpha = 1 the slope at 0 is infinite
+        power = overlapping.clamp_min(EPS).pow(self.alpha) * (overlapping > EPS)
+        return (1 - power).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class GIOU(Loss):
+    r"""The IoU loss plus the share of the smallest enclosing box H that neither box covers.
+
+    .. math:: \ell = 1 - \mathrm{IoU} + \frac{|H| - |P \cup T|}{|H|}
+
+    prediction, target: ``[..., 4]`` corners x1, y1, x2, y2 in any one unit. Returns ``[...]``, from 0 to 2. Raises
+    `InvalidValue` if the shapes differ or corners are swapped.
+    Reference: Rezatofighi et al., Generalized Intersection over Union, 2019, https://arxiv.org/abs/1902.09630
+    """
+
+    tasks = ("boxes",)
+    space = Space.BOX_XYXY
+    encoding = Encoding.BOX_XYXY
+    known_as = ("torchvision.ops.generalized_box_iou_loss", "mmdet.GIoULoss", "tfa.losses.GIoULoss")
+    use_when = "a safe default: close to the metric, and it pulls disjoint boxes too"
+    beware = "disjoint boxes first grow until they overlap; inside one another it is the IoU loss"
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Per box."""
+        check_corners(prediction, target)
+        intersection, union = overlap(prediction, target)
+        around = area(hull(prediction, target))
+        return (1 - share(intersection, union) + share(around - union, around)).squeeze(-1)
+
+
+def distance_iou(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The IoU, and the squared distance of the centres as a share of the hull's squared diagonal, `[..., 1]` each."""
+    check_corners(prediction, target)
+    offset = centre_size(prediction)[0] - centre_size(target)[0]
+    return iou(prediction, target), share(squared(offset), squared(hull(prediction, target)))
+
+
+@dataclass(frozen=True)
+class DIOU(Loss):
+    r"""The IoU loss plus the squared distance of the centres over the squared diagonal of the enclosing box.
+
+    .. math:: \ell = 1 - \mathrm{IoU} + \frac{|c_P - c_T|^2}{d_H^2}
+
+    prediction, target: ``[..., 4]`` corners x1, y1, x2, y2 in any one unit. Returns ``[...]``, from 0 to 2. Raises
+    `InvalidValue` if the shapes differ or corners are swapped.
+    Reference: Zheng et al., Distance-IoU Loss: Faster and Better Learning for Bounding Box Regression, 2020,
+    https://arxiv.org/abs/1911.08287
+    """
+
+    tasks = ("boxes",)
+    space = Space.BOX_XYXY
+    encoding = Encoding.BOX_XYXY
+    known_as = ("torchvision.ops.distance_box_iou_loss", "mmdet.DIoULoss")
+    use_when = "centres matter, or boxes start far from their targets"
+    beware = "for disjoint boxes it only moves the centre, and grows the box to widen the diagonal"
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Per box."""
+        overlapping, distance = distance_iou(prediction, target)
+        return (1 - overlapping + distance).squeeze(-1)
+
+
+def aspect(prediction: Tensor, target: Tensor) -> Tensor:
+    r"""How much the aspect ratios differ, :math:`\frac{4}{\pi^2} (\arctan w_T/h_T - \arctan w_P/h_P)^2`, `[..., 1]`."""
+    # atan2 of a size of 0 is exact, where w / h is infinite; the clamp keeps its gradient from 0 / 0
+    angles = [torch.atan2(*centre_size(b)[1].clamp_min(EPS).chunk(2, -1)) for b in (prediction, target)]
+    return 4 / math.pi**2 * (angles[1] - angles[0]).square()
+
+
+@dataclass(frozen=True)
+class CIOU(Loss):
+    r"""The DIoU loss plus a penalty for another aspect ratio.
+
+    .. math:: \ell = 1 - \mathrm{IoU} + \frac{|c_P - c_T|^2}{d_H^2} + \alpha v, \quad
+        v = \frac{4}{\pi^2}\left(\arctan\frac{w_T}{h_T} - \arctan\frac{w_P}{h_P}\right)^2, \quad
+        \alpha = \frac{v}{1 - \mathrm{IoU} + v}
+
+    alpha is a weight without a gradient, as in torchvision. prediction, target: ``[..., 4]`` corners x1, y1, x2, y2 in
+    any one unit. Returns ``[...]``, from 0 to 3. Raises `InvalidValue` if the shapes differ or corners are swapped.
+    Reference: Zheng et al., Distance-IoU Loss: Faster and Better Learning for Bounding Box Regression, 2020,
+    https://arxiv.org/abs/1911.08287
+    """
+
+    tasks = ("boxes",)
+    space = Space.BOX_XYXY
+    encoding = Encoding.BOX_XYXY
+    known_as = ("torchvision.ops.complete_box_iou_loss", "mmdet.CIoULoss")
+    use_when = "the shape matters beside place and overlap"
+    beware = "it compares ratios, not sizes; torchvision's gradient is NaN for a box without a height, and not here"
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Per box."""
+        overlapping, distance = distance_iou(prediction, target)
+        v = aspect(prediction, target)
+        alpha = share(v, 1 - overlapping + v).detach()
+        return (1 - overlapping + distance + alpha * v).squeeze(-1)
+
+
+def efficient_iou(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The IoU and the EIoU loss, `[..., 1]` each."""
+    overlapping, distance = distance_iou(prediction, target)
+    difference = centre_size(prediction)[1] - centre_size(target)[1]
+    shape = share(difference.square(), hull(prediction, target).square()).sum(-1, keepdim=True)
+    return overlapping, 1 - overlapping + distance + shape
+
+
+@dataclass(frozen=True)
+class EIOU(Loss):
+    r"""The DIoU loss plus the squared differences of width and height, as shares of the enclosing box's.
+
+    .. math:: \ell = 1 - \mathrm{IoU} + \frac{|c_P - c_T|^2}{d_H^2}
+        + \frac{(w_P - w_T)^2}{w_H^2} + \frac{(h_P - h_T)^2}{h_H^2}
+
+    prediction, target: ``[..., 4]`` corners x1, y1, x2, y2 in any one unit. Returns ``[...]``, from 0 to 4. Raises
+    `InvalidValue` if the shapes differ or corners are swapped.
+    Reference: Zhang et al., Focal and Efficient IOU Loss for Accurate Bounding Box Regression, 2021,
+    https://arxiv.org/abs/2101.08158
+    """
+
+    tasks = ("boxes",)
+    space = Space.BOX_XYXY
+    encoding = Encoding.BOX_XYXY
+    known_as = ("efficient IoU loss", "mmdet.EIoULoss, which bends it near 0")
+    use_when = "width and height should be right each by itself, not only their ratio"
+    beware = "four terms in one sum: its value compares with no other IoU loss"
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Per box."""
+        return efficient_iou(prediction, target)[1].squeeze(-1)
+
+
+@dataclass(frozen=True)
+class FocalEIOU(Loss):
+    r"""The EIoU loss, weighted by a power of the IoU: boxes that fit well count most.
+
+    .. math:: \ell = \mathrm{IoU}^\gamma \, \ell_\mathrm{EIoU}
+
+    The weight has no gradient, as in common implementations: with one, a smaller overlap would lower the loss.
+    prediction, target: ``[..., 4]`` corners x1, y1, x2, y2 in any one unit. Returns ``[...]``. Raises `InvalidValue`
+    if the shapes differ, corners are swapped or gamma is negative.
+    Reference: Zhang et al., Focal and Efficient IOU Loss for Accurate Bounding Box Regression, 2021,
+    https://arxiv.org/abs/2101.08158
+    """
+
+    tasks = ("boxes",)
+    space = Space.BOX_XYXY
+    encoding = Encoding.BOX_XYXY
+    known_as = ("Focal-EIoU",)
+    use_when = "gross outliers among the boxes, and first guesses that overlap already"
+    beware = "disjoint boxes have weight 0 and never move; a smaller value can mean a worse box"
+    gamma: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_nonnegative(self, gamma=self.gamma)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Per box."""
+        overlapping, losses = efficient_iou(prediction, target)
+        return (overlapping.detach().pow(self.gamma) * losses).squeeze(-1)

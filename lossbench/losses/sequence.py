@@ -1,0 +1,179 @@
+"""Losses on transcripts: the probability of a string of tokens, wherever in the input each token stands."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lossbench.errors import InvalidValue
+from lossbench.interfaces.loss import Loss, any_of
+from lossbench.softmax import log_softmax
+from lossbench.types import BLANK, PADDING, Encoding, Space
+from lossbench.validation import check_nonnegative, check_positive, check_share
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    half = logits.dtype in {torch.float16, torch.bfloat16}
+    return log_softmax(logits.float() if half else logits)  # torch has no CTC in half precision
+
+
+def _lengths(target: Tensor) -> Tensor:
+    return (target != PADDING).sum(-1)
+
+
+def steps_needed(target: Tensor) -> Tensor:
+    """The fewest steps that can put out each transcript, `[..., S]` to `[...]`: repeats need a blank between them."""
+    repeats = (target[..., 1:] == target[..., :-1]) & (target[..., 1:] != PADDING)
+    return _lengths(target) + repeats.sum(-1)
+
+
+def _check_shapes(prediction: Tensor, target: Tensor) -> None:
+    if prediction.ndim < 2 or prediction.shape[:-2] != target.shape[:-1]:
+        raise InvalidValue(
+            f"target must hold one transcript per prediction, shape {[*prediction.shape[:-2], 'S']} for predictions "
+            f"{list(prediction.shape)}. Got {list(target.shape)}."
+        )
+    if prediction.numel() == 0:
+        raise InvalidValue(f"CTC takes at least one example, step and token. Got predictions {list(prediction.shape)}.")
+
+
+def _check_targets(prediction: Tensor, target: Tensor, zero_infinity: bool) -> None:
+    n_steps, n_tokens = prediction.shape[-2:]
+    wrong = {
+        "holds token 0, which is the blank": (target == BLANK).any(-1),
+        f"holds a token that is not below C = {n_tokens}": ((target < PADDING) | (target >= n_tokens)).any(-1),
+        "goes on behind its padding": ((target[..., 1:] != PADDING) & (target[..., :-1] == PADDING)).any(-1),
+    }
+    if not zero_infinity:
+        wrong[f"needs more than the {n_steps} steps of its prediction"] = steps_needed(target) > n_steps
+    if any_of(torch.stack(list(wrong.values()))):  # one look at the values: a GPU waits at each
+        _refuse(wrong, target)
+
+
+def _refuse(wrong: dict[str, Tensor], target: Tensor) -> None:
+    for why, where in wrong.items():
+        for place in where.nonzero().tolist()[:1]:
+            example = f"example {place[0] if len(place) == 1 else place}" if place else "the example"
+            raise InvalidValue(f"The target of {example} {why}. Got {target[tuple(place)].tolist()}.")
+
+
+def _negative_log_likelihood(logs: Tensor, target: Tensor, zero_infinity: bool = False) -> Tensor:
+    """Log probabilities `[..., T, C]` and tokens `[..., S]` to `[..., 1, 1]`: both axes stay, for fields."""
+    _check_shapes(logs, target)
+    _check_targets(logs, target, zero_infinity)
+    leading, (n_steps, n_tokens) = logs.shape[:-2], logs.shape[-2:]
+    flat = logs.reshape(-1, n_steps, n_tokens).transpose(0, 1)  # [T, N, C]
+    tokens = target.reshape(flat.shape[1], -1)
+    steps = torch.full((len(tokens),), n_steps, device=target.device)
+    # padded [N, S]: as fast as one long target, which needs a boolean mask
+    losses = functional.ctc_loss(
+        flat, tokens.clamp_min(BLANK), steps, _lengths(tokens), BLANK, "none", zero_infinity=zero_infinity
+    )
+    return losses.reshape(*leading, 1, 1)
+
+
+@dataclass(frozen=True)
+class CTC(Loss):
+    r"""The negative log probability of a transcript, summed over all ways to lay it out over the steps.
+
+    .. math:: \ell = -\log \sum_{\pi\,:\,\mathcal{B}(\pi) = y}\; \prod_t p_t(\pi_t), \quad
+        p_t = \text{softmax}(z_t)
+
+    where :math:`\mathcal{B}` merges what is repeated in a path :math:`\pi` and drops its blanks.
+
+    prediction: ``[..., T, C]`` logits, token 0 being the blank; target: ``[..., S]`` tokens from 1, then -1. An empty
+    transcript is fine. Returns ``[...]``, in nats per transcript; with per_token divided by its length, as torch's
+    `mean` does. A transcript that needs more than T steps costs 0 with zero_infinity. Raises `InvalidValue` if the
+    shapes do not fit, the batch is empty, or a target holds the blank, a token not below C, a token behind padding, or
+    (without zero_infinity) more than T steps can put out.
+    Reference: Graves et al., Connectionist Temporal Classification: Labelling Unsegmented Sequence Data with Recurrent
+    Neural Networks, 2006, https://doi.org/10.1145/1143844.1143891
+    """
+
+    tasks = ("ctc",)
+    space = Space.SEQUENCE_LOGIT
+    encoding = Encoding.TOKENS
+    known_as = ("torch.nn.CTCLoss", "keras.losses.CTC", "optax.ctc_loss")
+    use_when = "the default for text in images and speech: what is written is known, and not where"
+    beware = "it first learns to say nothing but blanks, which looks like a training that stands still"
+    zero_infinity: bool = False
+    per_token: bool = False
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per example."""
+        losses = _negative_log_likelihood(_log_probabilities(prediction), target, self.zero_infinity)
+        losses = losses.squeeze(-1).squeeze(-1)
+        return losses / _lengths(target).clamp_min(1) if self.per_token else losses
+
+
+@dataclass(frozen=True)
+class FocalCTC(Loss):
+    r"""CTC that fades where the transcript is likely already.
+
+    .. math:: \ell = \alpha\,(1 - p)^\gamma\,\text{ctc}, \quad p = e^{-\text{ctc}}
+
+    prediction: ``[..., T, C]`` logits, token 0 being the blank; target: ``[..., S]`` tokens from 1, then -1. Returns
+    ``[...]``, in nats per transcript. Raises `InvalidValue` as `ctc` does, and if alpha is not positive or gamma is
+    negative.
+    Reference: Feng et al., Focal CTC Loss for Chinese Optical Character Recognition on Unbalanced Datasets, 2019,
+    https://doi.org/10.1155/2019/9345861
+    """
+
+    tasks = ("ctc",)
+    space = Space.SEQUENCE_LOGIT
+    encoding = Encoding.TOKENS
+    known_as = ("focal CTC loss",)
+    use_when = "some tokens or transcripts are rare, and the frequent ones are read well already"
+    beware = "p is that of the whole transcript, so it is nearly 0, and nothing fades, until most of it is read"
+    gamma: float = 2.0
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_nonnegative(self, gamma=self.gamma)
+        check_positive(self, alpha=self.alpha)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per example."""
+        nll = _negative_log_likelihood(_log_probabilities(prediction), target)
+        # rounding may leave nll at 0 or just below, where log(1 - p) is not finite; the factor nll is 0 there too
+        unlikely = -(-nll.clamp_min(torch.finfo(nll.dtype).eps)).expm1()  # 1 - p
+        fading = (self.gamma * unlikely.log()).exp()
+        return (self.alpha * fading * nll).squeeze(-1).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class SmoothedCTC(Loss):
+    r"""CTC mixed with how far each step's probabilities are from uniform, so that no step is too sure.
+
+    .. math:: \ell = (1 - w)\,\text{ctc} + \frac{w}{T}\sum_t \text{KL}(p_t \,\|\, u), \quad
+        \text{KL}(p \,\|\, u) = \log C + \sum_c p_c \log p_c
+
+    The divergence is taken from the prediction to the uniform distribution u over all C tokens, the blank among them,
+    so a step adds at most log C. The mean over the steps, as in neural_sp, and not their sum: w then means the same
+    for inputs of any length.
+
+    prediction: ``[..., T, C]`` logits, token 0 being the blank; target: ``[..., S]`` tokens from 1, then -1; smoothing
+    w in [0, 1]. Returns ``[...]``, in nats. Raises `InvalidValue` as `ctc` does, and if smoothing is not a share.
+    Reference: Kim et al., Improved Training for Online End-to-end Speech Recognition Systems, 2018,
+    https://arxiv.org/abs/1711.02212
+    """
+
+    tasks = ("ctc",)
+    space = Space.SEQUENCE_LOGIT
+    encoding = Encoding.TOKENS
+    known_as = ("label-smoothed CTC", "kldiv_lsm_ctc of github.com/hirofumi0810/neural_sp")
+    use_when = "the model is sure of single steps too early, or its confidence is to be used"
+    beware = "most steps are blanks, and it keeps the model from being sure of those too"
+    smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_share(self, smoothing=self.smoothing)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per example."""
+        logs = _log_probabilities(prediction)
+        divergence = (logs.exp() * logs).sum(-1, keepdim=True).mean(-2, keepdim=True) + math.log(logs.shape[-1])
+        nll = _negative_log_likelihood(logs, target)
+        return ((1 - self.smoothing) * nll + self.smoothing * divergence).squeeze(-1).squeeze(-1)

@@ -1,0 +1,135 @@
+"""Boxes: one box per image."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossbench.errors import Incompatible
+from lossbench.interfaces import Scaling, Task
+from lossbench.interfaces.task import robust_scale
+from lossbench.tasks.refusals import refusal
+from lossbench.types import Array, Encoding, Examples, Head, Picture, Problem, Space
+
+LARGEST = math.log(1000 / 16)
+"""Sizes lie within this factor (62.5) of the median size either way: the clip of Detectron and torchvision."""
+
+
+@dataclass(frozen=True)
+class Boxes(Task):
+    r"""One box per image: targets `[N, 4]`, float corners x1, y1, x2, y2 in pixels, x1 < x2 and y1 < y2.
+
+    Raw output: `[..., 4]`, the deltas u of centre and log size, standardised by the median and 1.4826 MAD of the
+    training boxes, which outliers do not move; u = 0 is the box of the medians, the anchor:
+
+    .. math:: (c_x, c_y, \log w, \log h) = \mathrm{shift} + \mathrm{scale} \cdot u
+    """
+
+    spaces: ClassVar[tuple[Space, ...]] = (Space.VALUE, Space.BOX_XYXY)
+    encodings: ClassVar[tuple[Encoding, ...]] = (Encoding.VALUE, Encoding.BOX_XYXY)
+    metrics: ClassVar[tuple[str, ...]] = ("mean_iou", "ap_50", "ap_75", "centre_error", "size_error")
+    defaults: ClassVar[Mapping[str, str]] = {
+        "loss": "giou",
+        "data": "digit_boxes",
+        "model": "cnn_flat",
+        "corruption": "box_outliers",
+    }
+    settings: ClassVar[Mapping[str, float]] = {"epochs": 15, "batch_size": 64, "lr": 0.005}
+    shortlist: ClassVar[tuple[str, ...]] = ("giou", "iou", "smooth_l1", "ciou")
+    picture: ClassVar[Picture] = Picture.BOX
+    target_share: ClassVar[float] = 0.6
+
+    def n_outputs(self, examples: Examples) -> int:
+        """4; raises `Incompatible` unless the targets are `[N, 4]` floats."""
+        targets = examples.targets
+        if targets.ndim != 2 or targets.shape[1] != 4 or not np.issubdtype(targets.dtype, np.floating):
+            raise Incompatible(
+                f"The boxes task takes float targets of shape [N, 4]. Got {targets.dtype} of shape "
+                f"{list(targets.shape)}."
+            )
+        _refuse_bad_boxes(targets)
+        return 4
+
+    def head_width(self, head: Head, problem: Problem) -> int:
+        """4."""
+        if head not in self.heads:
+            raise refusal("boxes", head, self.heads)
+        return 4
+
+    def scaling(self, targets: Array) -> tuple[Array, Array]:
+        """Median and 1.4826 MAD of the centres and log sizes, `[4]`; where the MAD is 0 the standard deviation."""
+        return robust_scale(_deltas(np.asarray(targets, dtype=np.float64)))
+
+    def convert(self, raw: Tensor, space: Space, scaling: Scaling) -> Tensor:
+        """The raw deltas as they come, or decoded corners, which are finite and strictly ordered."""
+        match space:
+            case Space.VALUE:
+                return raw
+            case Space.BOX_XYXY:
+                return decode(raw, scaling)
+        raise refusal("boxes", space, self.spaces)
+
+    def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:
+        """Corners `[..., 4]` as they are, or their standardised deltas."""
+        match encoding:
+            case Encoding.VALUE:
+                low, high = target.chunk(2, -1)
+                deltas = torch.cat([(low + high) / 2, (high - low).log()], -1)
+                return (deltas - scaling.shift) / scaling.scale
+            case Encoding.BOX_XYXY:
+                return target.to(scaling.shift.dtype)
+        raise refusal("boxes", encoding, self.encodings)
+
+    def check(self, targets: Array, encoding: Encoding) -> None:
+        """Raise `Incompatible` for corners that are not finite, or not in order."""
+        if encoding not in self.encodings:
+            raise refusal("boxes", encoding, self.encodings)
+        _refuse_bad_boxes(targets)
+
+    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+        """The decoded corners, `[..., 4]`, whatever the loss was given."""
+        return decode(raw, scaling)
+
+    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+        """The box of the medians, `[n, 4]`: median centre, and median size by its logarithm."""
+        centre, log_size = np.split(np.median(_deltas(targets), axis=0), 2)
+        half = np.exp(log_size) / 2
+        return np.tile(np.concatenate([centre - half, centre + half]), (n, 1))
+
+    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+        """None: there are no classes."""
+        return None
+
+
+def decode(raw: Tensor, scaling: Scaling) -> Tensor:
+    """Corners from standardised deltas, `[..., 4]`; sizes within a factor of 62.5 of the median size."""
+    centre_scale, size_scale = scaling.scale.chunk(2, -1)
+    centre_shift, size_shift = scaling.shift.chunk(2, -1)
+    centre_delta, size_delta = raw.chunk(2, -1)
+    centre = centre_shift + centre_scale * centre_delta
+    size = (size_shift + (size_scale * size_delta).clamp(-LARGEST, LARGEST)).exp()
+    # far from the origin a small box would vanish in the rounding to the precision of `raw`
+    least = 4 * torch.finfo(raw.dtype).eps * centre.detach().abs()
+    half = torch.maximum(size, least) / 2
+    return torch.cat([centre - half, centre + half], -1)
+
+
+def _deltas(targets: Array) -> Array:
+    """Centres and log sizes `[N, 4]` of corners."""
+    low, high = targets[:, :2], targets[:, 2:]
+    return np.concatenate([(low + high) / 2, np.log(high - low)], axis=1)
+
+
+def _refuse_bad_boxes(targets: Array) -> None:
+    if n := int((~np.isfinite(targets)).sum()):
+        raise Incompatible(f"{n} of {targets.size} corner coordinates of the training boxes are not finite.")
+    bad = np.flatnonzero((targets[:, 2:] <= targets[:, :2]).any(1))
+    if len(bad):
+        raise Incompatible(
+            f"Boxes are corners x1, y1, x2, y2 with x1 < x2 and y1 < y2. {len(bad)} of {len(targets)} are not: "
+            f"row {bad[0]} is {targets[bad[0]].tolist()}."
+        )

@@ -1,0 +1,112 @@
+"""Multilabel: any number of L labels per example."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from lossbench.errors import Incompatible
+from lossbench.interfaces import Scaling, Task
+from lossbench.tasks.refusals import refusal
+from lossbench.types import Array, Encoding, Examples, Head, Picture, Problem, Space
+
+
+@dataclass(frozen=True)
+class Multilabel(Task):
+    """Any number of L labels: targets `[N, L]` of 0 and 1, whole numbers; a 1 says that the label holds.
+
+    Raw output: `[..., L]`, the log-odds of each label. A label is predicted where it is above 0.
+    """
+
+    spaces: ClassVar[tuple[Space, ...]] = (Space.LOGIT, Space.PROBABILITY, Space.LOG_PROBABILITY, Space.SCORE)
+    encodings: ClassVar[tuple[Encoding, ...]] = (Encoding.MULTI_HOT, Encoding.SIGNED)
+    metrics: ClassVar[tuple[str, ...]] = (
+        "mean_average_precision",
+        "macro_f1",
+        "subset_accuracy",
+        "hamming_accuracy",
+        "log_loss",
+    )
+    defaults: ClassVar[Mapping[str, str]] = {
+        "loss": "bce",
+        "data": "digit_canvases",
+        "model": "cnn_max",
+        "corruption": "missing_positives",
+    }
+    settings: ClassVar[Mapping[str, float]] = {"epochs": 15, "batch_size": 64, "lr": 0.01}
+    shortlist: ClassVar[tuple[str, ...]] = ("bce", "asymmetric", "zlpr", "two_way")
+    picture: ClassVar[Picture] = Picture.LABELS
+    target_share: ClassVar[float] = 0.6
+
+    def n_outputs(self, examples: Examples) -> int:
+        """L; raises `Incompatible` unless the targets are `[N, L]` of 0 and 1 and the names, if any, are L."""
+        _check_hot(examples.targets)
+        n_labels = examples.targets.shape[1]
+        if len(examples.class_names) not in {0, n_labels}:
+            raise Incompatible(
+                f"The targets of the multilabel task have {n_labels} labels. Got {len(examples.class_names)} names."
+            )
+        return int(n_labels)
+
+    def head_width(self, head: Head, problem: Problem) -> int:
+        """L."""
+        if head not in self.heads:
+            raise refusal("multilabel", head, self.heads)
+        return problem.n_outputs
+
+    def scaling(self, targets: Array) -> tuple[Array, Array]:
+        """Zero and one: labels have no scale."""
+        return np.zeros(1), np.ones(1)
+
+    def convert(self, raw: Tensor, space: Space, scaling: Scaling) -> Tensor:
+        """The scores as they come, the sigmoid of each, or the logarithm of that without overflow; `[..., L]`."""
+        match space:
+            case Space.LOGIT | Space.SCORE:
+                return raw
+            case Space.PROBABILITY:
+                return raw.sigmoid()
+            case Space.LOG_PROBABILITY:
+                return logsigmoid(raw)
+        raise refusal("multilabel", space, self.spaces)
+
+    def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:
+        """0 and 1, or -1 and 1, `[..., L]`."""
+        match encoding:
+            case Encoding.MULTI_HOT:
+                return target.to(scaling.shift.dtype)
+            case Encoding.SIGNED:
+                return 2 * target.to(scaling.shift.dtype) - 1
+        raise refusal("multilabel", encoding, self.encodings)
+
+    def check(self, targets: Array, encoding: Encoding) -> None:
+        """Raise `Incompatible` for an encoding that does not exist here."""
+        if encoding not in self.encodings:
+            raise refusal("multilabel", encoding, self.encodings)
+
+    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+        """The score of each label, `[..., L]`, whatever the loss was given."""
+        return raw
+
+    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+        """The log-odds of each label's share, `[n, L]`; half an example stands in for one that is absent."""
+        positives = targets.sum(0)
+        odds = np.maximum(positives, 0.5) / np.maximum(len(targets) - positives, 0.5)
+        return np.tile(np.log(odds), (n, 1))
+
+    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+        """Positives per label, `[L]`."""
+        counts: Array = targets.sum(0)
+        return counts
+
+
+def _check_hot(targets: Array) -> None:
+    if targets.ndim != 2 or not np.issubdtype(targets.dtype, np.integer):
+        raise Incompatible(
+            f"The multilabel task takes whole-number targets of shape [N, L]. Got {targets.dtype} of shape "
+            f"{list(targets.shape)}."
+        )
+    if targets.size and (targets.min() < 0 or targets.max() > 1):
+        raise Incompatible(f"The multilabel task takes targets of 0 and 1. Got {targets.min()} to {targets.max()}.")

@@ -1,0 +1,36 @@
+"""The pictures of the documentation can be drawn again, and there is one of everything that is built in."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lossbench import registry
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    subprocess.run([sys.executable, ROOT / "scripts" / "pictures.py", folder], check=True)
+    return {path.name: path for path in folder.iterdir()}
+
+
+def test_every_task_has_its_pages(drawn):
+    assert {name for name in drawn if "corruptions" in name} == {f"{t}-corruptions.png" for t in registry.tasks.names()}
+    assert {path.name for path in (ROOT / "docs" / "pictures").glob("*-*.png")} >= set(drawn)
+
+
+def test_pages_are_small_and_as_large_as_those_in_the_documentation(drawn):
+    for name, path in drawn.items():
+        assert path.stat().st_size < 150_000
+        # a page grows with each corruption: one that was not drawn anew differs in size
+        assert size(path) == size(ROOT / "docs" / "pictures" / name)
+
+
+def size(path):
+    with Image.open(path) as image:
+        return image.size

@@ -1,0 +1,49 @@
+"""Every loss of the classification family in bfloat16 at its extremes, and beside a row that has diverged."""
+
+import pytest
+import torch
+from contract.samples import Call, call_for, extremes, stack
+
+from lossbench import registry
+
+FILES = [
+    "auc",
+    "divergences",
+    "imbalance",
+    "margin",
+    "modulated",
+    "noise",
+    "noise_bounded",
+    "noise_normalised",
+    "set_overlap",
+    "tempered",
+]
+NAMES = [n for n, e in registry.losses.entries().items() if e.kind.__module__.rpartition(".")[2] in FILES]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_extremes_in_bfloat16(name):
+    loss = registry.losses.get(name)
+    call = extremes(loss)
+    prediction = call.prediction.bfloat16().requires_grad_()
+    target = call.target.bfloat16() if call.target.is_floating_point() else call.target
+    losses = Call(prediction, target, call_for(loss).to(torch.bfloat16).needs).of(loss)
+    losses.sum().backward()
+    assert losses.isfinite().all()
+    assert prediction.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_of_nan_is_nan_and_harms_no_other(name):
+    loss = registry.losses.get(name)
+    calls = [call_for(loss, seed) for seed in range(2)]
+    together = stack(calls)
+    prediction = together.prediction.clone()
+    prediction[0] = torch.nan
+    prediction.requires_grad_()
+    losses = Call(prediction, together.target, together.needs).of(loss)
+    losses.sum().backward()
+    torch.testing.assert_close(losses[1], calls[1].of(loss), rtol=1e-12, atol=1e-14)
+    assert prediction.grad[1].isfinite().all()
+    # a diverged row must be seen to have diverged, in the loss or in its gradient
+    assert not (losses[0].isfinite().all() and prediction.grad[0].isfinite().all())

@@ -19,6 +19,7 @@ class LDAM(Loss):
         \Delta_c = \Delta\,(n_{\min} / n_c)^{1/4}
 
     The rarest class that has examples gets the full margin :math:`\Delta` (max_margin); one without any gets it too.
+    Metrics see the head's scores, 16 times the cosines.
 
     prediction: ``[..., C]``, head_scale times cosines (the shared cosine head multiplies by 16; give head_scale=1 for
     bare cosines); target: ``[...]`` class indices; class_counts n: ``[..., 1, C]``, of which only the ratios matter.

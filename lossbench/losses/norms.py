@@ -25,7 +25,8 @@ class Andrews(Loss):
     prediction, target: ``[..., D]`` in the standardised target's units; residual_scale s: ``[..., 1, D]`` in the same;
     a in multiples of s (1.339 is 95 % efficient for normal errors). Returns ``[...]``: the mean over D, in units
     squared. Raises `InvalidValue` if the shapes differ or a is not positive.
-    Reference: Andrews, A Robust Method for Multiple Linear Regression, 1974, https://doi.org/10.2307/1267603
+    Reference: Andrews, A Robust Method for Multiple Linear Regression, 1974,
+    https://doi.org/10.1080/00401706.1974.10489233
     """
 
     tasks = ("regression",)
@@ -102,14 +103,15 @@ class Fair(Loss):
     prediction, target: ``[..., D]`` in the standardised target's units; residual_scale s: ``[..., 1, D]`` in the same;
     c in multiples of s (1.4 is 95 % efficient for normal errors); the slope is below c s. Returns ``[...]``: the mean
     over D, in units squared. Raises `InvalidValue` if the shapes differ or c is not positive.
-    Reference: Fair, On the Robust Estimation of Econometric Models, 1974, https://www.nber.org/chapters/c10207
+    Reference: Fair, On the Robust Estimation of Econometric Models, 1974, as in Holland and Welsch, Robust Regression
+    Using Iteratively Reweighted Least-Squares, 1977, https://doi.org/10.1080/03610927708827533
     """
 
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
     needs = (Need.RESIDUAL_SCALE,)
-    known_as = ("robustfit(wfun='fair') of MATLAB", "XGBoost custom objectives called fair")
+    known_as = ("robustfit(wfun='fair') of MATLAB", "objective='fair' of LightGBM (fair_c = c s)")
     use_when = "Huber's aims with a bend that spreads over all residuals, and a scale that follows them"
     beware = "outliers keep a pull of nearly c times the scale, as with huber"
     c: float = 1.4
@@ -133,7 +135,8 @@ class Talwar(Loss):
     prediction, target: ``[..., D]`` in the standardised target's units; residual_scale s: ``[..., 1, D]`` in the same;
     c in multiples of s (2.795 is 95 % efficient for normal errors). Returns ``[...]``: the mean over D, in units
     squared. Raises `InvalidValue` if the shapes differ or c is not positive.
-    Reference: Hinich and Talwar, A Simple Method for Robust Regression, 1975, https://doi.org/10.2307/2285387
+    Reference: Hinich and Talwar, A Simple Method for Robust Regression, 1975, as in Holland and Welsch, Robust
+    Regression Using Iteratively Reweighted Least-Squares, 1977, https://doi.org/10.1080/03610927708827533
     """
 
     tasks = ("regression",)

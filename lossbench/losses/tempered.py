@@ -9,7 +9,7 @@ from lossbench.interfaces.loss import Loss, one_axis_less
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_at_least, check_share
 
-STEPS = 8
+STEPS = 7
 """Newton steps to the normaliser; 6 reach float64's rounding for up to 10,000 classes and temperatures up to 10."""
 
 
@@ -45,9 +45,8 @@ def tempered_log_softmax(logits: Tensor, s: Tensor) -> Tensor:
 def _closer(normaliser: Tensor, logits: Tensor, s: Tensor) -> Tensor:
     """One Newton step for F^(1 - t) = 1; at t = 1 for log F = 0, of which it is the limit."""
     logs = _log_exp(logits - normaliser, s)
-    log_sum = logs.logsumexp(-1, keepdim=True)
-    slope = ((1 - s) * logs).logsumexp(-1, keepdim=True) - (1 - s) * log_sum
-    return normaliser + _ratio(log_sum, s) * (-slope).exp()
+    total = logs.exp().sum(-1, keepdim=True)  # from C down to 1: nothing overflows
+    return normaliser + _ratio(total.log(), s) * total ** (1 - s) / ((1 - s) * logs).exp().sum(-1, keepdim=True)
 
 
 def _implicit(normaliser: Tensor, logits: Tensor, s: Tensor) -> Tensor:

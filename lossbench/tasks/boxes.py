@@ -111,7 +111,10 @@ def decode(raw: Tensor, scaling: Scaling) -> Tensor:
     centre_shift, size_shift = scaling.shift.chunk(2, -1)
     centre_delta, size_delta = raw.chunk(2, -1)
     centre = centre_shift + centre_scale * centre_delta
-    size = (size_shift + (size_scale * size_delta).clamp(-LARGEST, LARGEST)).exp()
+    log_factor = size_scale * size_delta
+    # the gradient passes where it is clipped: a size that has run away could else never come back
+    log_factor = log_factor + (log_factor.clamp(-LARGEST, LARGEST) - log_factor).detach()
+    size = (size_shift + log_factor).exp()
     # far from the origin a small box would vanish in the rounding to the precision of `raw`
     least = 4 * torch.finfo(raw.dtype).eps * centre.detach().abs()
     half = torch.maximum(size, least) / 2

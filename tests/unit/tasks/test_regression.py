@@ -155,6 +155,12 @@ def test_rates_far_off_stay_finite_and_can_come_back(dtype):
     assert (slope > 0).all()
 
 
+def test_a_median_below_0_counts_as_0():
+    below = Scaling(COUNTS.shift - 1e6, COUNTS.scale)
+    rates = TASK.point(torch.zeros(1, 2).double(), Space.LOG_RATE, PROBLEM, below)
+    torch.testing.assert_close(rates, COUNTS.scale * np.log(2))
+
+
 def test_log_rates_bend_without_a_kink():
     # the bend lies at a raw output of 10 centres, in units of the scale
     centre = TASK.point(torch.zeros(1, 2).double(), Space.LOG_RATE, PROBLEM, COUNTS) / COUNTS.scale

@@ -80,7 +80,7 @@ def build(prepared: Prepared, start: int = 0) -> Pieces:
     edges = block_edges(points, start, max(1, BLOCK_NUMBERS // (len(feed.order_seeds) * batch_size)))
     order = Order(feed.order_seeds, problem.n_examples, batch_size, edges)
     metrics = tuple(dict.fromkeys((*task.metrics, first.metric)))
-    evaluation = Evaluation(replicas, objective, feed, first.metric, metrics, points)
+    evaluation = Evaluation(replicas, objective, feed, first.metric, metrics, points, batch_size)
     pieces = Pieces(replicas, objective, feed, order, evaluation, steps)
     _settle(pieces, first)
     return pieces

@@ -46,8 +46,9 @@ class Evaluation:
         primary: str,
         names: tuple[str, ...],
         points: Sequence[int],
+        batch_size: int,
     ) -> None:
-        self.replicas, self.objective, self.feed = replicas, objective, feed
+        self.replicas, self.objective, self.feed, self.batch_size = replicas, objective, feed, batch_size
         self.metrics: dict[str, Metric] = {n: registry.metrics.get(n) for n in names}
         self.name, self.primary = primary, self.metrics[primary]
         self.points = frozenset(points)
@@ -129,7 +130,8 @@ class Evaluation:
         """Point predictions `[R, N, ...]` and raw targets of a split, or of the first `size` of it."""
         rows, size = self.replicas.theta.shape[0], self.feed.size(split) if size is None else size
         most = CPU_ELEMENTS if self.feed.inputs.is_cpu else ELEMENTS
-        chunk = max(1, most // (rows * self.feed.inputs[0].numel()))
+        # no fewer than a training step holds with its gradients: convolutions want a batch
+        chunk = max(self.batch_size, most // (rows * self.feed.inputs[0].numel()))
         was = self.replicas.training
         self.replicas.eval()
         raws, targets = [], []

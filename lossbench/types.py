@@ -27,6 +27,9 @@ class Space(StrEnum):
     EMBEDDING = "embedding"  # [..., E]; the loss itself turns it into scores
     BOX_XYXY = "box_xyxy"  # [..., 4] corners x1, y1, x2, y2 in original units, x1 < x2 and y1 < y2
     SEQUENCE_LOGIT = "sequence_logit"  # [..., T, C], a logit per time step and token, token 0 being the blank
+    NEXT_TOKEN = "next_token"  # [..., T, C], at each position a logit per token that may come next
+    LIST_SCORE = "list_score"  # [..., N], a score per item of one list, unbounded: the highest comes first
+    PAIR_SCORE = "pair_score"  # [..., 2], the scores of two items
 
 
 class Encoding(StrEnum):
@@ -42,6 +45,10 @@ class Encoding(StrEnum):
     SIGNED = "signed"  # [..., L] of -1 and 1
     BOX_XYXY = "box_xyxy"  # [..., 4] corners in original units, x1 < x2 and y1 < y2
     TOKENS = "tokens"  # [..., S] whole numbers from 1 below C, then PADDING up to the longest
+    SEQUENCE = "sequence"  # [..., T] whole numbers from 0 below C, the token at each position, PADDING where none is
+    RELEVANCE = "relevance"  # [..., N] grades from 0, the higher the better, PADDING where a list has no item
+    ORDER = "order"  # [...] of 1 where the first of two items is to come first, and -1 where the second
+    TEACHER = "teacher"  # [..., 2, C]: a teacher's logits, and below them 0 and 1 with one 1 for the class
 
 
 class Head(StrEnum):
@@ -70,7 +77,9 @@ class Need(StrEnum):
     PARAMETERS = "parameters"  # trainable tensors by name, made by `parameters()`
     STATE = "state"  # a tensor made by `state()`; the call returns the next one beside the losses
     INDEX = "index"  # [...]: each example's position in the training split
+    SAMPLE_WEIGHT = "sample_weight"  # [...]: the data's own weights, of mean 1 over the training split
     CLASS_NAMES = "class_names"  # tuple of str
+    N_EXAMPLES = "n_examples"  # of the training split
 
 
 class Picture(StrEnum):
@@ -178,6 +187,7 @@ class Examples:
     class_names: tuple[str, ...] = ()  # of the C classes, L labels, or tokens from 1 on
     test: Array | None = None  # row numbers of the data set's own test split
     groups: Array | None = None  # [N] whole numbers: rows of one group (a patient, a writer) share a split
+    weights: Array | None = None  # [N], at least 0: how much each row counts, for weighting=sample
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,20 @@ def check_count(owner: object, least: int = 1, **values: object) -> None:
     _check(owner, values, wanted, lambda v: v == int(v) and v >= least if v < float("inf") else False)
 
 
+def check_whole(owner: object, **values: object) -> None:
+    """Each value must be a whole number."""
+    _check(owner, values, "an int", lambda v: abs(v) < float("inf") and v == int(v))
+
+
+def check_switch(owner: object, **values: object) -> None:
+    """Each value must be true or false."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise InvalidValue(
+                f"The {name!r} parameter of {type(owner).__name__} must be true or false. Got {value!r} instead."
+            )
+
+
 def check_choice(owner: object, choices: Iterable[str], **values: object) -> None:
     """Each value must be one of `choices`."""
     choices = tuple(choices)

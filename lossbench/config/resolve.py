@@ -13,6 +13,7 @@ from lossbench import registry
 from lossbench.config import numbers
 from lossbench.config.choices import LISTS, check_fits, choice, listed
 from lossbench.config.experiment import GROUPS, Experiment
+from lossbench.config.pairs import check_pair, check_scheme
 from lossbench.config.schema import Schema
 from lossbench.errors import Incompatible, unknown
 from lossbench.interfaces import Task
@@ -102,11 +103,14 @@ class _Shared:
 
     def part(self, group: str, given: Any) -> _Part:
         found = choice(group, given, self.task.name)
-        return _Part(found, GROUPS[group].build(found))
+        built = GROUPS[group].build(found)
+        if group == "weighting":
+            check_scheme(found, built, self.task.name, self.fixed["data"])
+        return _Part(found, built)
 
     def experiment(self, loss: _Part, weighting: _Part, corruption: _Part, optimizer: Optimizer) -> Experiment:
         """One combination. Raises `Incompatible`."""
-        _check_coupling(loss, weighting)
+        check_pair(loss.choice.name, loss.built, weighting.choice.name, weighting.built, self.kind)
         parts: dict[str, Any] = self.fixed | {
             "weighting": weighting.choice, "corruption": corruption.choice, "loss": loss.choice, "task": self.task
         }  # fmt: skip
@@ -142,13 +146,3 @@ class _Shared:
             told = f"loss={loss.choice.name} needs head={wanted}; it cannot read the outputs of head={asked}."
             raise Incompatible(told, loss.choice.name, f"cannot read the outputs of head={asked}")
         return str(asked)
-
-
-def _check_coupling(loss: _Part, weighting: _Part) -> None:
-    if loss.built.coupled and weighting.built.per_example:
-        raise Incompatible(
-            f"weighting={weighting.choice.name} weighs single examples, and loss={loss.choice.name} gives one value "
-            "for a whole batch. Use weighting=none, or a loss that is not coupled.",
-            f"{loss.choice.name} + {weighting.choice.name}",
-            "single examples cannot be weighed in a loss of whole batches",
-        )

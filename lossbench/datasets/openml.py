@@ -40,12 +40,14 @@ class OpenML(Dataset):
 
     dataset, id: one of them. version: of that name; 0 for the oldest that is active.
     target: the column to predict; by default the one that OpenML names.
+    weights: the column that says how much each row counts, for `weighting=sample`; it is then no input.
     n: this many rows, drawn by `random_state`, in proportion to the classes if there are any; 0 for all.
     root: the folder of the data, by default `$LOSSBENCH_DATA`, else `~/.local/share/lossbench`. What is there is not
         downloaded again.
 
     Raises `Unavailable` for what OpenML does not have, or where there is neither the data nor a network, `UnknownName`
-    for a column, `Incompatible` without one target or any features, `InvalidValue` if there are fewer rows than `n`.
+    for a column, `Incompatible` without one target or any features or for weights that are no numbers, `InvalidValue`
+    if there are fewer rows than `n`.
     Reference: Vanschoren, van Rijn, Bischl, Torgo, OpenML: Networked Science in Machine Learning, 2013,
     https://doi.org/10.1145/2641190.2641198
     """
@@ -59,6 +61,7 @@ class OpenML(Dataset):
     id: int = 0
     version: int = 0
     target: str = ""
+    weights: str = ""
     n: int = 0
     random_state: int = 0
     root: str = field(default="", compare=False)
@@ -69,6 +72,7 @@ class OpenML(Dataset):
             raise InvalidValue("openml needs data.dataset=<name> or data.id=<number>, and not both.")
         if self.id and self.version:
             raise InvalidValue("data.version goes with data.dataset: a data.id already is of one version.")
+        self.__dict__["weighted"] = bool(self.weights)  # a class fact of other data sets
 
     def load(self) -> Examples:
         """The rows, in the table's order."""
@@ -76,7 +80,18 @@ class OpenML(Dataset):
         targets, class_names = self._targets(table.target)
         classes = targets if class_names else np.zeros(len(targets))
         rows = subset(classes, self.n, self.random_state)
-        return Examples(self._inputs(table.data)[rows], targets[rows], class_names)
+        features, weights = self._without_weights(table.data)
+        weights = None if weights is None else weights[rows]
+        return Examples(self._inputs(features)[rows], targets[rows], class_names, weights=weights)
+
+    def _without_weights(self, features: "pd.DataFrame") -> "tuple[pd.DataFrame, Array | None]":
+        if not self.weights:
+            return features, None
+        if self.weights not in features:
+            raise unknown(f"column of {self._label}:", self.weights, features.columns, "Its columns")
+        if self.weights not in features.select_dtypes("number"):
+            raise Incompatible(f"The column {self.weights!r} of {self._label} is not numeric, as weights must be.")
+        return features.drop(columns=self.weights), features[self.weights].to_numpy(np.float64)
 
     @property
     def _label(self) -> str:

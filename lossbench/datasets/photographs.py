@@ -74,7 +74,7 @@ class DigitBoxes(Dataset):
     nine in ten of the digit's pixels (a hundred times at most, and then the best is taken).
 
     n: pictures, rounded down to a multiple of 20.
-    smallest, largest: height and width in pixels, from 8 to 32; a box may be a few less, where a digit's rim is faint.
+    smallest, largest: height and width in pixels, from 4 to 32; a box may be a few less, where a digit's rim is faint.
 
     The same wherever NumPy's generators and the decoding of JPEG files are.
     Reference: of the digits, Alpaydin, Kaynak, Cascading Classifiers, 1998,
@@ -95,8 +95,8 @@ class DigitBoxes(Dataset):
 
     def __post_init__(self) -> None:
         check_count(self, least=N_POOLS, n=self.n)
-        check_within(self, 8, CROP, largest=self.largest)
-        check_within(self, 8, self.largest, smallest=self.smallest)
+        check_within(self, 4, CROP, largest=self.largest)
+        check_within(self, 4, self.largest, smallest=self.smallest)
         check_count(self, least=0, random_state=self.random_state)
 
     def load(self) -> Examples:

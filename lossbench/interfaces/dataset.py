@@ -15,6 +15,8 @@ class Dataset(ABC):
     """Where it comes from, and under which licence."""
     public: ClassVar[bool] = False
     """Whether its files are downloaded, or read where they lie: a field `root` says where."""
+    weighted: ClassVar[bool] = False
+    """Whether its examples come with weights, which `weighting=sample` takes."""
 
     @abstractmethod
     def load(self) -> Examples:

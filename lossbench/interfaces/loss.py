@@ -1,6 +1,7 @@
 """A loss: one value per example from prediction and target."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -41,6 +42,16 @@ class Loss(ABC):
     """One line of advice."""
     beware: ClassVar[str] = ""
     """Its best-known trap."""
+    convex: ClassVar[bool | None] = None
+    """In the prediction, whatever the fields. This and the three below: None claims nothing; `lossbench check` tries."""
+    bounded: ClassVar[bool | None] = None
+    """The value stays below a bound, however wrong the prediction."""
+    robust: ClassVar[bool | None] = None
+    """The gradient stays below a bound, so that no example outweighs the others however wrong it is."""
+    symmetric: ClassVar[bool | None] = None
+    """Its values for all classes that a target could be add up to a constant."""
+    held_still: ClassVar[Mapping[str, Any] | None] = None
+    """Part of the formula has no gradient, on purpose: fields at which that does not matter, empty if there are none."""
 
     @abstractmethod
     def __call__(self, prediction: Tensor, target: Tensor, *_: Any, **needs: Any) -> Any:

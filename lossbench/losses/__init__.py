@@ -3,6 +3,7 @@
 from lossbench import registry
 from lossbench.interfaces.loss import Loss as _Loss
 from lossbench.losses.auc import AUCMargin
+from lossbench.losses.autoregressive import AutoregressiveNLL, Unlikelihood
 from lossbench.losses.box_distances import L1, NWD, SIOU, WIOU
 from lossbench.losses.boxes import CIOU, DIOU, EIOU, GIOU, IOU, AlphaIOU, FocalEIOU
 from lossbench.losses.classification import (
@@ -14,8 +15,10 @@ from lossbench.losses.classification import (
     GeneralizedCrossEntropy,
     LogitAdjusted,
 )
+from lossbench.losses.contrastive import Circle, MultiSimilarity, NPair, NTXent, SupCon
 from lossbench.losses.counts import GammaDeviance, NegativeBinomial, PoissonNLL, Tweedie, ZeroInflatedPoisson
 from lossbench.losses.directions import CosineSimilarity
+from lossbench.losses.distillation import DIST, DKD, Distillation, LogitMatching
 from lossbench.losses.distributions import BetaNLL, CRPSGaussian, LaplaceNLL, StudentTNLL
 from lossbench.losses.divergences import NLL, Evidential, JensenShannon, KLDivergence, Sparsemax, SquareOnLogits
 from lossbench.losses.embedding import ArcFace
@@ -46,7 +49,18 @@ from lossbench.losses.noise_bounded import AGCE, AUL, AExp, LogitClip, PHuberCE,
 from lossbench.losses.noise_normalised import ANLCE, NCEAndMAE, NCEAndRCE, NormalizedCrossEntropy, NormalizedFocal
 from lossbench.losses.norms import Andrews, Fair, Hampel, Talwar
 from lossbench.losses.overlap import Dice, SoftF1
+from lossbench.losses.pairs import Contrastive, CosineEmbedding, HingeEmbedding, Triplet
+from lossbench.losses.proxies import AdaFace, CosFace, MagFace
 from lossbench.losses.quantiles import EpsilonInsensitive, Expectile, Quantile
+from lossbench.losses.ranking import (
+    ApproxNDCG,
+    LambdaRank,
+    ListMLE,
+    ListNet,
+    MarginRanking,
+    PairwiseHinge,
+    RankNet,
+)
 from lossbench.losses.regression import MAE, MSE, MSLE, BarronAdaptive, GaussianNLL, Huber, LogCosh, SmoothL1, Tukey
 from lossbench.losses.relative import MAPE, SMAPE
 from lossbench.losses.robust import Barron, Cauchy, Charbonnier, GemanMcclure, Welsch, Wing
@@ -62,6 +76,8 @@ __all__ = [
     "CIOU",
     "CTC",
     "DIOU",
+    "DIST",
+    "DKD",
     "EIOU",
     "ELR",
     "GIOU",
@@ -80,11 +96,14 @@ __all__ = [
     "ZLPR",
     "AExp",
     "AUCMargin",
+    "AdaFace",
     "AlphaIOU",
     "Andrews",
+    "ApproxNDCG",
     "ArcFace",
     "Asymmetric",
     "AsymmetricSoftmax",
+    "AutoregressiveNLL",
     "Barron",
     "BarronAdaptive",
     "BetaNLL",
@@ -96,9 +115,14 @@ __all__ = [
     "CategoricalHinge",
     "Cauchy",
     "Charbonnier",
+    "Circle",
+    "Contrastive",
+    "CosFace",
+    "CosineEmbedding",
     "CosineSimilarity",
     "CrossEntropy",
     "Dice",
+    "Distillation",
     "EpsilonInsensitive",
     "Evidential",
     "Expectile",
@@ -116,31 +140,43 @@ __all__ = [
     "GeneralizedCrossEntropy",
     "Hampel",
     "Hinge",
+    "HingeEmbedding",
     "Huber",
     "Jaccard",
     "JensenShannon",
     "KLDivergence",
+    "LambdaRank",
     "LaplaceNLL",
+    "ListMLE",
+    "ListNet",
     "LogCosh",
     "LogitAdjusted",
     "LogitClip",
+    "LogitMatching",
     "LovaszHinge",
     "MAESoftmax",
+    "MagFace",
+    "MarginRanking",
     "MultiMargin",
+    "MultiSimilarity",
     "MulticlassPerceptron",
     "MultilabelMargin",
     "MultilabelSoftMargin",
     "NCEAndMAE",
     "NCEAndRCE",
+    "NPair",
+    "NTXent",
     "NegativeBinomial",
     "NormalizedCrossEntropy",
     "NormalizedFocal",
     "PHuberCE",
+    "PairwiseHinge",
     "Perceptron",
     "PoissonNLL",
     "Poly1",
     "Poly1BCE",
     "Quantile",
+    "RankNet",
     "ReverseCrossEntropy",
     "SmoothL1",
     "SmoothedCTC",
@@ -151,13 +187,16 @@ __all__ = [
     "SquareOnMargin",
     "SquaredHinge",
     "StudentTNLL",
+    "SupCon",
     "SymmetricCrossEntropy",
     "Talwar",
     "TaylorCrossEntropy",
+    "Triplet",
     "Tukey",
     "Tversky",
     "Tweedie",
     "TwoWay",
+    "Unlikelihood",
     "Welsch",
     "Wing",
     "ZeroInflatedPoisson",

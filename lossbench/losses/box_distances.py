@@ -82,6 +82,7 @@ class WIOU(Loss):
     known_as = ("Wise-IoU v1",)
     use_when = "centres should be pulled in, but not where the overlap is good already"
     beware = "versions 2 and 3 are other losses, with a running mean; disjoint boxes get no pull on their size"
+    held_still = {}
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""

@@ -174,6 +174,7 @@ class CIOU(Loss):
     known_as = ("torchvision.ops.complete_box_iou_loss", "mmdet.CIoULoss")
     use_when = "the shape matters beside place and overlap"
     beware = "it compares ratios, not sizes; torchvision's gradient is NaN for a box without a height, and not here"
+    held_still = {}  # noqa: RUF012
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""
@@ -235,6 +236,7 @@ class FocalEIOU(Loss):
     known_as = ("Focal-EIoU",)
     use_when = "gross outliers among the boxes, and first guesses that overlap already"
     beware = "disjoint boxes have weight 0 and never move; a smaller value can mean a worse box"
+    held_still = {"gamma": 0.0}
     gamma: float = 0.5
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
 from lossbench.softmax import log_softmax, softmax
 from lossbench.types import Encoding, Need, Problem, Space
-from lossbench.validation import check_nonnegative, check_positive, check_share
+from lossbench.validation import check_nonnegative, check_positive, check_share, check_whole
 
 SMALLEST_SHARE = 1e-6
 """What a class without training examples counts as, of all examples."""
@@ -60,7 +60,7 @@ class CrossEntropy(Loss):
 
     prediction: ``[..., C]`` logits; target: ``[...]`` class indices; label_smoothing :math:`\epsilon` in [0, 1].
     Returns ``[...]``, in nats; 0, with no gradient, where the target is ignore_index. Raises `InvalidValue` if the
-    shapes do not fit or label_smoothing is not a share.
+    shapes do not fit, label_smoothing is not a share or ignore_index is no whole number.
     Reference: Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016,
     https://arxiv.org/abs/1512.00567
     """
@@ -76,6 +76,7 @@ class CrossEntropy(Loss):
 
     def __post_init__(self) -> None:
         check_share(self, label_smoothing=self.label_smoothing)
+        check_whole(self, ignore_index=self.ignore_index)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
@@ -239,6 +240,7 @@ class ELR(Loss):
     known_as = ("elr_loss of github.com/shengliu66/ELR", "early-learning regularization")
     use_when = "labels are wrong and the model would memorise them late in training"
     beware = "it remembers a row per training example, so each must keep its index"
+    held_still = {"beta": 1.0}
     beta: float = 0.7
     lam: float = 3.0
 

@@ -21,6 +21,38 @@ def cosines(embedding: Tensor, weight: Tensor) -> Tensor:
     return functional.normalize(embedding, dim=-1, eps=SHORTEST) @ functional.normalize(weight, dim=-1, eps=SHORTEST).mT
 
 
+def class_vectors(problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+    """Class vectors of random directions and a length of about one: `[C, E]`, called weight."""
+    drawn = torch.randn(problem.n_outputs, EMBEDDING_WIDTH, generator=generator)
+    return {"weight": drawn / math.sqrt(EMBEDDING_WIDTH)}
+
+
+def angle_of(cosine: Tensor) -> Tensor:
+    """The angle, no narrower than float32, whose gradient is finite everywhere."""
+    # the gradient of acos is infinite at 1 and -1: no nearer than 8 roundings, which is 0.1 degrees in float32
+    wide = cosine.to(torch.promote_types(cosine.dtype, torch.float32))
+    edge = 1 - 8 * torch.finfo(wide.dtype).eps
+    return wide.clamp(-edge, edge).acos()
+
+
+def enlarged(cosine: Tensor, margin: Tensor) -> Tensor:
+    """The cosine of an angle enlarged by a margin in radians; past pi it goes on falling as a straight line."""
+    angle = angle_of(cosine)
+    return torch.where(angle + margin <= math.pi, (angle + margin).cos(), cosine - margin * margin.sin())
+
+
+def of_target(cosine: Tensor, target: Tensor) -> Tensor:
+    """The cosine to the target's class vector, `[..., B, 1]`, after a look at the shapes."""
+    one_axis_less(cosine, target)
+    return cosine.gather(-1, target.long().unsqueeze(-1))
+
+
+def with_target(cosine: Tensor, lowered: Tensor, target: Tensor) -> Tensor:
+    """The cosines, `[..., B, C]`, with `lowered` in the target's place."""
+    is_target = torch.arange(cosine.shape[-1], device=target.device) == target.unsqueeze(-1)
+    return torch.where(is_target, lowered, cosine)
+
+
 @dataclass(frozen=True)
 class ArcFace(Loss):
     r"""Cross-entropy on scaled cosines, the angle to the target class being enlarged by a margin.
@@ -61,8 +93,7 @@ class ArcFace(Loss):
 
     def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
         """Class vectors of random directions and a length of about one: `[C, E]`."""
-        drawn = torch.randn(problem.n_outputs, EMBEDDING_WIDTH, generator=generator)
-        return {"weight": drawn / math.sqrt(EMBEDDING_WIDTH)}
+        return class_vectors(problem, generator)
 
     def scores(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         """Scaled cosines without the margin, `[..., B, C]`."""
@@ -71,16 +102,6 @@ class ArcFace(Loss):
     def __call__(self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor]) -> Tensor:
         """One value per example."""
         cosine = cosines(prediction, parameters["weight"])
-        one_axis_less(cosine, target)
-        index = target.long().unsqueeze(-1)
-        enlarged = self._enlarged(cosine.gather(-1, index))
-        is_target = torch.arange(cosine.shape[-1], device=target.device) == index
-        return -log_likelihood(self.scale * torch.where(is_target, enlarged, cosine), target).squeeze(-1)
-
-    def _enlarged(self, cosine: Tensor) -> Tensor:
-        # the gradient of acos is infinite at 1 and -1: no nearer than 8 roundings, which is 0.1 degrees in float32
-        wide = cosine.to(torch.promote_types(cosine.dtype, torch.float32))
-        edge = 1 - 8 * torch.finfo(wide.dtype).eps
-        angle = wide.clamp(-edge, edge).acos()
-        margin = torch.zeros_like(angle) + self.margin
-        return torch.where(angle + margin <= math.pi, (angle + margin).cos(), cosine - margin * margin.sin())
+        own = of_target(cosine, target)
+        lowered = enlarged(own, torch.zeros_like(own) + self.margin)
+        return -log_likelihood(self.scale * with_target(cosine, lowered, target), target).squeeze(-1)

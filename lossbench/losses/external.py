@@ -139,7 +139,7 @@ def made(path: str, params: Mapping[str, Any], unreduced: bool) -> Callable[...,
 
 def located(path: str) -> Callable[..., Any]:
     """What a dotted path leads to; the error for a wrong one names the nearest attribute."""
-    names = path.split(".")
+    names = path.split(".") if isinstance(path, str) else [""]
     if not all(name.isidentifier() for name in names):
         raise InvalidValue(f"The 'target' must be an import path such as torch.nn.HuberLoss. Got {path!r} instead.")
     found = _imported(names[0])

@@ -54,7 +54,8 @@ class AsymmetricSoftmax(Loss):
     .. math:: \ell = -\sum_c t_c\, w_c \log p_c, \quad t_c = (1 - \epsilon)[c = y] + \epsilon / C, \;
         w_y = (1 - p_y)^{\gamma_+}, \; w_c = p_c^{\gamma_-} \;\text{for}\; c \ne y
 
-    At label_smoothing 0 only the target counts, and it is `focal_softmax`.
+    with gamma_pos :math:`\gamma_+` and gamma_neg :math:`\gamma_-`. At label_smoothing 0 only the target counts, and it
+    is `focal_softmax`.
 
     prediction: ``[..., C]`` logits; target: ``[...]`` class indices; label_smoothing :math:`\epsilon` in [0, 1].
     Returns ``[...]``, in nats. Raises `InvalidValue` if the shapes do not fit, a gamma is negative or label_smoothing

@@ -29,7 +29,8 @@ class Asymmetric(Loss):
     .. math:: \ell = -(1 - p)^{\gamma_+}\log p \;\text{if}\; y = 1, \quad
         -p_m^{\gamma_-}\log(1 - p_m) \;\text{otherwise}, \quad p = \sigma(z),\; p_m = \max(p - m, 0)
 
-    Negatives whose probability is below m (clip) cost nothing.
+    with gamma_pos :math:`\gamma_+` and gamma_neg :math:`\gamma_-`. Negatives whose probability is below m (clip) cost
+    nothing.
 
     prediction, target: ``[..., L]``, logits and 0 or 1. Returns ``[...]``: the mean over L, in nats (the authors' code
     takes the sum). Raises `InvalidValue` if the shapes differ, a gamma is negative or clip is not a share.
@@ -156,6 +157,7 @@ class TwoWay(Loss):
     .. math:: \ell(z) = \log\left(1 + e^{n + p}\right), \quad n = T_n \log\sum_{y_j = 0} e^{z_j / T_n}, \quad
         p = T_p \log\sum_{y_i = 1} e^{-z_i / T_p}
 
+    with positive_temperature :math:`T_p` and negative_temperature :math:`T_n`,
     once with sums over the labels of each example, and once over the examples for each label. Of both the mean, over
     the examples and over the labels that have a positive (0 if none has), and the two are added.
 

@@ -11,7 +11,7 @@ from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, any_of
 from lossbench.softmax import log_softmax
 from lossbench.types import BLANK, PADDING, Encoding, Space
-from lossbench.validation import check_nonnegative, check_positive, check_share
+from lossbench.validation import check_nonnegative, check_positive, check_share, check_switch
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class CTC(Loss):
     transcript is fine. Returns ``[...]``, in nats per transcript; with per_token divided by its length, as torch's
     `mean` does. A transcript that needs more than T steps costs 0 with zero_infinity. Raises `InvalidValue` if the
     shapes do not fit, the batch is empty, or a target holds the blank, a token not below C, a token behind padding, or
-    (without zero_infinity) more than T steps can put out.
+    (without zero_infinity) more than T steps can put out, and if zero_infinity or per_token is neither true nor false.
     Reference: Graves et al., Connectionist Temporal Classification: Labelling Unsegmented Sequence Data with Recurrent
     Neural Networks, 2006, https://doi.org/10.1145/1143844.1143891
     """
@@ -100,6 +100,9 @@ class CTC(Loss):
     beware = "it first learns to say nothing but blanks, which looks like a training that stands still"
     zero_infinity: bool = False
     per_token: bool = False
+
+    def __post_init__(self) -> None:
+        check_switch(self, zero_infinity=self.zero_infinity, per_token=self.per_token)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""

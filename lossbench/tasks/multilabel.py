@@ -36,7 +36,7 @@ class Multilabel(Task):
         "model": "cnn_max",
         "corruption": "missing_positives",
     }
-    settings: ClassVar[Mapping[str, float]] = {"epochs": 15, "batch_size": 64, "lr": 0.01}
+    settings: ClassVar[Mapping[str, float]] = {"epochs": 20, "batch_size": 64, "lr": 0.003}
     shortlist: ClassVar[tuple[str, ...]] = ("bce", "asymmetric", "zlpr", "two_way")
     picture: ClassVar[Picture] = Picture.LABELS
     target_share: ClassVar[float] = 0.6

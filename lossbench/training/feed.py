@@ -41,6 +41,7 @@ class Feed(nn.Module):
     shift: Tensor
     scale: Tensor
     class_counts: Tensor | None
+    weights: Tensor | None
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__()
@@ -78,6 +79,10 @@ class Feed(nn.Module):
         counts = [v.class_counts for v in variants if v.class_counts is not None]
         if counts:
             self._keep("class_counts", rows(counts).astype(np.float32))
+        self.register_buffer("weights", None, persistent=False)
+        weights = [v.weights for v in variants if v.weights is not None]
+        if weights:
+            self._keep("weights", np.stack(weights))
 
     @property
     def scaling(self) -> Scaling:
@@ -105,6 +110,10 @@ class Feed(nn.Module):
         # one index into all variants' numbers: a pair of indices takes three times as long
         flat = (position + self.variant[:, None] * split.shape[1]).flatten()
         return split.flatten().index_select(0, flat).unflatten(0, position.shape)
+
+    def weights_at(self, position: Tensor, rows: slice) -> Tensor | None:
+        """The data's own weights at positions `[r, B]` of the training splits of `rows`."""
+        return None if self.weights is None else self.weights[self.variant[rows, None], position]
 
     def size(self, split: str) -> int:
         """How many examples a split has."""

@@ -16,7 +16,7 @@ from lossbench.interfaces.module import refreshed_scale
 from lossbench.training.feed import Batch, Feed
 from lossbench.training.products import is_by_columns
 from lossbench.training.routes import Call, Routes, check_shape, choose, differing, stacked_fields
-from lossbench.types import Need, Problem, Space, Trial
+from lossbench.types import Encoding, Need, Problem, Space, Trial
 
 
 def grouping(part: Loss | Weighting) -> tuple[Hashable, ...]:
@@ -57,6 +57,7 @@ class Group(nn.Module):
     def __init__(self, rows: slice, part: Loss | Weighting, task: Task, problem: Problem) -> None:
         super().__init__()
         self.rows, self.part, self.task, self.problem = rows, part, task, problem
+        self.encoding = part.encoding_in(task) if isinstance(part, Weighting) else part.encoding
         n = rows.stop - rows.start
         scale = torch.zeros(n, 1, problem.n_outputs) if Need.RESIDUAL_SCALE in part.needs else None
         self.register_buffer("residual_scale", scale)
@@ -67,7 +68,7 @@ class Group(nn.Module):
 
     def given(self, raw: Tensor, targets: Tensor, scaling: Scaling) -> tuple[Any, Any]:
         """Prediction and target as the part wants them (None where it does not), in the precision of `raw`."""
-        space, encoding = self.part.space, self.part.encoding
+        space, encoding = self.part.space, self.encoding
         prediction = None if space is None else self.task.convert(raw, space, scaling).to(raw.dtype)
         target = None if encoding is None else self.task.encode(targets, encoding, self.problem, scaling)
         return prediction, target.to(raw.dtype) if target is not None and target.is_floating_point() else target
@@ -85,17 +86,52 @@ class Group(nn.Module):
             Need.INDEX: batch.position[self.rows],
             Need.PROGRESS: progress,
             Need.CLASS_NAMES: self.problem.class_names,
+            Need.N_EXAMPLES: self.problem.n_examples,
         }
+        if Need.SAMPLE_WEIGHT in self.part.needs:
+            found[Need.SAMPLE_WEIGHT] = feed.weights_at(batch.position[self.rows], self.rows)
         return {str(n): found[n] for n in self.part.needs}
 
 
+class WeightGroup(Group):
+    """Rows whose weightings are one class."""
+
+    def __init__(self, rows: slice, weightings: Sequence[Weighting], task: Task, problem: Problem) -> None:
+        super().__init__(rows, weightings[0], task, problem)
+        self.weightings, self.weighting = list(weightings), weightings[0]
+
+    def weights_of(self, losses: Tensor, raw: Tensor, feed: Feed, batch: Batch, progress: float) -> Tensor:
+        """Weights of its rows' losses `[r, B]`, from raw outputs `[r, B, ..., K]`; of labels, both are `[r, B L]`.
+
+        They are detached, unless their scheme gives them a gradient.
+        """
+        raw = raw if self.weighting.differentiable else raw.detach()
+        prediction, target = self.given(raw, batch.targets[self.rows], self.scaling(feed))
+        self.follow(prediction, target)
+        losses = losses.detach()
+        if self.encoding is Encoding.MULTI_HOT:
+            losses = losses.unflatten(1, (-1, target.shape[-1]))
+        stacked = replicated(self.weighting, **stacked_fields(self.weightings, losses, losses.ndim))
+        weights = stacked(losses, prediction, target, **self.extras(feed, batch, progress)).flatten(1)
+        return weights if self.weighting.differentiable else weights.detach()
+
+
 class LossGroup(Group):
-    """Rows whose losses are one class."""
+    """Rows whose losses are one class; and whose weightings are, where those weigh each label."""
 
     state: Tensor | None
 
-    def __init__(self, rows: slice, losses: Sequence[Loss], seeds: Sequence[int], task: Task, problem: Problem) -> None:
+    def __init__(
+        self,
+        rows: slice,
+        losses: Sequence[Loss],
+        seeds: Sequence[int],
+        task: Task,
+        problem: Problem,
+        of_labels: WeightGroup | None = None,
+    ) -> None:
         super().__init__(rows, losses[0], task, problem)
+        self.of_labels = of_labels
         self.losses, self.loss = list(losses), losses[0]
         states = [s for loss in losses if (s := loss.state(problem)) is not None]
         self.register_buffer("state", torch.stack(states) if states else None)
@@ -136,7 +172,7 @@ class LossGroup(Group):
         raw = torch.randn(size, generator=generator, dtype=torch.float64) * spread
         rows = [self.rows.start + i for i in picked]
         scaling = Scaling(_pick(feed.shift, rows), _pick(feed.scale, rows))
-        prediction, target = self.given(raw, _pick(batch.targets, rows), scaling)
+        prediction, target = self._examples(*self.given(raw, _pick(batch.targets, rows), scaling))
         extras = self.extras(feed, batch, 0.5, state=self.state, parameters=self.parameters_of(extra))
         if self.residual_scale is not None:
             extras[Need.RESIDUAL_SCALE] = torch.ones_like(self.residual_scale)
@@ -161,7 +197,7 @@ class LossGroup(Group):
     def _losses(self, raw: Tensor, feed: Feed, batch: Batch, extra: Tensor, progress: float) -> Tensor:
         if self._call is None:
             raise InvalidValue("settle() comes before the first step.")
-        prediction, target = self.given(raw, batch.targets[self.rows], self.scaling(feed))
+        prediction, target = self._examples(*self.given(raw, batch.targets[self.rows], self.scaling(feed)))
         self.follow(prediction, target)
         extras = self.extras(feed, batch, progress, state=self.state, parameters=self.parameters_of(extra))
         result = self._call(prediction, target, extras)
@@ -169,7 +205,16 @@ class LossGroup(Group):
             result, state = result
             self.state = state.detach()
         check_shape(self.loss, result, prediction)
-        return result
+        if self.of_labels is None:
+            return result
+        weights = self.of_labels.weights_of(result, raw, feed, batch, progress)
+        return (result * weights).unflatten(1, raw.shape[1:]).mean(2)
+
+    def _examples(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """What the loss is to take for examples: each label, `[r, B L, 1]`, where labels are weighed."""
+        if self.of_labels is None:
+            return prediction, target
+        return prediction.flatten(1).unsqueeze(-1), target.flatten(1).unsqueeze(-1)
 
     def point(self, raw: Tensor, extra: Tensor, feed: Feed) -> Tensor:
         """What the metrics take, from the rows' raw outputs `[r, N, K]`."""
@@ -179,22 +224,6 @@ class LossGroup(Group):
         return self.task.point(raw, self.loss.space, self.problem, self.scaling(feed))
 
 
-class WeightGroup(Group):
-    """Rows whose weightings are one class."""
-
-    def __init__(self, rows: slice, weightings: Sequence[Weighting], task: Task, problem: Problem) -> None:
-        super().__init__(rows, weightings[0], task, problem)
-        self.weightings = list(weightings)
-
-    def weights_of(self, losses: Tensor, raw: Tensor, feed: Feed, batch: Batch, progress: float) -> Tensor:
-        """Detached weights `[r, B]` for losses `[r, B]`."""
-        prediction, target = self.given(raw[self.rows].detach(), batch.targets[self.rows], self.scaling(feed))
-        self.follow(prediction, target)
-        stacked = replicated(self.weightings[0], **stacked_fields(self.weightings, losses, 2))
-        extras = self.extras(feed, batch, progress)
-        return stacked(losses.detach()[self.rows], prediction, target, **extras).detach()
-
-
 class Objective(nn.Module):
     """The mean over the batch of weight times loss, of each row."""
 
@@ -202,12 +231,20 @@ class Objective(nn.Module):
         super().__init__()
         losses = [registry.losses.build(t.loss) for t in trials]
         weightings = [registry.weightings.build(t.weighting) for t in trials]
-        slices = runs([grouping(x) for x in losses])
-        self.groups = [LossGroup(s, losses[s], seeds[s], task, problem) for s in slices]
+        by_label = [problem.n_outputs > 1 and w.encoding_in(task) is Encoding.MULTI_HOT for w in weightings]
+
+        def weight_group(rows: slice) -> WeightGroup:
+            return WeightGroup(rows, weightings[rows], task, problem)
+
+        keys = [(grouping(x), grouping(w) if b else None) for x, w, b in zip(losses, weightings, by_label, strict=True)]
+        self.groups = [
+            LossGroup(s, losses[s], seeds[s], task, problem, weight_group(s) if by_label[s.start] else None)
+            for s in runs(keys)
+        ]
         self.weight_groups = [
-            WeightGroup(s, weightings[s], task, problem)
+            weight_group(s)
             for s in runs([grouping(x) for x in weightings])
-            if trials[s.start].weighting.name != "none"
+            if trials[s.start].weighting.name != "none" and not by_label[s.start]
         ]
         self.registered = nn.ModuleList([*self.groups, *self.weight_groups])  # so that Lightning moves their state
 
@@ -230,7 +267,8 @@ class Objective(nn.Module):
         if self.weight_groups:
             weights = torch.ones_like(losses)
             for group in self.weight_groups:
-                weights[group.rows] = group.weights_of(losses, raw, feed, batch, progress)
+                r = group.rows
+                weights[r] = group.weights_of(losses[r], raw[r], feed, batch, progress)
             losses = losses * weights
         return losses.mean(1)
 

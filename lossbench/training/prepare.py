@@ -13,7 +13,7 @@ from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Task
 from lossbench.seeds import Purpose, seed_for
-from lossbench.types import Array, Examples, Problem, Trial
+from lossbench.types import Array, Examples, Need, Problem, Trial
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Variant:
     scale: Array
     class_counts: Array | None
     trivial: Array  # the best constant prediction from clean training targets, repeated for the test split
+    weights: Array | None = None  # the data's own, of mean 1 over the training split
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,19 @@ def _loaded(trial: Trial) -> Examples:
     targets = targets.astype(np.float64 if np.issubdtype(targets.dtype, np.floating) else np.int64)
     if not np.isfinite(inputs).all():
         raise Incompatible(f"data={trial.data.label} has inputs that are not finite numbers: fill them in first.")
-    return replace(examples, inputs=inputs, targets=targets)
+    return replace(examples, inputs=inputs, targets=targets, weights=_loaded_weights(trial, examples))
+
+
+def _loaded_weights(trial: Trial, examples: Examples) -> Array | None:
+    if examples.weights is None:
+        return None
+    weights = np.asarray(examples.weights, dtype=np.float64)
+    if weights.shape != (len(examples.inputs),) or not np.isfinite(weights).all() or weights.min(initial=0) < 0:
+        raise Incompatible(
+            f"data={trial.data.label} must have one weight for each of {len(examples.inputs)} rows, a number of at "
+            f"least 0. Got {weights.shape} from {weights.min(initial=0):g} on."
+        )
+    return weights
 
 
 def _divide_groups(rows: Array, share: float, seed: int, groups: Array) -> tuple[Array, Array]:
@@ -232,6 +245,7 @@ def prepare(trials: Sequence[Trial]) -> tuple[Prepared | None, dict[Trial, str]]
     problem = work.problem(trials[0])
     seen, rejected = _seen(work, trials)
     inputs, targets = work.inputs.rows(), work.targets.rows()
+    rejected |= _unweighted(work, [t for t in trials if t not in rejected])
     rejected |= _refused(work.task, [t for t in trials if t not in rejected], targets, seen)
     good = tuple(t for t in trials if t not in rejected)
     if not good:
@@ -268,11 +282,24 @@ def _refused(
     return found
 
 
+def _unweighted(work: Preparation, trials: Sequence[Trial]) -> dict[Trial, str]:
+    """Trials that want the data's own weights where there are none."""
+    wanting = [t for t in trials if Need.SAMPLE_WEIGHT in registry.weightings.build(t.weighting).needs]
+    weights, told = work.examples.weights, "weighting={} needs data with weights: {} data={}."
+    if weights is None:
+        return {t: told.format(t.weighting.label, "there are none in", t.data.label) for t in wanting}
+    lacking = [t for t in wanting if not weights[work.splits(t)[0]].any()]
+    return {
+        t: told.format(t.weighting.label, "they are 0 throughout the training split of", t.data.label) for t in lacking
+    }
+
+
 def _variant(
     work: Preparation, trial: Trial, problem: Problem, tables: tuple[Array, Array], seen: tuple[Split, Split]
 ) -> Variant:
     (inputs, targets), (train, validation) = tables, seen
-    dirty, clean = targets[train.targets], work.examples.targets[work.splits(trial)[0]]
+    rows, weights = work.splits(trial)[0], work.examples.weights
+    dirty, clean = targets[train.targets], work.examples.targets[rows]
     return Variant(
         train,
         validation,
@@ -280,4 +307,5 @@ def _variant(
         *work.task.scaling(dirty),
         class_counts=work.task.class_counts(dirty, problem),
         trivial=work.task.trivial(clean, len(work.test), problem),
+        weights=None if weights is None else weights[rows] / (weights[rows].mean() or 1),
     )

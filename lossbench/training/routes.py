@@ -17,7 +17,7 @@ from lossbench.types import Need
 Extras = Mapping[str, Any]
 Call = Callable[[Tensor, Tensor, Extras], Any]
 
-SHARED = (Need.PROGRESS, Need.CLASS_NAMES)
+SHARED = (Need.PROGRESS, Need.CLASS_NAMES, Need.N_EXAMPLES)
 """Needs without a leading row axis."""
 
 

@@ -17,18 +17,21 @@ SETTINGS: dict[str, dict[str, Any]] = {"external": {"target": "torch.nn.HuberLos
 """Fields without a default."""
 ONE_BATCH = {"external"}
 """Losses that take `[N, ...]` only; the engine folds."""
-HELD_STILL = {"ciou", "wiou_v1"}
+HELD_STILL = {"ciou", "wiou_v1", "circle", "adaface"}
 """Losses with a factor that has no gradient, which gradcheck would miss; their own tests check the gradient."""
 FREE = {"elr": {"beta": 1.0}, "focal_eiou": {"gamma": 0.0}, "beta_nll": {"beta": 0.0}}
 """Fields at which what is held still does not depend on the prediction (elr's targets, the weight of focal_eiou)."""
 NO_WHOLE_NUMBER = {("arcface", "scale"), ("jensen_shannon", "pi"), ("anl_ce", "p_min")}
 NO_WHOLE_NUMBER |= {("quantile", "tau"), ("expectile", "tau"), ("tweedie", "power")}
+NO_WHOLE_NUMBER |= {(n, "margin") for n in ("cosface", "adaface", "cosine_embedding", "circle")}
+NO_WHOLE_NUMBER |= {("magface", "lower"), ("multi_similarity", "base")}
 """Fields that cannot be 1, or for which 1 is no sensible value."""
 STEPS = {"bi_tempered": (1.0, 1.1, 1.25), "tweedie": (0.8, 0.9, 1.0)}
 """Factors from a field's default to the values of three rows, where halving it leaves its range."""
 
 NAMES = [n for n, entry in registry.losses.entries().items() if entry.kind.__module__.startswith("lossbench.")]
 EXAMPLEWISE = [n for n in NAMES if not registry.losses.find(n).coupled]
+CLASS_VECTORS = [n for n in EXAMPLEWISE if registry.losses.find(n).space == Space.EMBEDDING]
 STACKING = [n for n in NAMES if n not in ONE_BATCH]
 
 
@@ -218,7 +221,7 @@ def test_as_a_module(name: str, reduction: str) -> None:
     torch.testing.assert_close(module(call.prediction, call.target, **given), wanted)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if registry.losses.find(n).space == Space.EMBEDDING])
+@pytest.mark.parametrize("name", CLASS_VECTORS)
 def test_scores_of_embeddings(name: str) -> None:
     loss = build(name)
     calls = [call_for(loss, seed) for seed in range(2)]
@@ -228,7 +231,7 @@ def test_scores_of_embeddings(name: str) -> None:
     torch.testing.assert_close(loss.scores(both.prediction, both.needs["parameters"]), torch.stack(scores))
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if registry.losses.find(n).space != Space.EMBEDDING])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in CLASS_VECTORS])
 def test_other_spaces_have_no_scores(name: str) -> None:
     with pytest.raises(NotImplementedError, match="needs no scores"):
         build(name).scores(torch.zeros(1, 1), {})

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import make_dataclass
+from dataclasses import fields, make_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,9 +13,12 @@ from lossbench import registry
 from lossbench.errors import InvalidValue, unknown
 from lossbench.interfaces import Loss
 from lossbench.types import Encoding, Head, Need, Space
+from lossbench.validation import check_number, check_switch, check_whole
 
 E = TypeVar("E", bound=StrEnum)
-FACTS = ("use_when", "beware", "known_as", "scalar_fields")
+FACTS = ("use_when", "beware", "known_as", "scalar_fields", "convex", "bounded", "robust", "symmetric", "held_still")
+CHECKS: dict[Any, Callable[..., None]] = {float: check_number, int: check_whole, bool: check_switch}
+"""What every value of a field is asked for, by its annotation."""
 
 
 def loss(
@@ -31,7 +34,8 @@ def loss(
     """Make a loss of a function `(prediction, target, *, field=default, ...)` that returns one value per example.
 
     Keyword arguments with a default become fields, those that `needs` names are given at each call. `facts`: use_when,
-    beware, known_as, scalar_fields. Raises `InvalidValue` for a signature that does not fit.
+    beware, known_as, scalar_fields, convex, bounded, robust, symmetric, held_still. Raises `InvalidValue` for a
+    signature that does not fit; the class raises it for a field that is no number (whole number, switch) but should be.
     """
     if callable(tasks):
         raise InvalidValue('@lossbench.loss needs to know the tasks: @lossbench.loss(tasks=("regression",)).')
@@ -55,6 +59,7 @@ def loss(
             "needs": wanted,
             "coupled": coupled,
             **facts,
+            "__post_init__": _check_fields,
             "__call__": call,
             "__doc__": function.__doc__,
         }
@@ -77,6 +82,13 @@ def _fields(function: Callable[..., Any], needs: tuple[Need, ...]) -> list[tuple
         if isinstance(p.default, list | dict | set):
             raise InvalidValue(f"The default of {p.name!r} of {function.__name__} must not be mutable: use a tuple.")
     return [(p.name, type(p.default) if p.annotation is p.empty else p.annotation, p.default) for p in extra]
+
+
+def _check_fields(self: Any) -> None:
+    """Numbers must be numbers and switches switches: of the range, only the function's author knows more."""
+    for f in fields(self):
+        if check := CHECKS.get(f.type):
+            check(self, **{f.name: getattr(self, f.name)})
 
 
 def _listed(names: Sequence[Any] | str) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """Checks of parameters at construction, worded as scikit-learn words them."""
 
+import math
 from collections.abc import Callable, Iterable
 from numbers import Real
 
@@ -54,6 +55,11 @@ def check_count(owner: object, least: int = 1, **values: object) -> None:
     """Each value must be a whole number of at least `least`."""
     wanted = f"an int in the range [{least}, inf)"
     _check(owner, values, wanted, lambda v: v == int(v) and v >= least if v < float("inf") else False)
+
+
+def check_number(owner: object, **values: object) -> None:
+    """Each value must be a number; infinite ones are fine."""
+    _check(owner, values, "a float", lambda v: not math.isnan(v))
 
 
 def check_whole(owner: object, **values: object) -> None:

@@ -1,6 +1,7 @@
 """Losses on boxes that measure distance in other ways: by its angle, exponentially, between Gaussians, on deltas."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ class WIOU(Loss):
     known_as = ("Wise-IoU v1",)
     use_when = "centres should be pulled in, but not where the overlap is good already"
     beware = "versions 2 and 3 are other losses, with a running mean; disjoint boxes get no pull on their size"
-    held_still = {}
+    held_still: ClassVar = {}
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""

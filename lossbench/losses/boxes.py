@@ -6,6 +6,7 @@ gradients are NaN for boxes without a height: here the formulas stand on `box_ge
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -174,7 +175,7 @@ class CIOU(Loss):
     known_as = ("torchvision.ops.complete_box_iou_loss", "mmdet.CIoULoss")
     use_when = "the shape matters beside place and overlap"
     beware = "it compares ratios, not sizes; torchvision's gradient is NaN for a box without a height, and not here"
-    held_still = {}  # noqa: RUF012
+    held_still: ClassVar = {}
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""
@@ -236,7 +237,7 @@ class FocalEIOU(Loss):
     known_as = ("Focal-EIoU",)
     use_when = "gross outliers among the boxes, and first guesses that overlap already"
     beware = "disjoint boxes have weight 0 and never move; a smaller value can mean a worse box"
-    held_still = {"gamma": 0.0}
+    held_still: ClassVar = {"gamma": 0.0}
     gamma: float = 0.5
 
     def __post_init__(self) -> None:

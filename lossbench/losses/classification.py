@@ -1,7 +1,7 @@
 """Losses on class scores and probabilities, one example at a time."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -240,7 +240,7 @@ class ELR(Loss):
     known_as = ("elr_loss of github.com/shengliu66/ELR", "early-learning regularization")
     use_when = "labels are wrong and the model would memorise them late in training"
     beware = "it remembers a row per training example, so each must keep its index"
-    held_still = {"beta": 1.0}
+    held_still: ClassVar = {"beta": 1.0}
     beta: float = 0.7
     lam: float = 3.0
 

@@ -40,7 +40,7 @@ class BetaNLL(Loss):
     known_as = ("beta-NLL",)
     use_when = "as for gaussian_nll, where that neglects examples which it calls noisy too early"
     beware = "the weight moves with the training: falling values do not mean that the fit gets better"
-    held_still = {"beta": 0.0}
+    held_still: ClassVar = {"beta": 0.0}
     beta: float = 0.5
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, get_default_dtype, nn, tensor
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
 from lossbench.types import Encoding, Space
-from lossbench.validation import check_choice
+from lossbench.validation import check_choice, check_switch
 
 ROLES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "prediction": lambda prediction, target: prediction,
@@ -72,6 +72,7 @@ class External(Loss):
         object.__setattr__(self, "space", _member(self, Space, "space"))
         object.__setattr__(self, "encoding", _member(self, Encoding, "encoding"))
         check_choice(self, ("auto", "keep"), reduction=self.reduction)
+        check_switch(self, coupled=self.coupled)
         for role in self.arguments:
             check_choice(self, ROLES, arguments=role)
         self._build()

@@ -134,7 +134,7 @@ def _loaded_weights(trial: Trial, examples: Examples) -> Array | None:
     if weights.shape != (len(examples.inputs),) or not np.isfinite(weights).all() or weights.min(initial=0) < 0:
         raise Incompatible(
             f"data={trial.data.label} must have one weight for each of {len(examples.inputs)} rows, a number of at "
-            f"least 0. Got {weights.shape} from {weights.min(initial=0):g} on."
+            f"least 0. Got {list(weights.shape)} weights, the least being {weights.min(initial=0):g}."
         )
     return weights
 

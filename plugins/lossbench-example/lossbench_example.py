@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 import lossbench
+from lossbench.interfaces.loss import same_shape
 
 
 @lossbench.loss(
@@ -18,9 +19,11 @@ def trimmed_mae(prediction: Tensor, target: Tensor, *, cut: float = 3.0) -> Tens
     .. math:: \ell(r) = \min(|r|, \text{cut})
 
     prediction, target: ``[N, D]`` in the standardised target's units, as is cut. Returns ``[N]``: the mean over D.
+    Raises `InvalidValue` if the shapes differ.
     Reference: Hampel et al., Robust Statistics: The Approach Based on Influence Functions, 1986,
     https://doi.org/10.1002/9781118186435
     """
+    same_shape(prediction, target)
     distance = (prediction - target).abs()
     losses, near = torch.full_like(distance, cut), distance <= cut
     losses[near] = distance[near]

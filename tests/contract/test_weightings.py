@@ -1,17 +1,19 @@
 """What every weighting must do."""
 
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
 from lossbench import registry
+from lossbench.interfaces.loss import replicated
 from lossbench.types import Encoding, Need
+from lossbench.validation import check_choice
 
 REQUIRED = {"classes": {"weights": [1.0, 2.0, 4.0]}}
 NAMES = ("a", "b", "c")
-R, B, D = 4, 90, 2
+R, B, C, D = 4, 90, 3, 2
 WEIGHTINGS = registry.weightings.names()
 
 
@@ -19,15 +21,31 @@ def build(name):
     return registry.weightings.get(name, **REQUIRED.get(name, {}))
 
 
-def given(weighting, dtype=torch.float64):
+# one case for each target that a weighting takes
+CASES = [(n, e) for n in WEIGHTINGS for e in build(n).encodings or (None,)]
+COUNTING = [(n, e) for n, e in CASES if Need.CLASS_COUNTS in build(n).needs and Need.PROGRESS not in build(n).needs]
+DIFFERENTIABLE = [(n, e) for n, e in CASES if build(n).differentiable]
+
+
+def given(weighting, encoding, dtype=torch.float64):
     draw = torch.Generator().manual_seed(0)
-    losses = torch.rand(R, B, generator=draw, dtype=dtype)
-    index = torch.randint(3, (R, B), generator=draw).clamp_max(torch.arange(1, R + 1)[:, None].clamp_max(2))
-    prediction, values = torch.randn(2, R, B, D, generator=draw, dtype=dtype)
-    counts = torch.stack([torch.bincount(row, minlength=3) for row in index]).unsqueeze(-2)
-    scale = torch.rand(R, 1, D, generator=draw, dtype=dtype) + 0.1
-    facts = {Need.CLASS_COUNTS: counts.float(), Need.CLASS_NAMES: NAMES, Need.RESIDUAL_SCALE: scale}
-    target = {Encoding.INDEX: index, Encoding.VALUE: values, None: None}[weighting.encoding]
+    index = torch.randint(C, (R, B), generator=draw).clamp_max(torch.arange(1, R + 1)[:, None].clamp_max(2))
+    hot = torch.randint(2, (R, B, C), generator=draw)
+    width = D if encoding is Encoding.VALUE else C
+    prediction, values = torch.randn(2, R, B, width, generator=draw, dtype=dtype)
+    target = {Encoding.INDEX: index, Encoding.VALUE: values, Encoding.MULTI_HOT: hot.to(dtype), None: None}[encoding]
+    of_labels = encoding is Encoding.MULTI_HOT
+    losses = torch.rand(hot.shape if of_labels else index.shape, generator=draw, dtype=dtype)
+    by_class = torch.stack([torch.bincount(row, minlength=C) for row in index])
+    facts = {
+        # the batch is the training split
+        Need.CLASS_COUNTS: (hot.sum(1) if of_labels else by_class).unsqueeze(-2).float(),
+        Need.CLASS_NAMES: NAMES,
+        Need.N_EXAMPLES: B,
+        Need.PROGRESS: 0.9,
+        Need.RESIDUAL_SCALE: torch.rand(R, 1, D, generator=draw, dtype=dtype) + 0.1,
+        Need.SAMPLE_WEIGHT: torch.rand(R, B, generator=draw, dtype=torch.float64),
+    }
     needs = {str(need): facts[need] for need in weighting.needs}
     return (losses, prediction if weighting.space else None, target), needs
 
@@ -42,31 +60,84 @@ def test_weighting_is_documented_and_frozen(name):
     assert kind.__doc__
     assert is_dataclass(kind)
     assert kind.__dataclass_params__.frozen
+    assert kind.use_when or name == "none"
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_weights_are_like_the_losses_and_never_negative(name, dtype):
+def test_targets_exist_in_its_tasks(name):
     weighting = build(name)
-    tensors, needs = given(weighting, dtype)
+    tasks = [registry.tasks.get(t) for t in weighting.tasks if t != "*"]
+    if weighting.encodings:
+        assert all(weighting.encoding_in(task) for task in tasks)
+    if weighting.space:
+        assert all(weighting.space in task.spaces for task in tasks)
+
+
+@pytest.mark.parametrize(("name", "encoding"), CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_are_like_the_losses_and_never_negative(name, encoding, dtype):
+    weighting = build(name)
+    tensors, needs = given(weighting, encoding, dtype)
     weights = weighting(*tensors, **needs)
-    assert (weights.shape, weights.dtype, weights.requires_grad) == ((R, B), dtype, False)
+    assert (weights.shape, weights.dtype, weights.requires_grad) == (tensors[0].shape, dtype, False)
     assert weights.isfinite().all()
     assert (weights >= 0).all()
 
 
-@pytest.mark.parametrize("name", WEIGHTINGS)
-def test_stacked_equals_alone(name):
+@pytest.mark.parametrize(("name", "encoding"), CASES)
+def test_stacked_equals_alone(name, encoding):
     weighting = build(name)
-    tensors, needs = given(weighting)
+    tensors, needs = given(weighting, encoding)
     together = weighting(*tensors, **needs)
     for r in range(R):
         alone = weighting(*(row(t, r) for t in tensors), **{k: row(v, r) for k, v in needs.items()})
         torch.testing.assert_close(together[r], alone, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", [n for n in WEIGHTINGS if build(n).encoding is Encoding.INDEX])
-def test_label_weights_have_mean_one_over_the_training_split(name):
+@pytest.mark.parametrize(("name", "encoding"), CASES)
+def test_stacked_fields_equal_separate_weightings(name, encoding):
     weighting = build(name)
-    tensors, needs = given(weighting)  # the batch is the training split: class_counts are its counts
-    np.testing.assert_allclose(weighting(*tensors, **needs).mean(-1), 1, rtol=1e-12)
+    tensors, needs = given(weighting, encoding)
+    axes = (R, *[1] * (tensors[0].ndim - 1))
+    floats = [f.name for f in fields(weighting) if isinstance(getattr(weighting, f.name), float)]
+    for field in set(floats) - set(weighting.scalar_fields):
+        values = [getattr(weighting, field) * share for share in (1.0, 0.9, 0.5, 0.1)]
+        stacked = replicated(weighting, **{field: torch.tensor(values, dtype=torch.float64).view(axes)})
+        together = stacked(*tensors, **needs)
+        for r, value in enumerate(values):
+            own = replace(weighting, **{field: value})
+            alone = own(*(row(t, r) for t in tensors), **{k: row(v, r) for k, v in needs.items()})
+            torch.testing.assert_close(together[r], alone, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "encoding"), COUNTING)
+def test_label_weights_have_mean_one_over_the_training_split(name, encoding):
+    weighting = build(name)
+    tensors, needs = given(weighting, encoding)
+    np.testing.assert_allclose(weighting(*tensors, **needs).flatten(1).mean(-1), 1, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("name", "encoding"), DIFFERENTIABLE)
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
+def test_gradients_of_weights_are_finite(name, encoding, scale):
+    weighting = build(name)
+    (losses, prediction, target), needs = given(weighting, encoding, torch.float32)
+    prediction = (scale * prediction).requires_grad_()
+    weights = weighting(losses, prediction, target, **needs)
+    (gradient,) = torch.autograd.grad(weights.sum(), prediction)
+    assert gradient.isfinite().all()
+    assert gradient.any() or scale > 1
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_a_schemes_name_can_be_deferred(name):
+    if name == "deferred":
+        check_choice(build(name), WEIGHTINGS, scheme=build(name).scheme)
+        return
+    inner = {"name": name, **REQUIRED.get(name, {})}
+    deferred = registry.weightings.get("deferred", scheme=inner, after=0.5)
+    for encoding in deferred.encodings or (None,):
+        tensors, needs = given(deferred, encoding)
+        own = {str(n): needs[n] for n in build(name).needs}
+        torch.testing.assert_close(deferred(*tensors, **needs), build(name)(*tensors, **own))
+        assert deferred(*tensors, **(needs | {"progress": 0.49})).eq(1).all()

@@ -90,6 +90,11 @@ CASES = {
     "experiment=label_noise task=regression": ["'cross_entropy' is for multiclass, not for task=regression"],
     "task=binary losses=[dice] weightings=[balanced]": ["balanced weighs single examples", "dice"],
     "task=binary loss=dice weighting=balanced": ["balanced weighs single examples", "dice", "weighting=none"],
+    "task=multilabel loss=zlpr weighting=pos_weight": ["pos_weight weighs each label", "zlpr is no mean", "as bce"],
+    "task=multiclass loss=arcface weighting=focal": ["focal looks at scores", "arcface trains an embedding"],
+    "task=multiclass weighting=pos_weight": ["'pos_weight' is for binary and multilabel, not for task=multiclass"],
+    "weighting=deferred": ["weighting=deferred is for binary and multiclass, not for task=regression"],
+    "weighting=sample": ["weighting=sample needs data that come with weights, and data=diabetes does not"],
     "loss=gaussian_nll head=linear": ["loss=gaussian_nll needs head=mean_scale"],
     # values that are missing or lead nowhere
     "task=binary weighting=classes": ["weighting=classes needs weighting.weights=<value>."],

@@ -254,7 +254,10 @@ class TestSkips:
     def test_weightings_too(self, lossbench, tmp_path):
         code, _, err = lossbench("-m", "task=binary", "loss=dice,bce", "weighting=glob(*)", "epochs=0.1", "seeds=1")
         assert code == 0
-        assert set(trials(tmp_path)["weighting"]) == {"none", "balanced"}
+        by_labels = {"balanced", "inverse_sqrt", "effective_number", "pos_weight", "deferred"}
+        by_losses = {"focal", "ghm", "trimmed", "self_paced"}
+        assert set(trials(tmp_path)["weighting"]) == {"none"} | by_labels | by_losses
+        assert "Skipped, the data come without weights: sample." in err
         assert "Skipped, needs a value: classes (weighting.weights)." in err
         assert "Skipped, for another task: irls." in err
         assert ": dice + balanced." in err

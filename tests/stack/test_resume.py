@@ -24,6 +24,7 @@ KINDS = {
     "parameters of the loss": ("task=multiclass", "loss=arcface"),
     "state of the loss": ("task=multiclass", "loss=elr"),
     "weighting": ("task=regression", "loss=mse", "weighting=irls"),
+    "deferred weighting": ("task=regression", "loss=mse", "weighting=deferred", "weighting.scheme=irls"),
     "sgd, clipping, decay": (
         *("task=regression", "loss=mse", "optimizer.name=sgd", "clip.mode=norm", "clip.threshold=0.5"),
         *("optimizer.weight_decay=0.1", "optimizer.warmup=0.3"),

@@ -145,5 +145,10 @@ def test_irls_refuses(fields):
 
 
 def test_names_by_task():
-    assert weightings.names("regression") == ["irls", "none"]
-    assert weightings.names("binary") == ["balanced", "classes", "none"]
+    everywhere = {"deferred", "none", "sample", "self_paced", "trimmed"}
+    by_class = {"balanced", "classes", "effective_number", "inverse_sqrt"}
+    by_error = {"focal", "ghm"}
+    assert set(weightings.names("regression")) == everywhere | {"irls"}
+    assert set(weightings.names("binary")) == everywhere | by_class | by_error | {"pos_weight"}
+    assert set(weightings.names("multiclass")) == everywhere | by_class | by_error
+    assert set(weightings.names("multilabel")) == everywhere | by_error | {"pos_weight"}

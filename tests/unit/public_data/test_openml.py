@@ -67,6 +67,24 @@ def test_openml_takes_another_target(web):
     np.testing.assert_array_equal(examples.inputs[:, 1], 10.5 * np.arange(40))  # the price is an input now
 
 
+def test_openml_weights_are_a_column_that_is_no_input(web):
+    web.offer("openml")
+    examples = datasets.get("openml", id=12, weights="rooms").load()
+    np.testing.assert_array_equal(examples.weights, np.arange(40) % 4)
+    assert examples.inputs.shape == (40, 5)
+    some = datasets.get("openml", id=12, weights="rooms", n=12).load()
+    np.testing.assert_array_equal(some.weights == 0, some.targets)
+    assert [datasets.get("openml", id=12, weights=w).weighted for w in ("", "rooms")] == [False, True]
+
+
+def test_openml_refuses_weights_that_are_none(web):
+    web.offer("openml")
+    with pytest.raises(UnknownName, match="Did you mean 'rooms'"):
+        datasets.get("openml", id=12, weights="room").load()
+    with pytest.raises(Incompatible, match="'colour' of OpenML's data set 12 is not numeric, as weights must be"):
+        datasets.get("openml", id=12, weights="colour").load()
+
+
 def test_openml_draws_rows_in_proportion(web):
     web.offer("openml")
     everything, some = (datasets.get("openml", id=12, n=n).load() for n in (0, 12))

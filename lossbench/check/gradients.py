@@ -1,0 +1,86 @@
+"""Checks of gradients, at random places and at the ends of the range of numbers."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lossbench.check.comparison import is_finite
+from lossbench.check.contract import CheckFailed, NotApplicable
+from lossbench.check.samples import Call, call_for, extreme_call, in_space, raw_prediction
+from lossbench.interfaces.loss import Loss
+from lossbench.types import Space
+
+SCALES = (0.0, 1e-12, 1e-6, 1.0, 1e3, 1e6)
+"""Sizes of unbounded predictions; about 0, and about the target where the two have the same shape."""
+
+EXACT = (Space.VALUE, Space.ORIGINAL, Space.POSITIVE, Space.BOX_XYXY)
+"""Spaces that targets lie in, too."""
+
+
+def gradient_is_that_of_the_value(loss: Loss) -> None:
+    """In float64 the gradient agrees with central differences, for the prediction and what is trained."""
+    loss = _moving(loss)
+    call = call_for(loss)
+    trainable = call.needs.get("parameters", {})
+
+    def losses(prediction: Tensor, *values: Tensor) -> Tensor:
+        needs = call.needs | ({"parameters": dict(zip(trainable, values, strict=True))} if trainable else {})
+        return Call(prediction, call.target, needs).of(loss)
+
+    inputs = [x.detach().requires_grad_() for x in (call.prediction, *trainable.values())]
+    if not torch.autograd.gradcheck(losses, inputs, raise_exception=False):
+        raise CheckFailed(
+            "found a gradient that is not the slope of the value: is part of the formula detached or under no_grad? "
+            "If that is meant, the class fact held_still says so"
+        )
+
+
+def _moving(loss: Loss) -> Loss:
+    """The loss with fields at which what it holds still does not matter."""
+    if loss.held_still is None:
+        return loss
+    if not loss.held_still:
+        raise NotApplicable("part of the formula has no gradient on purpose (held_still)")
+    return replace(loss, **loss.held_still)  # type: ignore[type-var]
+
+
+def extremes_are_finite(loss: Loss) -> None:
+    """Value and gradient are finite in float32 for predictions as wrong, as right and as empty as there are."""
+    _check_extremes(loss, torch.float32)
+
+
+def extremes_are_finite_in_bfloat16(loss: Loss) -> None:
+    """The same in bfloat16."""
+    _check_extremes(loss, torch.bfloat16)
+
+
+def _check_extremes(loss: Loss, dtype: torch.dtype) -> None:
+    call = extreme_call(loss, dtype)
+    prediction = call.prediction.clone().requires_grad_()
+    losses = call._replace(prediction=prediction).of(loss)
+    is_finite(losses, prediction, call.target, f"value in {dtype}")
+    (gradient,) = torch.autograd.grad(losses.sum(), prediction)
+    is_finite(gradient, prediction, call.target, f"gradient in {dtype}")
+
+
+def finite_values_have_gradients(loss: Loss) -> None:
+    """Where the value is finite, no entry of the gradient is NaN: at ties, exact hits, and far out."""
+    for dtype in (torch.float64, torch.float32):
+        for call in _places(loss, dtype):
+            prediction = call.prediction.requires_grad_()
+            losses = call.of(loss)
+            (gradient,) = torch.autograd.grad(losses.sum(), prediction)
+            known = losses.isfinite().view(-1, *[1] * (gradient.ndim - 1)) if losses.ndim else losses.isfinite()
+            nans = torch.where(gradient.isnan() & known, gradient, 0.0)
+            is_finite(nans, prediction, call.target, f"gradient of a finite value in {dtype}")
+
+
+def _places(loss: Loss, dtype: torch.dtype) -> Iterator[Call]:
+    call = call_for(loss)
+    raw = raw_prediction(loss.space, torch.Generator().manual_seed(1))
+    for scale in SCALES:
+        yield call._replace(prediction=in_space(scale * raw, loss.space)).to(dtype)
+    if loss.space in EXACT and call.target.shape == call.prediction.shape:
+        yield call._replace(prediction=call.target.clone()).to(dtype)

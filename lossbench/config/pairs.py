@@ -1,0 +1,68 @@
+"""Whether a weighting has a meaning with a loss, a task and data."""
+
+import torch
+
+from lossbench import registry
+from lossbench.errors import Incompatible
+from lossbench.interfaces import Loss, Scaling, Task, Weighting
+from lossbench.types import Choice, Encoding, Need, Problem, Space
+
+N_LABELS = 3
+
+
+def check_pair(loss_name: str, loss: Loss, weighting_name: str, weighting: Weighting, task: Task) -> None:
+    """Raise `Incompatible`, with the reason, for a loss that cannot be weighed like this."""
+
+    def refuse(message: str, why: str) -> Incompatible:
+        told = f"weighting={weighting_name} {message}"
+        return Incompatible(told, f"{loss_name} + {weighting_name}", why)
+
+    if weighting.per_example and loss.coupled:
+        raise refuse(
+            f"weighs single examples, and loss={loss_name} gives one value for a whole batch. Use weighting=none, or a "
+            "loss that is not coupled.",
+            "single examples cannot be weighed in a loss of whole batches",
+        )
+    if weighting.space is not None and loss.space is Space.EMBEDDING:
+        raise refuse(
+            f"looks at scores, and loss={loss_name} trains an embedding, whose scores only the loss itself makes.",
+            "an embedding has no scores to weigh by",
+        )
+    if weighs_labels(weighting, task) and not is_mean_over_labels(loss, task):
+        raise refuse(
+            f"weighs each label, and loss={loss_name} is no mean of one value per label. Use a loss that is, as bce.",
+            "labels cannot be weighed in a loss that is no mean over them",
+        )
+
+
+def check_scheme(weighting: Choice, built: Weighting, task: str, data: Choice) -> None:
+    """Raise `Incompatible` for one that wraps a weighting of other tasks, or wants weights that data do not have."""
+    if not {task, "*"} & set(built.tasks):
+        told = f"weighting={weighting.label} is for {' and '.join(built.tasks)}, not for task={task}."
+        raise Incompatible(told, weighting.label, "for another task")
+    if Need.SAMPLE_WEIGHT in built.needs and not registry.datasets.build(data).weighted:
+        told = f"weighting={weighting.label} needs data that come with weights, and data={data.label} does not."
+        raise Incompatible(told, weighting.label, "the data come without weights")
+
+
+def weighs_labels(weighting: Weighting, task: Task) -> bool:
+    """Whether it takes one loss per label, of several."""
+    several = Encoding.INDEX not in task.encodings
+    return several and weighting.encoding_in(task) is Encoding.MULTI_HOT
+
+
+def is_mean_over_labels(loss: Loss, task: Task) -> bool:
+    """Whether each label by itself, and then the mean, gives the same: tried on random scores and labels."""
+    if loss.needs or loss.coupled:
+        return False
+    draw = torch.Generator().manual_seed(0)
+    raw = 3 * torch.randn(16, N_LABELS, generator=draw, dtype=torch.float64)
+    labels = torch.randint(2, raw.shape, generator=draw)
+    scaling = Scaling(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    prediction = task.convert(raw, loss.space, scaling)
+    target = task.encode(labels, loss.encoding, Problem((1,), N_LABELS, len(raw)), scaling)
+    try:
+        apart = loss(prediction.unsqueeze(-1), target.unsqueeze(-1))
+        return torch.allclose(apart.mean(-1), loss(prediction, target), rtol=1e-9, atol=1e-12)
+    except Exception:  # a stranger's loss may raise anything on one label
+        return False

@@ -1,0 +1,46 @@
+"""Weights that do not look at what is predicted: all alike, or those that come with the data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lossbench.interfaces import Weighting
+from lossbench.types import Need
+
+
+@dataclass(frozen=True)
+class NoWeighting(Weighting):
+    """Every example counts the same: weights of 1."""
+
+    name = "none"
+    tasks = ("*",)
+    per_example = False
+
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+        """Ones like `losses`."""
+        return torch.ones_like(losses)
+
+
+@dataclass(frozen=True)
+class Sample(Weighting):
+    r"""The weights that come with the data, one per example.
+
+    .. math:: w_i \, N / \sum_j w_j
+
+    sample_weight: `[..., B]`, in which the data set's `weights` have been scaled to mean 1 over the training split, so
+    that only their ratios count. Returns `[..., B]`. Training is refused, with the reason, on data without weights and
+    where those of the training split are all 0. Validation and test are not weighed.
+    """
+
+    tasks = ("*",)
+    needs = (Need.SAMPLE_WEIGHT,)
+    known_as = ("sample_weight of scikit-learn's and keras' fit()",)
+    use_when = "the data says how much each example counts: a survey's weights, or how sure an annotator was"
+    beware = "the metrics do not weigh: they are of the data as it lies"
+
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+        """The examples' weights."""
+        weights: Tensor = needs[Need.SAMPLE_WEIGHT]
+        return weights.to(losses.dtype)

@@ -1,0 +1,66 @@
+"""Weights that come into force as training goes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lossbench import registry
+from lossbench.errors import InvalidValue
+from lossbench.interfaces import Weighting
+from lossbench.types import Need
+from lossbench.validation import check_share
+
+
+@dataclass(frozen=True)
+class Deferred(Weighting):
+    r"""Another weighting, from some point of training on; all weights are 1 before.
+
+    .. math:: w = 1 \;\text{if}\; t < \text{after}, \quad w_{\text{scheme}} \;\text{otherwise}
+
+    scheme: its name, or a mapping with its name and fields: `{name: effective_number, beta: 0.99}`; after: the share t
+    of training done that it starts at (the paper: 160 of 200 epochs). Normalised as the scheme is, and made for the
+    same tasks; what it declares, this does. Returns the shape of the losses. Raises `UnknownName` for a scheme that
+    does not exist, `InvalidValue` for one that is no such thing, or if after is not in [0, 1].
+    Reference: Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, 2019,
+    https://arxiv.org/abs/1906.07413
+    """
+
+    tasks = ("*",)  # of an instance: the scheme's
+    needs = (Need.PROGRESS,)
+    known_as = ("deferred re-weighting", "DRW")
+    use_when = (
+        "classes differ much in size: features are learned from all examples first (with ldam, as its authors do)"
+    )
+    beware = "the best epoch may lie before it starts: compare last epochs, too"
+    scheme: Any = "balanced"  # a name or a mapping
+    after: float = 0.8
+
+    def __post_init__(self) -> None:
+        check_share(self, after=self.after)
+        inner = registry.weightings.get(**_named(self.scheme))
+        needs = tuple(dict.fromkeys((*inner.needs, Need.PROGRESS)))
+        facts = {n: getattr(inner, n) for n in ("tasks", "space", "encodings", "per_example", "differentiable")}
+        # facts of this instance, which a stacked copy keeps
+        self.__dict__.update(facts, needs=needs, inner=inner)
+
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+        """Ones, or the scheme's weights."""
+        inner: Weighting = self.__dict__["inner"]
+        weights = inner(losses, prediction, target, **{n: needs[n] for n in inner.needs})
+        started = torch.full_like(losses, needs[Need.PROGRESS]) >= self.after
+        return torch.where(started, weights, 1)
+
+
+def _named(scheme: Any) -> dict[str, Any]:
+    """The arguments of the registry's get()."""
+    if isinstance(scheme, str):
+        return {"name": scheme}
+    if isinstance(scheme, Mapping) and isinstance(scheme.get("name"), str):
+        return dict(scheme)
+    raise InvalidValue(
+        f"The 'scheme' parameter of Deferred must be a weighting's name, or a mapping with its name and fields. "
+        f"Got {scheme!r} instead."
+    )

@@ -8,7 +8,7 @@ fails to load is remembered with its reason and does not stop the others.
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from importlib.metadata import EntryPoint, entry_points
@@ -132,7 +132,10 @@ class Registry(Generic[T]):
 
     def get(self, name: str, **values: Any) -> T:
         """An instance of `name` with its fields set: `losses.get("huber", delta=2.0)`."""
-        kind = self.find(name)
+        return self.made(name, self.find(name), values)
+
+    def made(self, name: str, kind: type[T], values: Mapping[str, Any]) -> T:
+        """An instance of a class, registered or not, that is called `name` in errors."""
         known = {f.name for f in _fields(kind)}
         for given in values.keys() - known:
             raise unknown(f"field of {self.word} {name!r}:", given, known, "Its fields")

@@ -6,7 +6,7 @@ corrupted examples: the comparison is paired.
 
 import hashlib
 import json
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import StrEnum
 
 from lossbench.types import Trial
@@ -32,7 +32,8 @@ def stable_hash(*parts: object) -> str:
 
 def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
+        # not what is left out of comparisons: a path says nothing about the data that lie there
+        return {f.name: getattr(value, f.name) for f in fields(value) if f.compare}
     raise TypeError(f"cannot hash {type(value).__name__}")
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -97,21 +97,22 @@ class Choice:
 
     name: str
     settings: str = "{}"  # JSON with sorted keys, so that equal choices are equal values
+    local: str = field(default="{}", compare=False)  # the same, of what no number depends on: where files lie
 
     @staticmethod
-    def of(name: str, fields: Mapping[str, Any] | None = None) -> "Choice":
-        """Make a choice from a mapping of fields (plain values, lists and mappings)."""
-        return Choice(name, json.dumps(dict(fields or {}), sort_keys=True, default=str))
+    def of(name: str, fields: Mapping[str, Any] | None = None, local: Mapping[str, Any] | None = None) -> "Choice":
+        """Make a choice from mappings of fields (plain values, lists and mappings)."""
+        return Choice(name, *(json.dumps(dict(f or {}), sort_keys=True, default=str) for f in (fields, local)))
 
     @property
     def fields(self) -> dict[str, Any]:
         """The fields as keyword arguments."""
-        return dict(json.loads(self.settings))
+        return dict(json.loads(self.settings) | json.loads(self.local))
 
     @property
     def label(self) -> str:
         """For people: `huber`, `huber(delta=2.0)`."""
-        inside = ", ".join(f"{name}={value}" for name, value in self.fields.items())
+        inside = ", ".join(f"{name}={value}" for name, value in json.loads(self.settings).items())
         return f"{self.name}({inside})" if inside else self.name
 
 
@@ -198,3 +199,4 @@ class Problem:
     n_outputs: int  # D targets, C classes or tokens, L labels
     n_examples: int  # of the training split
     class_names: tuple[str, ...] = ()
+    n_steps: int = 0  # T, where a task predicts something at each time step

@@ -28,6 +28,9 @@ def _foreign(group: str, choice: Choice) -> Iterator[object]:
         yield kind
     elif choice.name == "external":
         yield resolve_name(choice.fields["target"])
+    elif choice.name == "deferred" and "scheme" in choice.fields:
+        scheme = choice.fields["scheme"]
+        yield from _foreign(group, Choice(scheme if isinstance(scheme, str) else scheme["name"]))
 
 
 def _origin(thing: object) -> Iterator[str]:

@@ -26,10 +26,11 @@ Settings       losses= weightings= corruptions= seeds= rates= epochs= batch_size
 Take lists     losses= weightings= corruptions= seeds= rates= lr= and optimizer.weight_decay, optimizer.warmup,
                clip.threshold
 Lists          lossbench losses [TASK]    also: tasks, datasets, models, weightings, corruptions, metrics
+Check a loss   lossbench check huber        also: check huber loss.delta=2, check --all, check my_losses.py:MyLoss
 Output         --quiet (nothing but errors)   --json (one JSON document, for programs)
 Hydra          --cfg job (show the configuration)   -m (sweep)   --hydra-help
 Other          --debug (tracebacks)   --version   --help
-Exit codes     0 done   1 some trials or jobs failed   2 bad input   3 a bug   130 stopped by Ctrl-C
+Exit codes     0 done   1 some trials, jobs or checks failed   2 bad input   3 a bug   130 stopped by Ctrl-C
 """
 INTERRUPTED = "stopped. What is on record stays; the same command trains the rest."
 
@@ -37,7 +38,7 @@ INTERRUPTED = "stopped. What is on record stays; the same command trains the res
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code.
 
-    0 done, 1 some trials or jobs failed, 2 bad input, 3 a bug, 130 stopped by Ctrl-C, 143 by SIGTERM.
+    0 done, 1 some trials, jobs or checks failed, 2 bad input, 3 a bug, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     refuse = partial(_refuse, debug="--debug" in given, mode=Mode.JSON if "--json" in given else Mode.TABLE)

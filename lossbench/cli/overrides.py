@@ -15,7 +15,7 @@ from lossbench.errors import InvalidValue
 
 def check(given: Sequence[str], sweep: bool) -> None:
     """Raise `InvalidValue` for what cannot be read, is given twice, is removed, or needs a sweep."""
-    parsed = [_parsed(text) for text in given]
+    parsed = [read(text) for text in given]
     sweep = sweep or any(o.key_or_group == "hydra.mode" for o in parsed)
     ours = [o for o in parsed if not o.key_or_group.startswith("hydra")]
     _check_once(ours)
@@ -23,7 +23,8 @@ def check(given: Sequence[str], sweep: bool) -> None:
         _check_one(override, sweep)
 
 
-def _parsed(text: str) -> Override:
+def read(text: str) -> Override:
+    """One override; raises `InvalidValue` if it cannot be read."""
     try:
         found = OverridesParser.create().parse_override(text)
     except HydraException as error:

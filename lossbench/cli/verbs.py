@@ -17,9 +17,16 @@ from lossbench.registry import ALL, Entry, Registry
 
 
 def run_verb(verb: str, arguments: Sequence[str], mode: Mode = Mode.TABLE) -> int:
-    """List what is registered, for one task if it is named."""
+    """List what is registered, for one task if it is named; or `check` losses."""
+    if verb == "check":
+        from lossbench.cli.check import run_check  # it brings torch along, which lists need not wait for
+
+        code = run_check(arguments, mode)
+        if mode is not Mode.QUIET:
+            _tell_problems(ALL["losses"])
+        return code
     if verb not in ALL:
-        raise unknown("verb", verb, ALL, "Verbs")
+        raise unknown("verb", verb, [*ALL, "check"], "Verbs")
     if len(arguments) > 1:
         raise InvalidValue(f"lossbench {verb} takes at most one task. Got {' '.join(arguments)!r} instead.")
     registry = ALL[verb]

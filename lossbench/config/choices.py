@@ -9,11 +9,12 @@ from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import preset
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces import Model
-from lossbench.types import Choice
+from lossbench.types import Choice, Space
 
 LISTS = {"loss": "losses", "weighting": "weightings", "corruption": "corruptions"}
 """Groups of which one command can take several, and the setting that lists them."""
 ALL, SHORTLIST = "all", "shortlist"
+EXTERNAL = "external"
 
 
 def choice(group: str, given: Any, task: str | None = None) -> Choice:
@@ -24,6 +25,8 @@ def choice(group: str, given: Any, task: str | None = None) -> Choice:
         raise InvalidValue(f"{group} must be a name, or a mapping with a name and fields. Got {given!r} instead.")
     given = dict(given)
     name = str(given.pop("name"))
+    if (group, name) == ("loss", EXTERNAL) and task is not None:
+        given = _as_the_task_has_it(task) | {n: v for n, v in given.items() if v is not None}
     names = GROUPS[group]
     kind = names.find(name, task)
     check_fits(names, name, kind, task)
@@ -31,7 +34,17 @@ def choice(group: str, given: Any, task: str | None = None) -> Choice:
         told = f"{group}={name} needs {' and '.join(f'{n}=<value>' for n in missing)}."
         raise Incompatible(told, f"{name} ({', '.join(missing)})", "needs a value")
     part = names.get(name, **given)
-    return Choice.of(name, {n: _plain(getattr(part, n)) for n in given if _differs(kind, n, getattr(part, n))})
+    set_to = {n: _plain(getattr(part, n)) for n in given if _differs(kind, n, getattr(part, n))}
+    local = {f.name for f in fields(kind) if not f.compare}
+    return Choice.of(
+        name, {n: v for n, v in set_to.items() if n not in local}, {n: v for n, v in set_to.items() if n in local}
+    )
+
+
+def _as_the_task_has_it(task: str) -> dict[str, str]:
+    """What a loss of others is given unless it is told otherwise: what the task's default loss is."""
+    usual = registry.losses.find(registry.tasks.find(task).defaults["loss"])
+    return {"space": str(usual.space), "encoding": str(usual.encoding)} if usual.space != Space.VALUE else {}
 
 
 def check_fits(names: registry.Registry[Any], name: str, kind: type, task: str | None) -> None:

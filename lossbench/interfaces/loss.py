@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.errors import InvalidValue
-from lossbench.types import Encoding, Head, Need, Problem, Space
+from lossbench.types import Array, Encoding, Head, Need, Problem, Space
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Loss(ABC):
     beware: ClassVar[str] = ""
     """Its best-known trap."""
     convex: ClassVar[bool | None] = None
-    """In the prediction, whatever the fields. This and the three below: None claims nothing; `lossbench check` tries."""
+    """In the prediction, whatever the fields. None, here and below, claims nothing; the contract tries a claim."""
     bounded: ClassVar[bool | None] = None
     """The value stays below a bound, however wrong the prediction."""
     robust: ClassVar[bool | None] = None
@@ -51,7 +51,7 @@ class Loss(ABC):
     symmetric: ClassVar[bool | None] = None
     """Its values for all classes that a target could be add up to a constant."""
     held_still: ClassVar[Mapping[str, Any] | None] = None
-    """Part of the formula has no gradient, on purpose: fields at which that does not matter, empty if there are none."""
+    """Part of the formula has no gradient, on purpose: the fields at which that does not matter, if there are any."""
 
     @abstractmethod
     def __call__(self, prediction: Tensor, target: Tensor, *_: Any, **needs: Any) -> Any:
@@ -68,6 +68,9 @@ class Loss(ABC):
     def scores(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         """Turn a prediction in `Space.EMBEDDING` into `[..., C]` class scores, for the metrics."""
         raise NotImplementedError(f"{type(self).__name__} takes {self.space}, which needs no scores()")
+
+    def check(self, targets: Array, problem: Problem) -> None:
+        """Raise `Incompatible` if it cannot learn from raw training targets that its encoding would let pass."""
 
     def module(self, reduction: str = "mean", **extras: Any) -> nn.Module:
         """An ordinary `nn.Module` for your own training script: `module(prediction, target)`.

@@ -52,15 +52,8 @@ from lossbench.losses.overlap import Dice, SoftF1
 from lossbench.losses.pairs import Contrastive, CosineEmbedding, HingeEmbedding, Triplet
 from lossbench.losses.proxies import AdaFace, CosFace, MagFace
 from lossbench.losses.quantiles import EpsilonInsensitive, Expectile, Quantile
-from lossbench.losses.ranking import (
-    ApproxNDCG,
-    LambdaRank,
-    ListMLE,
-    ListNet,
-    MarginRanking,
-    PairwiseHinge,
-    RankNet,
-)
+from lossbench.losses.ranking import ApproxNDCG, LambdaRank, ListMLE, ListNet
+from lossbench.losses.ranking_pairs import MarginRanking, PairwiseHinge, RankNet
 from lossbench.losses.regression import MAE, MSE, MSLE, BarronAdaptive, GaussianNLL, Huber, LogCosh, SmoothL1, Tukey
 from lossbench.losses.relative import MAPE, SMAPE
 from lossbench.losses.robust import Barron, Cauchy, Charbonnier, GemanMcclure, Welsch, Wing

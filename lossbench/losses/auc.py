@@ -31,6 +31,8 @@ class AUCMargin(Loss):
     known_as = ("pairwise squared hinge", "libauc.losses.PairwiseAUCLoss, by default", "AUC maximisation")
     use_when = "the order of scores counts (auroc), and classes are imbalanced"
     beware = "it sets no threshold: accuracy at 0 means little. libauc's AUCMLoss is a min-max form with other optima"
+    convex = True
+    bounded = False
     margin: float = 1.0
 
     def __post_init__(self) -> None:

@@ -67,6 +67,9 @@ class AutoregressiveNLL(Loss):
     )
     use_when = "the default for text and other sequences that are written token by token"
     beware = "it shifts by itself: targets shifted before teach it to skip a token"
+    convex = True
+    bounded = False
+    robust = True
     per_token: bool = True
 
     def __post_init__(self) -> None:
@@ -102,6 +105,8 @@ class Unlikelihood(Loss):
     known_as = ("token-level unlikelihood training", "UL-token of github.com/facebookresearch/unlikelihood_training")
     use_when = "what the model writes repeats itself"
     beware = "frequent words are punished too, so perplexity suffers; repeated phrases need the sequence-level part"
+    bounded = False
+    robust = True
     alpha: float = 1.0
     per_token: bool = True
 

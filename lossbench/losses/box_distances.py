@@ -40,6 +40,8 @@ class SIOU(Loss):
     known_as = ("SCYLLA-IoU", "IOUloss(iou_type='siou') of YOLOv6", "mmyolo.IoULoss(iou_mode='siou')")
     use_when = "boxes are far from their targets, and should first come level with them"
     beware = "a diagonal offset costs less than an equally long one along an axis; implementations differ"
+    convex = False
+    bounded = True
     theta: float = 4.0
 
     def __post_init__(self) -> None:
@@ -83,6 +85,8 @@ class WIOU(Loss):
     known_as = ("Wise-IoU v1",)
     use_when = "centres should be pulled in, but not where the overlap is good already"
     beware = "versions 2 and 3 are other losses, with a running mean; disjoint boxes get no pull on their size"
+    convex = False
+    bounded = True
     held_still: ClassVar = {}
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -114,6 +118,8 @@ class NWD(Loss):
     known_as = ("normalized Wasserstein distance loss", "1 - NWD")
     use_when = "tiny boxes, whose IoU jumps with every pixel"
     beware = "it is not scale-invariant: the constant is in the boxes' unit, and far boxes have no gradient"
+    convex = False
+    bounded = True
     constant: float = 12.8
 
     def __post_init__(self) -> None:
@@ -146,6 +152,9 @@ class L1(Loss):
     known_as = ("torch.nn.L1Loss on box deltas", "mmdet.L1Loss")
     use_when = "a plain baseline, or some boxes are quite wrong"
     beware = "the four are not the overlap: equal values can mean very different IoU"
+    convex = True
+    bounded = False
+    robust = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean of the absolute differences."""

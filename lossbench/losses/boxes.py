@@ -51,6 +51,8 @@ class IOU(Loss):
     known_as = ("Jaccard loss of boxes", "mmdet.IoULoss(mode='linear')")
     use_when = "the first guess overlaps already, and the metric is the IoU itself"
     beware = "no gradient at all where the boxes are disjoint: a bad start never recovers"
+    convex = False
+    bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""
@@ -76,6 +78,7 @@ class AlphaIOU(Loss):
     known_as = ("power IoU loss",)
     use_when = "boxes that fit well should fit even better (AP at high thresholds), or labels are a little off"
     beware = "above 1 it barely pulls boxes that overlap little, and disjoint ones not at all"
+    bounded = True
     alpha: float = 3.0
 
     def __post_init__(self) -> None:
@@ -107,6 +110,8 @@ class GIOU(Loss):
     known_as = ("torchvision.ops.generalized_box_iou_loss", "mmdet.GIoULoss", "tfa.losses.GIoULoss")
     use_when = "a safe default: close to the metric, and it pulls disjoint boxes too"
     beware = "disjoint boxes first grow until they overlap; inside one another it is the IoU loss"
+    convex = False
+    bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""
@@ -141,6 +146,8 @@ class DIOU(Loss):
     known_as = ("torchvision.ops.distance_box_iou_loss", "mmdet.DIoULoss")
     use_when = "centres matter, or boxes start far from their targets"
     beware = "for disjoint boxes it only moves the centre, and grows the box to widen the diagonal"
+    convex = False
+    bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""
@@ -175,6 +182,8 @@ class CIOU(Loss):
     known_as = ("torchvision.ops.complete_box_iou_loss", "mmdet.CIoULoss")
     use_when = "the shape matters beside place and overlap"
     beware = "it compares ratios, not sizes; torchvision's gradient is NaN for a box without a height, and not here"
+    convex = False
+    bounded = True
     held_still: ClassVar = {}
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -212,6 +221,8 @@ class EIOU(Loss):
     known_as = ("efficient IoU loss", "mmdet.EIoULoss, which bends it near 0")
     use_when = "width and height should be right each by itself, not only their ratio"
     beware = "four terms in one sum: its value compares with no other IoU loss"
+    convex = False
+    bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""
@@ -237,6 +248,7 @@ class FocalEIOU(Loss):
     known_as = ("Focal-EIoU",)
     use_when = "gross outliers among the boxes, and first guesses that overlap already"
     beware = "disjoint boxes have weight 0 and never move; a smaller value can mean a worse box"
+    bounded = True
     held_still: ClassVar = {"gamma": 0.0}
     gamma: float = 0.5
 

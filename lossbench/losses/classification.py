@@ -45,6 +45,9 @@ class BCE(Loss):
     known_as = ("torch.nn.BCEWithLogitsLoss", "keras.losses.BinaryCrossentropy(from_logits=True)", "log loss")
     use_when = "the default: calibrated probabilities, labels mostly right"
     beware = "one confidently wrong label costs without bound"
+    convex = True
+    bounded = False
+    symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
@@ -71,6 +74,9 @@ class CrossEntropy(Loss):
     known_as = ("torch.nn.CrossEntropyLoss", "keras.losses.SparseCategoricalCrossentropy(from_logits=True)")
     use_when = "the default: calibrated probabilities, labels mostly right"
     beware = "it takes logits: given probabilities it still falls, and learns badly"
+    convex = True
+    bounded = False
+    symmetric = False
     label_smoothing: float = 0.0
     ignore_index: int = -100
 
@@ -106,6 +112,8 @@ class GeneralizedCrossEntropy(Loss):
     known_as = ("keras.losses.CategoricalGeneralizedCrossEntropy", "GCE", "L_q loss")
     use_when = "some of the labels are wrong at random"
     beware = "near q = 1 it hardly learns from what it gets wrong: many classes need a smaller q or more epochs"
+    convex = False
+    bounded = True
     q: float = 0.7
 
     def __post_init__(self) -> None:
@@ -136,6 +144,9 @@ class Brier(Loss):
     known_as = ("sklearn.metrics.brier_score_loss", "mean squared error on probabilities", "quadratic score")
     use_when = "calibrated probabilities are wanted and some labels are wrong"
     beware = "the gradient vanishes where the model is confidently wrong, so learning may start slowly"
+    convex = True
+    bounded = True
+    symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The sum over classes."""
@@ -166,6 +177,7 @@ class Focal(Loss):
     )
     use_when = "easy negatives outnumber everything else by far"
     beware = "alpha = 0.25 weighs positives down, which suits gamma = 2; and it pulls probabilities towards 1/2"
+    bounded = False
     gamma: float = 2.0
     alpha: float = 0.25
 
@@ -204,6 +216,9 @@ class LogitAdjusted(Loss):
     known_as = ("balanced softmax (tau=1)", "logit adjustment")
     use_when = "classes are imbalanced, and all of them should count alike"
     beware = "its probabilities are for balanced classes: log loss and calibration on imbalanced data look bad"
+    convex = True
+    bounded = False
+    symmetric = False
     tau: float = 1.0
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """Losses on similarities between the embeddings of a batch, in which all other examples compete at once."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -63,6 +64,8 @@ class NTXent(Loss):
     )
     use_when = "pairs are known rather than classes: two views of an example, a question and its answer"
     beware = "its value grows with the logarithm of the batch size; low temperatures look at the hardest negatives only"
+    convex = False
+    bounded = True
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
@@ -100,6 +103,8 @@ class SupCon(Loss):
     known_as = ("pytorch_metric_learning.losses.SupConLoss", "SupConLoss of github.com/HobbitLong/SupContrast")
     use_when = "classes are known, and batches hold several examples of each"
     beware = "its least value is not 0 but the logarithm of the number of positives, so batches are hard to compare"
+    convex = False
+    bounded = True
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
@@ -141,6 +146,8 @@ class MultiSimilarity(Loss):
     known_as = ("pytorch_metric_learning.losses.MultiSimilarityLoss",)
     use_when = "search by similarity: hard negatives should count most, without a rule that picks them"
     beware = "base is the cosine at which a pair is neither near nor far: classes cannot get closer than it allows"
+    convex = False
+    bounded = True
     alpha: float = 2.0
     beta: float = 50.0
     base: float = 0.5
@@ -167,8 +174,8 @@ class Circle(Loss):
         \sum_{p} e^{-\gamma a_{ip}(s_{ip} - 1 + m)}\Big), \quad s_{ij} = \cos(x_i, x_j)
 
     with the weights :math:`a_{ip} = \max(0, 1 + m - s_{ip})` for the others p of the anchor's class and
-    :math:`a_{ik} = \max(0, s_{ik} + m)` for all k of other classes, which are held still in the gradient. The mean is
-    over the n anchors that have both.
+    :math:`a_{ik} = \max(0, s_{ik} + m)` for all k of other classes, which are held still in the gradient (Keras gives
+    them one). The mean is over the n anchors that have both.
 
     prediction: ``[..., B, E]`` embeddings; target: ``[..., B]`` class indices; margin m, a cosine. Returns ``[...]``,
     one value per batch, and 0 if no anchor has both. Raises `InvalidValue` if the shapes do not fit, gamma is not
@@ -185,6 +192,9 @@ class Circle(Loss):
     known_as = ("keras.losses.Circle", "pytorch_metric_learning.losses.CircleLoss")
     use_when = "pairs of one class and of two are learnt at different speed, as with few examples per class"
     beware = "a wide margin asks for little: the target of cosines of one class is 1 - m, and m between classes"
+    convex = False
+    bounded = True
+    held_still: ClassVar = {}  # the weights
     gamma: float = 80.0
     margin: float = 0.4
 
@@ -230,6 +240,9 @@ class NPair(Loss):
     known_as = ("pytorch_metric_learning.losses.NPairsLoss", "tfa.losses.NpairsLoss", "multi-class N-pair loss")
     use_when = "the length of an embedding should mean something, as how sure it is"
     beware = "without l2 lengths grow without end: long embeddings make every right order surer"
+    convex = False
+    bounded = False
+    robust = False
     l2: float = 0.002
 
     def __post_init__(self) -> None:

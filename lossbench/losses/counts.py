@@ -33,6 +33,9 @@ class PoissonNLL(Loss):
     known_as = ("torch.nn.PoissonNLLLoss(log_input=True)", "keras.losses.Poisson, which takes the rate", "Poisson loss")
     use_when = "counts, or amounts whose variance grows with their mean"
     beware = "it takes the log rate: a rate in its place is silently wrong; too noisy counts suit negative_binomial"
+    convex = True
+    bounded = False
+    robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
@@ -60,6 +63,9 @@ class NegativeBinomial(Loss):
     known_as = ("statsmodels.genmod.families.NegativeBinomial(alpha=dispersion)", "NB2", "gamma-Poisson mixture")
     use_when = "counts that vary more than Poisson's: variance far above the mean"
     beware = "libraries differ: r, n, theta and total_count are 1 / dispersion"
+    convex = True
+    bounded = False
+    robust = True
     dispersion: float = 1.0
 
     def __post_init__(self) -> None:
@@ -96,6 +102,9 @@ class Tweedie(Loss):
     known_as = ("sklearn.metrics.mean_tweedie_deviance / 2", "compound Poisson-gamma", "reg:tweedie of XGBoost")
     use_when = "many exact zeros among positive amounts: claims, rain, sales"
     beware = "power has to be guessed; the likelihood itself has no closed form, so values of two powers do not compare"
+    convex = True
+    bounded = False
+    robust = False
     power: float = 1.5
 
     def __post_init__(self) -> None:
@@ -136,6 +145,9 @@ class GammaDeviance(Loss):
     known_as = ("sklearn.metrics.mean_gamma_deviance / 2", "Itakura-Saito divergence", "reg:gamma of XGBoost")
     use_when = "positive amounts whose error is a share of their size, and the mean is wanted: costs, durations"
     beware = "too low costs far more than too high, without bound"
+    convex = True
+    bounded = False
+    robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
@@ -165,6 +177,8 @@ class ZeroInflatedPoisson(Loss):
     known_as = ("ZIP", "statsmodels.discrete.count_model.ZeroInflatedPoisson")
     use_when = "more zeros than the other counts explain: those who never buy beside those who bought nothing"
     beware = "at low rates the two kinds of zero can hardly be told apart; the mean is the product of both outputs"
+    bounded = False
+    robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""

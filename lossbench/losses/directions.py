@@ -35,6 +35,8 @@ class CosineSimilarity(Loss):
     beware = (
         "learns nothing from a single target, which has no direction; and no lengths, so errors in units stay large"
     )
+    convex = False
+    bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Minus the cosine over D."""

@@ -60,6 +60,9 @@ class Distillation(Loss):
     known_as = ("knowledge distillation", "Hinton loss", "soft target loss")
     use_when = "a larger model is there to learn from: the default"
     beware = "without T² the teacher fades as T grows; torch's kl_div sums to KL only with reduction='batchmean'"
+    convex = True
+    bounded = False
+    robust = True
     alpha: float = 0.9
     temperature: float = 4.0
 
@@ -99,6 +102,8 @@ class DKD(Loss):
     known_as = ("decoupled knowledge distillation", "DKD of github.com/megvii-research/mdistiller")
     use_when = "the teacher is nearly always sure, so that distillation says little of the other classes"
     beware = "beta multiplies the gradient: 8 is for a hundred classes and a warm-up, so try less first"
+    bounded = False
+    robust = True
     alpha: float = 1.0
     beta: float = 8.0
     temperature: float = 4.0
@@ -158,6 +163,7 @@ class DIST(Loss):
     known_as = ("DIST of github.com/hunto/DIST_KD", "correlation distillation")
     use_when = "the teacher is so much stronger that its exact probabilities are out of reach"
     beware = "it takes a batch at once: with few examples correlations within a class say little"
+    bounded = False
     beta: float = 1.0
     gamma: float = 1.0
     temperature: float = 1.0
@@ -203,6 +209,9 @@ class LogitMatching(Loss):
     known_as = ("mean squared error on logits", "logit regression", "mse on logits")
     use_when = "the teacher is to be copied as it is, or there are no labels"
     beware = "the loudest logits of the teacher count most, and it copies the teacher's errors as well"
+    convex = True
+    bounded = False
+    robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over classes."""

@@ -40,6 +40,8 @@ class BetaNLL(Loss):
     known_as = ("beta-NLL",)
     use_when = "as for gaussian_nll, where that neglects examples which it calls noisy too early"
     beware = "the weight moves with the training: falling values do not mean that the fit gets better"
+    bounded = False
+    robust = False
     held_still: ClassVar = {"beta": 0.0}
     beta: float = 0.5
 
@@ -73,6 +75,8 @@ class LaplaceNLL(Loss):
     known_as = ("scipy.stats.laplace", "the L1 loss with learned uncertainty")
     use_when = "the noise differs between examples and has heavier tails than the normal distribution's"
     beware = "b is the mean absolute error and not the standard deviation, which is sqrt(2) b"
+    bounded = False
+    robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
@@ -104,6 +108,8 @@ class StudentTNLL(Loss):
     known_as = ("scipy.stats.t", "torch.distributions.StudentT")
     use_when = "an error bar is wanted with each prediction, and some targets are far off"
     beware = "sigma is not the standard deviation, which is larger by sqrt(df / (df - 2)), and infinite up to df 2"
+    bounded = False
+    robust = False
     df: float = 4.0
 
     def __post_init__(self) -> None:
@@ -138,6 +144,8 @@ class CRPSGaussian(Loss):
     known_as = ("properscoring.crps_gaussian", "scoringrules.crps_normal")
     use_when = "an error bar is wanted, and neither an outlier nor a perfect fit may run away with the training"
     beware = "in the target's units, so large errors of noisy examples rule; values do not compare with likelihoods"
+    bounded = False
+    robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""

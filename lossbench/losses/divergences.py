@@ -42,6 +42,8 @@ class NLL(Loss):
     known_as = ("torch.nn.NLLLoss", "logarithmic score", "cross_entropy on logits")
     use_when = "your own model ends in log_softmax; otherwise use cross_entropy, which it is"
     beware = "elsewhere logits are taken without a word, and the loss falls without bound; here they are refused"
+    convex = True
+    bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
@@ -69,6 +71,8 @@ class KLDivergence(Loss):
     known_as = ("torch.nn.KLDivLoss(reduction='batchmean')", "keras.losses.KLDivergence", "scipy.special.rel_entr")
     use_when = "targets are soft, as from several annotators or a teacher; with hard labels it is cross_entropy"
     beware = "torch's default mean divides by the classes too, so it is C times too small"
+    convex = True
+    bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The sum over classes."""
@@ -102,6 +106,8 @@ class JensenShannon(Loss):
     known_as = ("JS loss", "JensenShannonDivergenceWeightedScaled of github.com/erikenglesson/GJS")
     use_when = "some of the labels are wrong: a pi near 0 for few, near 1 for many"
     beware = "timm's JsdCrossEntropy is another: it compares augmented views. No consistency term here, which GJS adds"
+    convex = False
+    bounded = True
     pi: float = 0.5
 
     def __post_init__(self) -> None:
@@ -138,6 +144,9 @@ class SquareOnLogits(Loss):
     known_as = ("rescaled square loss", "least squares on one-hot targets", "keras.losses.MeanSquaredError of scores")
     use_when = "as an alternative to cross_entropy whose gradient does not saturate"
     beware = "scores near 0 and M are no log probabilities: log loss and calibration by softmax look bad"
+    convex = True
+    bounded = False
+    robust = False
     k: float = 1.0
     m: float = 1.0
 
@@ -171,6 +180,9 @@ class Sparsemax(Loss):
     known_as = ("optax.losses.multiclass_sparsemax_loss", "SparsemaxLoss of github.com/deep-spin/entmax")
     use_when = "a margin is wanted with the smoothness of cross-entropy near it"
     beware = "its probabilities are sparsemax(z): a softmax of its scores is far too unsure, so log loss looks bad"
+    convex = True
+    bounded = False
+    symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""

@@ -45,9 +45,10 @@ class External(Loss):
     prediction, target, residual. ``reduction="auto"`` asks for values per example (``reduction="none"``) where that is
     a parameter that ``params`` leave open and the loss is not ``coupled``; ``keep`` leaves it alone.
 
-    prediction, target: one batch ``[N, ...]``, in ``space`` and ``encoding``. Returns ``[N]``, the mean over any
-    further axes; if ``coupled`` the mean over all axes, ``[]``. Raises `InvalidValue` if the path leads nowhere, the
-    parameters do not fit, the loss has trainable ones, or a call gives one value in all and is not ``coupled``.
+    prediction, target: one batch ``[N, ...]``, in ``space`` and ``encoding``: values; in an experiment that says nothing
+    else, what the task's default loss takes. Returns ``[N]``, the mean over any further axes; if ``coupled`` the mean
+    over all axes, ``[]``. Raises `InvalidValue` if the path leads nowhere, the parameters do not fit, the loss has
+    trainable ones, or a call gives one value in all and is not ``coupled``.
     Reference: PyTorch, loss functions, https://docs.pytorch.org/docs/stable/nn.html#loss-functions
 
     >>> import torch
@@ -62,8 +63,8 @@ class External(Loss):
     beware = "space, encoding and the order of the arguments are taken on trust: a wrong one trains, and badly"
     target: str
     params: dict[str, Any] = field(default_factory=dict)
-    space: Space = Space.VALUE  # type: ignore[misc]  # a class fact of other losses
-    encoding: Encoding = Encoding.VALUE  # type: ignore[misc]
+    space: Space | None = None  # type: ignore[misc,assignment]  # a class fact of other losses
+    encoding: Encoding | None = None  # type: ignore[misc,assignment]
     arguments: list[str] = field(default_factory=lambda: ["prediction", "target"])
     reduction: str = "auto"
     coupled: bool = False  # type: ignore[misc]
@@ -200,5 +201,7 @@ def _nearest(name: str, choices: Any) -> str:
 
 def _member(owner: External, kind: type[S], name: str) -> S:
     value = getattr(owner, name)
+    if value is None:
+        return kind("value")
     check_choice(owner, list(kind), **{name: value})
     return kind(value)

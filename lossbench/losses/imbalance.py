@@ -37,6 +37,9 @@ class LDAM(Loss):
     known_as = ("LDAMLoss of github.com/kaidic/LDAM-DRW", "label-distribution-aware margin loss")
     use_when = "classes are imbalanced; the authors add class weights late in training (deferred re-weighting)"
     beware = "the cosine head changes more than the margin does, and memorises wrong labels: compare at head=cosine"
+    convex = True
+    bounded = False
+    symmetric = False
     scale: float = 30.0
     max_margin: float = 0.5
     head_scale: float = 16.0

@@ -29,6 +29,10 @@ class Hinge(Loss):
     known_as = ("keras.losses.Hinge", "sklearn.metrics.hinge_loss", "support vector machine loss")
     use_when = "only the decision matters, not its probability"
     beware = "scores are no log odds: a probability made of them is not calibrated. Targets are -1 and 1, never 0"
+    convex = True
+    bounded = False
+    robust = True
+    symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
@@ -56,6 +60,9 @@ class MultiMargin(Loss):
     known_as = ("torch.nn.MultiMarginLoss", "Weston-Watkins hinge")
     use_when = "only the decision between classes matters, not its probability"
     beware = "keras' and optax's multiclass hinge is another: the worst class (Crammer and Singer), not the sum"
+    convex = True
+    bounded = False
+    symmetric = False
     p: int = 1
     margin: float = 1.0
 
@@ -93,6 +100,10 @@ class SquaredHinge(Loss):
     known_as = ("keras.losses.SquaredHinge", "sklearn.svm.LinearSVC (its default)", "L2-SVM loss")
     use_when = "as hinge, with a gradient that grows with the error and no kink at the margin"
     beware = "one badly wrong label costs the square of its score, more than in hinge or bce"
+    convex = True
+    bounded = False
+    robust = False
+    symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
@@ -118,6 +129,10 @@ class SquareOnMargin(Loss):
     known_as = ("sklearn.linear_model.RidgeClassifier", "LS-SVM loss", "torch.nn.MSELoss on -1 and 1")
     use_when = "as an alternative to bce whose gradient does not saturate"
     beware = "being too right costs as much as being wrong: a score of 3 for 1 as much as one of -1"
+    convex = True
+    bounded = False
+    robust = False
+    symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
@@ -143,6 +158,9 @@ class CategoricalHinge(Loss):
     known_as = ("optax.losses.multiclass_hinge_loss", "sklearn.metrics.hinge_loss of classes", "Crammer-Singer hinge")
     use_when = "only the decision counts, and only the strongest rival should be pushed back"
     beware = "keras.losses.CategoricalHinge counts a rival of score 0 too; multi_margin is the sum over all rivals"
+    convex = True
+    bounded = False
+    symmetric = False
     margin: float = 1.0
 
     def __post_init__(self) -> None:
@@ -175,6 +193,10 @@ class SoftMargin(Loss):
     known_as = ("torch.nn.SoftMarginLoss", "optax.losses.sigmoid_binary_cross_entropy", "logistic loss", "bce")
     use_when = "targets are -1 and 1 in your own script; otherwise use bce, which it is"
     beware = "comparing it with bce compares a loss with itself"
+    convex = True
+    bounded = False
+    robust = True
+    symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
@@ -203,6 +225,9 @@ class Exponential(Loss):
     known_as = ("AdaBoost's loss", "exponential loss")
     use_when = "labels are clean, and boosting's loss is to be compared"
     beware = "wrong labels and outliers rule it. A score is half of the log-odds: sigmoid(2 s), not sigmoid(s)"
+    convex = True
+    bounded = False
+    symmetric = False
     limit: float = 10.0
 
     def __post_init__(self) -> None:
@@ -232,6 +257,10 @@ class Perceptron(Loss):
     known_as = ("optax.losses.perceptron_loss", "sklearn.linear_model.Perceptron", "hinge with margin 0")
     use_when = "as the simplest baseline of the margin losses"
     beware = "scores of 0 cost nothing: it may shrink them instead of separating, and from zero weights it never moves"
+    convex = True
+    bounded = False
+    robust = True
+    symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
@@ -257,6 +286,9 @@ class MulticlassPerceptron(Loss):
     known_as = ("optax.losses.multiclass_perceptron_loss", "categorical_hinge with margin 0", "structured perceptron")
     use_when = "as the simplest baseline of the multiclass margin losses"
     beware = "equal scores cost nothing, so it asks for no lead at all: expect less than from categorical_hinge"
+    convex = True
+    bounded = False
+    symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""

@@ -36,6 +36,7 @@ class FocalSoftmax(Loss):
     known_as = ("keras.losses.CategoricalFocalCrossentropy(alpha=1)", "kornia.losses.FocalLoss(alpha=None)")
     use_when = "cross_entropy is overconfident, or most examples are easy"
     beware = "'focal' elsewhere is often one sigmoid per class (torchvision, monai), as our `focal` is: another loss"
+    bounded = False
     gamma: float = 2.0
 
     def __post_init__(self) -> None:
@@ -69,6 +70,7 @@ class AsymmetricSoftmax(Loss):
     known_as = ("timm.loss.AsymmetricLossSingleLabel", "ASLSingleLabel of github.com/Alibaba-MIIL/ASL")
     use_when = "as cross_entropy with label_smoothing, where easy examples should fade"
     beware = "gamma_neg only acts on the smoothing: without it this is focal_softmax. For labels see asymmetric"
+    bounded = False
     gamma_pos: float = 1.0
     gamma_neg: float = 4.0
     label_smoothing: float = 0.1
@@ -109,6 +111,7 @@ class Poly1(Loss):
     known_as = ("optax.losses.poly_loss_cross_entropy", "PolyLoss", "Poly-1 cross-entropy")
     use_when = "cross_entropy with one more knob: above 0 it pushes harder where the target's probability is middling"
     beware = "the default differs between libraries (2 here and in optax, 1 elsewhere), and papers tune it"
+    bounded = False
     epsilon: float = 2.0
 
     def __post_init__(self) -> None:
@@ -139,6 +142,7 @@ class Poly1BCE(Loss):
     known_as = ("PolyLoss on sigmoids", "Poly-1 binary cross-entropy")
     use_when = "bce with one more knob: above 0 it pushes harder where a probability is middling"
     beware = "epsilon depends on the data: tune it, or keep bce"
+    bounded = False
     epsilon: float = 1.0
 
     def __post_init__(self) -> None:

@@ -43,6 +43,7 @@ class Asymmetric(Loss):
     known_as = ("timm.loss.AsymmetricLossMultiLabel", "AsymmetricLoss of github.com/Alibaba-MIIL/ASL", "ASL")
     use_when = "few of many labels are positive, and some positives are missing from the targets"
     beware = "it pulls probabilities up. Here, as in timm, the fading has a gradient; the authors' code may detach it"
+    bounded = False
     gamma_neg: float = 4.0
     gamma_pos: float = 1.0
     clip: float = 0.05
@@ -87,6 +88,8 @@ class MultilabelMargin(Loss):
     known_as = ("torch.nn.MultiLabelMarginLoss", "ranking support vector machine loss")
     use_when = "only the order of an example's labels matters"
     beware = "it sets no threshold, so F1 suffers. torch's takes lists of indices, and 0 and 1 for such without a word"
+    convex = True
+    bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The sum over pairs of a positive and a negative label, divided by L."""
@@ -115,6 +118,9 @@ class MultilabelSoftMargin(Loss):
     known_as = ("torch.nn.MultiLabelSoftMarginLoss", "bce")
     use_when = "you know it by torch's name; it is bce"
     beware = "comparing it with bce compares a loss with itself"
+    convex = True
+    bounded = False
+    symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
@@ -141,6 +147,8 @@ class ZLPR(Loss):
     known_as = ("timm.loss.ZlprLoss", "multilabel categorical cross-entropy", "Circle loss for labels")
     use_when = "few of many labels are positive, and labels of one example compete"
     beware = "it is no mean over labels: it grows with the logarithm of their number, so tune the learning rate"
+    convex = True
+    bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
@@ -174,6 +182,8 @@ class TwoWay(Loss):
     known_as = ("timm.loss.TwoWayLoss", "TwoWayLoss of github.com/tk1980/TwoWayMultiLabelLoss")
     use_when = "ranking counts (mean average precision): of the labels of an example and of the examples of a label"
     beware = "its logits only order: decisions at 0 (F1) and probabilities mean little. It depends on the batch"
+    convex = True
+    bounded = False
     positive_temperature: float = 4.0
     negative_temperature: float = 1.0
 

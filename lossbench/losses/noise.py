@@ -37,6 +37,9 @@ class MAESoftmax(Loss):
     known_as = ("MAE of the label-noise literature (`mae` here is regression's)", "L1 on softmax")
     use_when = "many labels are wrong, classes are few and training may be long"
     beware = "its gradient vanishes where it is wrong, so it may never learn some classes. Some code has 1 - p_y: half"
+    convex = False
+    bounded = True
+    symmetric = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
@@ -63,6 +66,9 @@ class ReverseCrossEntropy(Loss):
     known_as = ("RCE", "RCELoss of github.com/HanxunH/Active-Passive-Losses")
     use_when = "as mae_softmax, of which it is a multiple: with adaptive optimisers there is no difference"
     beware = "published code clamps 0 to 1e-4, which makes A 9.21"
+    convex = False
+    bounded = True
+    symmetric = True
     minus_log_zero: float = 4.0
 
     def __post_init__(self) -> None:

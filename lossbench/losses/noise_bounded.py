@@ -32,6 +32,8 @@ class TaylorCrossEntropy(Loss):
     known_as = ("Taylor-CE", "t-CE")
     use_when = "some of the labels are wrong: few terms for many, more terms for few"
     beware = "order 1 learns as slowly as mae_softmax; high orders memorise wrong labels as cross_entropy does"
+    convex = False
+    bounded = True
     order: int = 2
 
     def __post_init__(self) -> None:
@@ -67,6 +69,8 @@ class AGCE(Loss):
     known_as = ("AGCELoss of github.com/hitcszx/ALFs", "asymmetric generalised cross-entropy")
     use_when = "many labels are wrong, and generalized_cross_entropy still memorises them"
     beware = "as flat as mae_softmax where it is wrong, so it may never learn some classes; a and q are per data set"
+    convex = False
+    bounded = True
     a: float = 0.6
     q: float = 0.6
 
@@ -99,6 +103,8 @@ class AUL(Loss):
     known_as = ("AUELoss of github.com/hitcszx/ALFs", "asymmetric unhinged loss")
     use_when = "as agce"
     beware = "as flat as mae_softmax where it is wrong; its size grows as a to the power q - 1: tune the learning rate"
+    convex = False
+    bounded = True
     a: float = 6.3
     q: float = 1.5
 
@@ -131,6 +137,9 @@ class AExp(Loss):
     known_as = ("AEL", "AExpLoss of github.com/hitcszx/ALFs", "asymmetric exponential loss")
     use_when = "as agce"
     beware = "the larger a, the flatter: its gradient is at most 1/a times that of the probability"
+    convex = False
+    bounded = True
+    symmetric = False
     a: float = 2.5
 
     def __post_init__(self) -> None:
@@ -161,6 +170,9 @@ class LogitClip(Loss):
     known_as = ("LogitClip", "LC-CE", "cross-entropy with clipped logits")
     use_when = "some of the labels are wrong, and cross_entropy's behaviour near 0 is to be kept"
     beware = "clipped in training only: beyond tau nothing fits the logits' length, so log loss looks bad"
+    convex = False
+    bounded = True
+    symmetric = False
     tau: float = 2.0
 
     def __post_init__(self) -> None:
@@ -192,6 +204,8 @@ class PHuberCE(Loss):
     known_as = ("PHuber-CE", "partially Huberised cross-entropy", "PHuberCrossEntropy of github.com/dmizr/phuber")
     use_when = "some of the labels are wrong; it is cross_entropy where the model half agrees with the label"
     beware = "many classes start below 1/tau, where it is as flat as mae_softmax: a tau above C lets it start"
+    convex = False
+    bounded = True
     tau: float = 10.0
 
     def __post_init__(self) -> None:

@@ -39,6 +39,9 @@ class NormalizedCrossEntropy(Loss):
     known_as = ("NCE", "NCELoss of github.com/HanxunH/Active-Passive-Losses")
     use_when = "as the active half of nce_rce, nce_mae and anl_ce; alone only to see what the other half adds"
     beware = "it also falls when the other classes' probabilities spread out, so alone it learns slowly and underfits"
+    convex = False
+    bounded = True
+    symmetric = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
@@ -65,6 +68,9 @@ class NormalizedFocal(Loss):
     known_as = ("NFL", "NormalizedFocalLoss of github.com/HanxunH/Active-Passive-Losses")
     use_when = "as normalized_cross_entropy, fading where the target is likely already"
     beware = "alone it underfits. The authors' code takes no gradient through the fading factor; here it flows"
+    convex = False
+    bounded = True
+    symmetric = True
     gamma: float = 0.5
 
     def __post_init__(self) -> None:
@@ -100,6 +106,9 @@ class NCEAndRCE(Loss):
     known_as = ("NCE+RCE", "APL", "NCEandRCE of github.com/HanxunH/Active-Passive-Losses")
     use_when = "many labels are wrong, at random"
     beware = "that code's A is 9.21, not the 4 of the first paper; a published normalised RCE has a wrong (K-1)/4"
+    convex = False
+    bounded = True
+    symmetric = True
     alpha: float = 1.0
     beta: float = 1.0
     minus_log_zero: float = 4.0
@@ -137,6 +146,9 @@ class NCEAndMAE(Loss):
     known_as = ("NCE+MAE", "APL", "NCEandMAE of github.com/HanxunH/Active-Passive-Losses", "nce_rce with A = 2")
     use_when = "many labels are wrong, at random"
     beware = "the authors' code has 1 - p_y for the error, so their beta is twice ours"
+    convex = False
+    bounded = True
+    symmetric = True
     alpha: float = 1.0
     beta: float = 1.0
 
@@ -182,6 +194,9 @@ class ANLCE(Loss):
     known_as = ("ANL-CE", "NCE+NNCE", "github.com/Virusdoll/Active-Negative-Loss")
     use_when = "many labels are wrong, at random, and nce_rce underfits"
     beware = "the authors add an L1 penalty on the weights, which is not here; accuracy is bought with log loss"
+    convex = False
+    bounded = True
+    symmetric = True
     alpha: float = 5.0
     beta: float = 5.0
     p_min: float = 1e-7

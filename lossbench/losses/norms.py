@@ -36,6 +36,9 @@ class Andrews(Loss):
     known_as = ("statsmodels.robust.norms.AndrewWave", "robustfit(wfun='andrews') of MATLAB")
     use_when = "gross outliers that should have no pull at all"
     beware = "no gradient beyond 4.2 times the scale: a bad start or a wrong scale stops the learning"
+    convex = False
+    bounded = True
+    robust = True
     a: float = 1.339
 
     def __post_init__(self) -> None:
@@ -72,6 +75,9 @@ class Hampel(Loss):
     known_as = ("statsmodels.robust.norms.Hampel", "three-part redescending M-estimator")
     use_when = "gross outliers that should have no pull, and doubtful ones that should keep a little"
     beware = "no gradient beyond c times the scale: a bad start or a wrong scale stops the learning"
+    convex = False
+    bounded = True
+    robust = True
     a: float = 2.0
     b: float = 4.0
     c: float = 8.0
@@ -114,6 +120,9 @@ class Fair(Loss):
     known_as = ("robustfit(wfun='fair') of MATLAB", "objective='fair' of LightGBM (fair_c = c s)")
     use_when = "Huber's aims with a bend that spreads over all residuals, and a scale that follows them"
     beware = "outliers keep a pull of nearly c times the scale, as with huber"
+    convex = True
+    bounded = False
+    robust = True
     c: float = 1.4
 
     def __post_init__(self) -> None:
@@ -146,6 +155,9 @@ class Talwar(Loss):
     known_as = ("statsmodels.robust.norms.TrimmedMean", "truncated squared error", "robustfit(wfun='talwar') of MATLAB")
     use_when = "every target is either right or plainly wrong, and the wrong ones should not count"
     beware = "no gradient beyond c times the scale: a bad start or a wrong scale stops the learning"
+    convex = False
+    bounded = True
+    robust = True
     c: float = 2.795
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ class Dice(Loss):
     known_as = ("monai.losses.DiceLoss", "segmentation_models_pytorch.losses.DiceLoss")
     use_when = "F1 is what counts and positives are rare"
     beware = "it depends on the batch: a label without positives in it says only 'predict fewer', so use large batches"
+    bounded = True
     smooth: float = 1.0
 
     def __post_init__(self) -> None:
@@ -65,6 +66,7 @@ class SoftF1(Loss):
     known_as = ("macro soft F1", "sigmoidF1 (beta=1, eta=0)")
     use_when = "F1 is what counts, and batches hold positives of every label"
     beware = "a label without positives in the batch teaches nothing, and probabilities go to 0 and 1"
+    bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per batch."""

@@ -67,6 +67,9 @@ class Contrastive(Loss):
     known_as = ("pytorch_metric_learning.losses.ContrastiveLoss", "tfa.losses.ContrastiveLoss", "siamese loss")
     use_when = "examples of one class should fall on one point, and distances mean something in themselves"
     beware = "y is 1 for similar pairs here; many take 1 for different ones. It is no binary cross-entropy on distances"
+    convex = False
+    bounded = False
+    robust = False
     margin: float = 1.0
 
     def __post_init__(self) -> None:
@@ -104,6 +107,8 @@ class CosineEmbedding(Loss):
     known_as = ("torch.nn.CosineEmbeddingLoss", "optax.losses.cosine_distance, of pairs of one class")
     use_when = "embeddings will be compared by their direction, and one class may fill one direction"
     beware = "torch's takes pairs with 1 and -1, and 0 and 1 without a word; here pairs come from classes"
+    convex = False
+    bounded = True
     margin: float = 0.0
 
     def __post_init__(self) -> None:
@@ -142,6 +147,9 @@ class HingeEmbedding(Loss):
     known_as = ("torch.nn.HingeEmbeddingLoss, given distances",)
     use_when = "some labels are wrong, so that far pairs of one class should not dominate as in contrastive"
     beware = "torch's takes distances, not embeddings, with 1 and -1; given 0 for different it forgets the margin term"
+    convex = False
+    bounded = False
+    robust = True
     margin: float = 1.0
 
     def __post_init__(self) -> None:
@@ -180,6 +188,9 @@ class Triplet(Loss):
     known_as = ("torch.nn.TripletMarginLoss", "optax.losses.triplet_margin_loss", "batch-all and batch-hard triplets")
     use_when = "only which of two is nearer counts, and a class may have several looks"
     beware = "with mining=hard wrong labels are the hardest, and all embeddings may fall on one point, where it is m"
+    convex = False
+    bounded = False
+    robust = True
     margin: float = 1.0
     mining: Mining = Mining.ALL
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -48,6 +49,8 @@ class CosFace(Loss):
     known_as = ("pytorch_metric_learning.losses.CosFaceLoss", "large margin cosine loss", "AM-Softmax")
     use_when = "as arcface, with a margin that is easier to learn at the start"
     beware = "its scores lie within the scale, so probabilities are not calibrated; it overfits wrong labels"
+    convex = False
+    bounded = True
     scale: float = 16.0
     margin: float = 0.35
 
@@ -78,8 +81,9 @@ class MagFace(Loss):
         m(a) = m_l + (m_u - m_l)\frac{a - l}{u - l}
 
     a is the length :math:`\|x\|`, kept within l (lower) and u (upper), where its gradient ends. So a long embedding
-    says that an example is clear. The authors' lengths (10 to 110, strength 35, scale 64) are for embeddings of 512
-    numbers; the defaults here are a quarter of the lengths for 32, and the strength that goes with them and the scale.
+    says that an example is clear. The authors' bounds (10 to 110, strength 35, scale 64) are for embeddings of 512
+    numbers behind batch normalisation. The defaults are for what the small models here put out: lengths of about 1 at
+    the start and 10 at the end, and a strength to go with them and the scale.
 
     prediction: ``[..., B, E]`` embeddings; target: ``[..., B]`` class indices; parameters: ``weight`` ``[..., C, E]``;
     lower_margin and upper_margin in radians; strength is :math:`\lambda`. Returns ``[..., B]``, in nats. Raises
@@ -98,12 +102,14 @@ class MagFace(Loss):
     known_as = ("MagFace of github.com/IrvingMeng/MagFace",)
     use_when = "the embedding should also say how clear an example is, by its length"
     beware = "lengths outside lower and upper have no gradient: look how long embeddings are before you set the two"
+    convex = False
+    bounded = True
     scale: float = 16.0
-    lower: float = 2.5
-    upper: float = 27.5
+    lower: float = 1.0
+    upper: float = 11.0
     lower_margin: float = 0.45
     upper_margin: float = 0.8
-    strength: float = 2.0
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         check_positive(self, scale=self.scale, lower=self.lower, upper=self.upper)
@@ -166,6 +172,9 @@ class AdaFace(Loss):
     known_as = ("AdaFace of github.com/mk-minchul/AdaFace", "quality adaptive margin")
     use_when = "some inputs are too poor to be recognised, and should not be learnt by heart"
     beware = "it takes short embeddings for poor inputs, which holds for blurred photographs, not for all data"
+    convex = False
+    bounded = True
+    held_still: ClassVar = {"margin": 0.0}  # lengths
     scale: float = 16.0
     margin: float = 0.4
     concentration: float = 1 / 3

@@ -34,6 +34,9 @@ class Quantile(Loss):
     known_as = ("pinball loss", "sklearn.metrics.mean_pinball_loss(alpha=tau)", "check loss", "tilted loss")
     use_when = "too low and too high cost differently, or a bound is wanted that a known share keeps"
     beware = "tau belongs to y - prediction: the other way round it is the opposite quantile"
+    convex = True
+    bounded = False
+    robust = True
     tau: float = 0.5
 
     def __post_init__(self) -> None:
@@ -63,6 +66,9 @@ class Expectile(Loss):
     known_as = ("asymmetric least squares", "asymmetric squared error", "the value loss of implicit Q-learning")
     use_when = "too low and too high cost differently, and large errors cost more than in proportion"
     beware = "the tau-expectile is not the tau-quantile: at 0.9, 0.86 of normal errors lie below it and not 0.9"
+    convex = True
+    bounded = False
+    robust = False
     tau: float = 0.5
 
     def __post_init__(self) -> None:
@@ -91,6 +97,9 @@ class EpsilonInsensitive(Loss):
     known_as = ("the loss of sklearn.svm.SVR", "SGDRegressor(loss='epsilon_insensitive') of scikit-learn", "tube loss")
     use_when = "errors below a tolerance do not matter at all"
     beware = "no gradient within the band: wider than the noise, it leaves the predictions where they come to lie"
+    convex = True
+    bounded = False
+    robust = True
     epsilon: float = 0.1
 
     def __post_init__(self) -> None:

@@ -35,6 +35,9 @@ class MSE(Loss):
     known_as = ("torch.nn.MSELoss", "keras.losses.MeanSquaredError", "L2 loss", "squared error")
     use_when = "the mean is wanted and the noise is about normal"
     beware = "one outlier can outweigh the rest of the batch"
+    convex = True
+    bounded = False
+    robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean of the squared residuals over D."""
@@ -58,6 +61,9 @@ class MAE(Loss):
     known_as = ("torch.nn.L1Loss", "keras.losses.MeanAbsoluteError", "L1 loss", "least absolute deviations")
     use_when = "the median is wanted, or many targets are wrong"
     beware = "the gradient does not shrink near the target, so the learning rate must"
+    convex = True
+    bounded = False
+    robust = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean of the absolute residuals over D."""
@@ -81,6 +87,9 @@ class Huber(Loss):
     known_as = ("torch.nn.HuberLoss", "keras.losses.Huber", "delta * torch.nn.SmoothL1Loss(beta=delta)")
     use_when = "a few outliers, and errors near zero should still be squared"
     beware = "delta is in units of the target: tune it with the scale"
+    convex = True
+    bounded = False
+    robust = True
     delta: float = 1.0
 
     def __post_init__(self) -> None:
@@ -112,6 +121,9 @@ class LogCosh(Loss):
     known_as = ("keras.losses.LogCosh", "optax.losses.log_cosh")
     use_when = "Huber's shape without a kink in the second derivative, and nothing to tune"
     beware = "its bend is fixed at one unit, so it depends on the target's scale"
+    convex = True
+    bounded = False
+    robust = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
@@ -140,6 +152,8 @@ class MSLE(Loss):
     known_as = ("sklearn.metrics.mean_squared_log_error", "keras.losses.MeanSquaredLogarithmicError")
     use_when = "targets are positive, span orders of magnitude, and ratios matter"
     beware = "it under-predicts the mean, and depends on the unit: below one it is plain squared error"
+    convex = False
+    bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
@@ -170,6 +184,9 @@ class Tukey(Loss):
     known_as = ("statsmodels.robust.norms.TukeyBiweight", "biweight", "bisquare")
     use_when = "gross outliers that should have no pull at all"
     beware = "no gradient beyond c times the scale: a bad start or a wrong scale stops the learning"
+    convex = False
+    bounded = True
+    robust = True
     c: float = 4.685
 
     def __post_init__(self) -> None:
@@ -203,6 +220,8 @@ class GaussianNLL(Loss):
     known_as = ("torch.nn.GaussianNLLLoss(full=True), which takes the variance", "heteroscedastic regression")
     use_when = "the noise differs between examples, or an error bar is wanted with each prediction"
     beware = "where it fits exactly the scale runs to zero and the gradient grows without bound: clip it"
+    bounded = False
+    robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
@@ -287,6 +306,9 @@ class SmoothL1(Loss):
     known_as = ("torch.nn.SmoothL1Loss", "torch.nn.HuberLoss(delta=beta) / beta")
     use_when = "as for Huber, where the slope far away should not change with the bend"
     beware = "it equals Huber only at beta = delta = 1; beta is in units of the target"
+    convex = True
+    bounded = False
+    robust = True
     beta: float = 1.0
 
     def __post_init__(self) -> None:

@@ -29,6 +29,8 @@ class MAPE(Loss):
     known_as = ("sklearn.metrics.mean_absolute_percentage_error", "keras.losses.MeanAbsolutePercentageError / 100")
     use_when = "targets are positive, and being 10 % off costs the same whatever their size"
     beware = "it under-predicts: too low costs at most 1, too high has no bound, and the smallest targets rule"
+    convex = True
+    bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
@@ -53,6 +55,8 @@ class SMAPE(Loss):
     known_as = ("symmetric MAPE", "torchmetrics.functional.symmetric_mean_absolute_percentage_error")
     use_when = "ratios matter, and no single example should cost more than 2"
     beware = "not symmetric: 10 too low costs more than 10 too high; a target of 0 costs 2 whatever is predicted"
+    convex = False
+    bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""

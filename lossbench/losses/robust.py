@@ -44,6 +44,9 @@ class Charbonnier(Loss):
     known_as = ("pseudo-Huber", "scipy.special.pseudo_huber", "kornia.losses.charbonnier_loss (c=1)", "L1-L2")
     use_when = "Huber's shape with a second derivative that has no kink"
     beware = "image restoration writes sqrt(r^2 + eps^2): that is this divided by eps, plus eps, with c = eps"
+    convex = True
+    bounded = False
+    robust = True
     c: float = 1.0
 
     def __post_init__(self) -> None:
@@ -79,6 +82,9 @@ class Cauchy(Loss):
     )
     use_when = "many outliers, and a bad start should still be able to recover"
     beware = "classic texts write log(1 + (r/k)^2) with k = 2.385: that is c = k / sqrt(2)"
+    convex = False
+    bounded = False
+    robust = True
     c: float = 1.0
 
     def __post_init__(self) -> None:
@@ -109,6 +115,9 @@ class GemanMcclure(Loss):
     known_as = ("kornia.losses.geman_mcclure_loss (c=1)", "Geman-McClure")
     use_when = "gross outliers, of which most should have next to no pull"
     beware = "the pull falls with the cube of the residual: from a bad start it learns slowly"
+    convex = False
+    bounded = True
+    robust = True
     c: float = 1.0
 
     def __post_init__(self) -> None:
@@ -139,6 +148,9 @@ class Welsch(Loss):
     known_as = ("Leclerc", "correntropy loss", "kornia.losses.welsch_loss (c=1)")
     use_when = "gross outliers that should have no pull, as with tukey but without an edge"
     beware = "no gradient worth the name beyond 5 c: a bad start stays; classic texts' 2.985 is sqrt(2) c"
+    convex = False
+    bounded = True
+    robust = True
     c: float = 1.0
 
     def __post_init__(self) -> None:
@@ -215,6 +227,8 @@ class Wing(Loss):
     known_as = ("wing loss of landmarks", "mmpose.WingLoss(omega=width)")
     use_when = "small and medium errors matter most, as with landmarks"
     beware = "the slope is w / epsilon at the target and jumps with the sign there: the learning rate must shrink"
+    bounded = False
+    robust = True
     width: float = 1.0
     epsilon: float = 0.2
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossbench.errors import InvalidValue
+from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces.loss import Loss, any_of
 from lossbench.softmax import log_softmax
-from lossbench.types import BLANK, PADDING, Encoding, Space
+from lossbench.types import BLANK, PADDING, Array, Encoding, Problem, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share, check_switch
 
 
@@ -59,6 +59,16 @@ def _refuse(wrong: dict[str, Tensor], target: Tensor) -> None:
             raise InvalidValue(f"The target of {example} {why}. Got {target[tuple(place)].tolist()}.")
 
 
+def _check_lengths(targets: Array, problem: Problem) -> None:
+    needed = steps_needed(torch.from_numpy(targets))
+    if n := int((needed > problem.n_steps).sum()):
+        raise Incompatible(
+            f"{n} of {len(targets)} training transcripts need more than the {problem.n_steps} steps that the model "
+            f"reads, the longest {int(needed.max())}. Take a model that reads more, leave them out, or ignore them "
+            "with loss.zero_infinity=true."
+        )
+
+
 def _negative_log_likelihood(logs: Tensor, target: Tensor, zero_infinity: bool = False) -> Tensor:
     """Log probabilities `[..., T, C]` and tokens `[..., S]` to `[..., 1, 1]`: both axes stay, for fields."""
     _check_shapes(logs, target)
@@ -98,11 +108,18 @@ class CTC(Loss):
     known_as = ("torch.nn.CTCLoss", "keras.losses.CTC", "optax.ctc_loss")
     use_when = "the default for text in images and speech: what is written is known, and not where"
     beware = "it first learns to say nothing but blanks, which looks like a training that stands still"
+    convex = False
+    bounded = False
     zero_infinity: bool = False
     per_token: bool = False
 
     def __post_init__(self) -> None:
         check_switch(self, zero_infinity=self.zero_infinity, per_token=self.per_token)
+
+    def check(self, targets: Array, problem: Problem) -> None:
+        """Raise `Incompatible` for transcripts that need more steps than the model reads, unless they are ignored."""
+        if not self.zero_infinity:
+            _check_lengths(targets, problem)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
@@ -118,8 +135,8 @@ class FocalCTC(Loss):
     .. math:: \ell = \alpha\,(1 - p)^\gamma\,\text{ctc}, \quad p = e^{-\text{ctc}}
 
     prediction: ``[..., T, C]`` logits, token 0 being the blank; target: ``[..., S]`` tokens from 1, then -1. Returns
-    ``[...]``, in nats per transcript. Raises `InvalidValue` as `ctc` does, and if alpha is not positive or gamma is
-    negative.
+    ``[...]``, in nats per transcript. zero_infinity as for `ctc`. Raises `InvalidValue` as `ctc` does, and if alpha is
+    not positive or gamma is negative.
     Reference: Feng et al., Focal CTC Loss for Chinese Optical Character Recognition on Unbalanced Datasets, 2019,
     https://doi.org/10.1155/2019/9345861
     """
@@ -130,16 +147,24 @@ class FocalCTC(Loss):
     known_as = ("focal CTC loss",)
     use_when = "some tokens or transcripts are rare, and the frequent ones are read well already"
     beware = "p is that of the whole transcript, so it is nearly 0, and nothing fades, until most of it is read"
+    bounded = False
     gamma: float = 2.0
     alpha: float = 1.0
+    zero_infinity: bool = False
 
     def __post_init__(self) -> None:
+        check_switch(self, zero_infinity=self.zero_infinity)
         check_nonnegative(self, gamma=self.gamma)
         check_positive(self, alpha=self.alpha)
 
+    def check(self, targets: Array, problem: Problem) -> None:
+        """Raise `Incompatible` for transcripts that need more steps than the model reads, unless they are ignored."""
+        if not self.zero_infinity:
+            _check_lengths(targets, problem)
+
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        nll = _negative_log_likelihood(_log_probabilities(prediction), target)
+        nll = _negative_log_likelihood(_log_probabilities(prediction), target, self.zero_infinity)
         # rounding may leave nll at 0 or just below, where log(1 - p) is not finite; the factor nll is 0 there too
         unlikely = -(-nll.clamp_min(torch.finfo(nll.dtype).eps)).expm1()  # 1 - p
         fading = (self.gamma * unlikely.log()).exp()
@@ -158,7 +183,8 @@ class SmoothedCTC(Loss):
     for inputs of any length.
 
     prediction: ``[..., T, C]`` logits, token 0 being the blank; target: ``[..., S]`` tokens from 1, then -1; smoothing
-    w in [0, 1]. Returns ``[...]``, in nats. Raises `InvalidValue` as `ctc` does, and if smoothing is not a share.
+    w in [0, 1]. Returns ``[...]``, in nats. zero_infinity as for `ctc`. Raises `InvalidValue` as `ctc` does, and if
+    smoothing is not a share.
     Reference: Kim et al., Improved Training for Online End-to-end Speech Recognition Systems, 2018,
     https://arxiv.org/abs/1711.02212
     """
@@ -170,13 +196,20 @@ class SmoothedCTC(Loss):
     use_when = "the model is sure of single steps too early, or its confidence is to be used"
     beware = "most steps are blanks, and it keeps the model from being sure of those too"
     smoothing: float = 0.1
+    zero_infinity: bool = False
 
     def __post_init__(self) -> None:
+        check_switch(self, zero_infinity=self.zero_infinity)
         check_share(self, smoothing=self.smoothing)
+
+    def check(self, targets: Array, problem: Problem) -> None:
+        """Raise `Incompatible` for transcripts that need more steps than the model reads, unless they are ignored."""
+        if not self.zero_infinity:
+            _check_lengths(targets, problem)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
         logs = _log_probabilities(prediction)
         divergence = (logs.exp() * logs).sum(-1, keepdim=True).mean(-2, keepdim=True) + math.log(logs.shape[-1])
-        nll = _negative_log_likelihood(logs, target)
+        nll = _negative_log_likelihood(logs, target, self.zero_infinity)
         return ((1 - self.smoothing) * nll + self.smoothing * divergence).squeeze(-1).squeeze(-1)

@@ -37,6 +37,7 @@ class Tversky(Loss):
     )
     use_when = "positives are rare, and missing one is worse than a false alarm (beta above alpha)"
     beware = "alpha weighs false positives, beta false negatives; in keras it is the reverse. It depends on the batch"
+    bounded = True
     alpha: float = 0.3
     beta: float = 0.7
     smooth: float = 1.0
@@ -76,6 +77,7 @@ class Jaccard(Loss):
     )
     use_when = "intersection over union is what counts and positives are rare"
     beware = "it depends on the batch, as dice; `iou` is the loss of boxes"
+    bounded = True
     smooth: float = 1.0
 
     def __post_init__(self) -> None:
@@ -112,6 +114,8 @@ class LovaszHinge(Loss):
     known_as = ("segmentation_models_pytorch.losses.LovaszLoss(mode='binary')", "lovasz_hinge of bermanmaxim")
     use_when = "intersection over union of decisions is what counts"
     beware = "without a positive in the batch only the worst error is left; scores are no log odds"
+    convex = True
+    bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per batch."""

@@ -3,18 +3,24 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lossbench.box_geometry import iou
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling, Task
 from lossbench.interfaces.task import robust_scale
 from lossbench.tasks.refusals import refusal
 from lossbench.types import Array, Encoding, Examples, Head, Picture, Problem, Space
 
+FACTORS = np.geomspace(1 / 3, 3, 15)
+"""Of the median width and height: what is tried for the trivial predictor. A larger box meets more of those around."""
+MOST_TRIED = 2000
+"""Training boxes on which it is tried."""
 LARGEST = math.log(1000 / 16)
 """Sizes lie within this factor (62.5) of the median size either way: the clip of Detectron and torchvision."""
 
@@ -95,10 +101,13 @@ class Boxes(Task):
         return decode(raw, scaling)
 
     def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
-        """The box of the medians, `[n, 4]`: median centre, and median size by its logarithm."""
+        """The box at the median centre that overlaps best, `[n, 4]`, of those up to three times the median size."""
         centre, log_size = np.split(np.median(_deltas(targets), axis=0), 2)
-        half = np.exp(log_size) / 2
-        return np.tile(np.concatenate([centre - half, centre + half]), (n, 1))
+        factors = np.array(list(product(FACTORS, FACTORS)))  # [F, 2]
+        half = np.exp(log_size) * factors / 2
+        candidates = torch.from_numpy(np.concatenate([centre - half, centre + half], axis=1))
+        best = candidates[iou(candidates[:, None], torch.from_numpy(targets[:MOST_TRIED])).mean((1, 2)).argmax()]
+        return np.tile(best.numpy(), (n, 1))
 
     def class_counts(self, targets: Array, problem: Problem) -> Array | None:
         """None: there are no classes."""
@@ -113,7 +122,7 @@ def decode(raw: Tensor, scaling: Scaling) -> Tensor:
     centre = centre_shift + centre_scale * centre_delta
     log_factor = size_scale * size_delta
     # the gradient passes where it is clipped: a size that has run away could else never come back
-    log_factor = log_factor + (log_factor.clamp(-LARGEST, LARGEST) - log_factor).detach()
+    log_factor = log_factor.clamp(-LARGEST, LARGEST).detach() + (log_factor - log_factor.detach())
     size = (size_shift + log_factor).exp()
     # far from the origin a small box would vanish in the rounding to the precision of `raw`
     least = 4 * torch.finfo(raw.dtype).eps * centre.detach().abs()

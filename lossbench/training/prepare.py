@@ -11,8 +11,9 @@ import numpy as np
 
 from lossbench import registry
 from lossbench.errors import Incompatible
-from lossbench.interfaces import Task
+from lossbench.interfaces import Model, Task
 from lossbench.seeds import Purpose, seed_for
+from lossbench.training.split import check_apart, divide, divide_evenly
 from lossbench.types import Array, Examples, Need, Problem, Trial
 
 
@@ -36,7 +37,7 @@ class Variant:
     shift: Array  # of the targets: [D]
     scale: Array
     class_counts: Array | None
-    trivial: Array  # the best constant prediction from clean training targets, repeated for the test split
+    trivial: Array  # the best constant prediction from clean training targets, for one example
     weights: Array | None = None  # the data's own, of mean 1 over the training split
 
 
@@ -92,27 +93,14 @@ class Overlay:
 
 
 def standardisation(inputs: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation over the rows in float64: per feature, or per channel of images `[N, C, H, W]`."""
-    axes = (0, *range(2, inputs.ndim))
+    """Mean and standard deviation over the rows in float64.
+
+    Per feature of `[N, D]` and of sequences `[N, T, D]`, per channel of images `[N, C, H, W]`.
+    """
+    axes = (0, 1) if inputs.ndim == 3 else (0, *range(2, inputs.ndim))
     centre = inputs.mean(axes, dtype=np.float64, keepdims=True)[0]
     spread = inputs.std(axes, dtype=np.float64, keepdims=True)[0]
     return centre, np.where(spread > 1e-12, spread, 1.0)
-
-
-def _divide(rows: Array, share: float, seed: int, classes: Array | None, groups: Array | None) -> tuple[Array, Array]:
-    """Rows kept and rows taken: whole groups if there are any, else stratified by class if there are classes."""
-    from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
-
-    if groups is not None:
-        return _divide_groups(rows, share, seed, groups)
-
-    # what train_test_split does, without its checks of the arguments: they take as long again
-    kind = ShuffleSplit if classes is None else StratifiedShuffleSplit
-    try:
-        kept, taken = next(kind(1, test_size=share, random_state=seed % 2**32).split(rows, classes))
-    except ValueError as error:
-        raise Incompatible(f"{len(rows)} rows cannot be split with a share of {share:g}: {error}") from error
-    return np.sort(rows[kept]), np.sort(rows[taken])
 
 
 def _loaded(trial: Trial) -> Examples:
@@ -122,9 +110,22 @@ def _loaded(trial: Trial) -> Examples:
     if not np.issubdtype(inputs.dtype, np.floating):
         inputs = inputs.astype(np.float32)
     targets = targets.astype(np.float64 if np.issubdtype(targets.dtype, np.floating) else np.int64)
+    _check_lengths(trial, examples)
     if not np.isfinite(inputs).all():
         raise Incompatible(f"data={trial.data.label} has inputs that are not finite numbers: fill them in first.")
     return replace(examples, inputs=inputs, targets=targets, weights=_loaded_weights(trial, examples))
+
+
+def _check_lengths(trial: Trial, examples: Examples) -> None:
+    n = len(examples.inputs)
+    for what, rows in (("targets", examples.targets), ("groups", examples.groups)):
+        if rows is not None and len(rows) != n:
+            raise Incompatible(f"data={trial.data.label} has {n} inputs and {len(rows)} {what}: there must be as many.")
+    test = examples.test
+    if test is not None and (len(test) == 0 or min(test) < 0 or max(test) >= n):
+        raise Incompatible(
+            f"data={trial.data.label} must name its test rows by numbers from 0 to {n - 1}. Got {np.asarray(test)}."
+        )
 
 
 def _loaded_weights(trial: Trial, examples: Examples) -> Array | None:
@@ -137,21 +138,6 @@ def _loaded_weights(trial: Trial, examples: Examples) -> Array | None:
             f"least 0. Got {list(weights.shape)} weights, the least being {weights.min(initial=0):g}."
         )
     return weights
-
-
-def _divide_groups(rows: Array, share: float, seed: int, groups: Array) -> tuple[Array, Array]:
-    """Whole groups to either side. All seeds get as many rows, as a stack must: what is above the least is dropped."""
-    names, sizes = np.unique(groups, return_counts=True)
-    n_taken = round(share * len(names))
-    if not 0 < n_taken < len(names):
-        raise Incompatible(f"{len(names)} groups cannot be split with a share of {share:g}: one side would be empty.")
-    generator, ascending = np.random.default_rng(seed), np.sort(sizes)
-    taken = np.isin(groups, generator.permutation(names)[:n_taken])
-
-    def part(mask: Array, n_groups: int) -> Array:
-        return np.sort(generator.permutation(rows[mask])[: ascending[:n_groups].sum()])
-
-    return part(~taken, len(names) - n_taken), part(taken, n_taken)
 
 
 class Preparation:
@@ -170,21 +156,22 @@ class Preparation:
         self._splits: dict[int, tuple[Array, Array]] = {}
         self._overlays: dict[Hashable, Overlay] = {}
 
-    def _divided(self, rows: Array, share: float, seed: int) -> tuple[Array, Array]:
+    def _of(self, rows: Array) -> tuple[Array | None, Array | None]:
         classes, groups = (None if x is None else x[rows] for x in (self.labels, self.examples.groups))
-        return _divide(rows, share, seed, classes, groups)
+        return classes, groups
 
     def _test_split(self, trial: Trial) -> tuple[Array, Array]:
         everything = np.arange(len(self.examples.inputs))
         if self.examples.test is not None:
+            check_apart(self.examples.test, self.examples.groups)
             return np.setdiff1d(everything, self.examples.test), self.examples.test
-        return self._divided(everything, trial.split_test, seed_for(Purpose.TEST, trial))
+        return divide(everything, trial.split_test, seed_for(Purpose.TEST, trial), *self._of(everything))
 
     def splits(self, trial: Trial) -> tuple[Array, Array]:
         """Clean training and validation rows of a seed."""
         seed = seed_for(Purpose.SPLIT, trial)
         if seed not in self._splits:
-            self._splits[seed] = self._divided(self.rest, trial.split_validation, seed)
+            self._splits[seed] = divide_evenly(self.rest, trial.split_validation, seed, *self._of(self.rest))
         return self._splits[seed]
 
     def seen(self, trial: Trial) -> tuple[Split, Split]:
@@ -229,7 +216,16 @@ class Preparation:
         """The sizes that heads and losses are made for."""
         shape = self.examples.inputs.shape[1:]
         n_train = len(self.splits(trial)[0])
-        return Problem(shape, self.task.n_outputs(self.examples), n_train, self.examples.class_names)
+        n_steps = steps_read(registry.models.build(trial.model), shape) if self.task.sequence else 0
+        return Problem(shape, self.task.n_outputs(self.examples), n_train, self.examples.class_names, n_steps)
+
+
+def steps_read(model: Model, input_shape: tuple[int, ...]) -> int:
+    """T: how many steps a model gives for one example."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        return int(model.trunk(input_shape)[0].eval()(torch.zeros(1, *input_shape)).shape[1])
 
 
 def _key(trial: Trial) -> Hashable:
@@ -246,7 +242,7 @@ def prepare(trials: Sequence[Trial]) -> tuple[Prepared | None, dict[Trial, str]]
     seen, rejected = _seen(work, trials)
     inputs, targets = work.inputs.rows(), work.targets.rows()
     rejected |= _unweighted(work, [t for t in trials if t not in rejected])
-    rejected |= _refused(work.task, [t for t in trials if t not in rejected], targets, seen)
+    rejected |= _refused(work.task, problem, [t for t in trials if t not in rejected], targets, seen)
     good = tuple(t for t in trials if t not in rejected)
     if not good:
         return None, rejected
@@ -270,13 +266,14 @@ def _seen(work: Preparation, trials: Sequence[Trial]) -> tuple[dict[Hashable, tu
 
 
 def _refused(
-    task: Task, trials: Sequence[Trial], targets: Array, seen: dict[Hashable, tuple[Split, Split]]
+    task: Task, problem: Problem, trials: Sequence[Trial], targets: Array, seen: dict[Hashable, tuple[Split, Split]]
 ) -> dict[Trial, str]:
     found = {}
     for trial in trials:
-        train, _ = seen[_key(trial)]
+        (train, _), loss = seen[_key(trial)], registry.losses.build(trial.loss)
         try:
-            task.check(targets[train.targets], registry.losses.build(trial.loss).encoding)
+            task.check(targets[train.targets], loss.encoding)
+            loss.check(targets[train.targets], problem)
         except Incompatible as error:
             found[trial] = f"loss={trial.loss.label} cannot be trained on this data: {error}"
     return found
@@ -306,6 +303,6 @@ def _variant(
         *standardisation(inputs[train.inputs]),
         *work.task.scaling(dirty),
         class_counts=work.task.class_counts(dirty, problem),
-        trivial=work.task.trivial(clean, len(work.test), problem),
+        trivial=work.task.trivial(clean, 1, problem),
         weights=None if weights is None else weights[rows] / (weights[rows].mean() or 1),
     )

@@ -122,7 +122,8 @@ def _outcome(curves: dict[tuple[str, str], Array], steps: Array, best: int, dive
 def _data_facts(trial: Trial, variant: Variant, prepared: Prepared, metric: Metric) -> dict[str, Any]:
     """The share that was really corrupted, and the value that "steps to target" aims at."""
     targets = torch.from_numpy(prepared.targets[prepared.test])[None]
-    trivial = float(as_numpy(metric(torch.from_numpy(variant.trivial)[None], targets))[0])
+    constant = torch.from_numpy(variant.trivial).expand(len(prepared.test), *variant.trivial.shape[1:])
+    trivial = float(as_numpy(metric(constant[None], targets))[0])
     share = registry.tasks.build(trial.task).target_share
     target = trivial + share * (metric.limit - trivial)
     return {"realised_rate": variant.train.realised, "trivial": trivial, "target": target}

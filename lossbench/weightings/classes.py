@@ -39,7 +39,7 @@ class Balanced(Weighting):
 
     N examples, n_c of class c, K classes that occur; mean 1 over the training split. target: class indices `[..., B]`;
     class_counts: `[..., 1, C]`. Returns `[..., B]`. A class that does not occur in training is weighted as if it
-    occurred once.
+    occurred once. An example of several labels has no one class: there, `pos_weight` weighs each label.
     Reference: King, Zeng, Logistic Regression in Rare Events Data, 2001, https://doi.org/10.1093/oxfordjournals.pan.a004868
     """
 

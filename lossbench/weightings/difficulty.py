@@ -33,7 +33,7 @@ class Focal(Weighting):
 
     p_t is the probability of the target: by softmax in a multiclass task, else by a sigmoid per label. Not normalised,
     so that with `cross_entropy` it is `focal_softmax`, and with `bce` twice `focal` at alpha = 1/2. That holds for the
-    gradient, too, as the weight carries one: its pull is away from the fading, and makes p_t < 1 enough. With
+    gradient, too, as the weight carries one of its own: p_t grows to lower the loss, and also to lower the weight. With
     detach=true the weight is a constant, and the gradient that of the loss, faded.
 
     prediction: logits `[..., B, C]` or `[..., B, L]`; target: class indices `[..., B]`, or 0 and 1 `[..., B, L]`.

@@ -16,7 +16,7 @@ SETTINGS: dict[str, dict[str, Any]] = {"external": {"target": "torch.nn.HuberLos
 """Fields without a default."""
 ONE_BATCH = {"external"}
 """Losses that take `[N, ...]` only; the engine folds."""
-HELD_STILL = {"ciou", "wiou_v1"}
+HELD_STILL = {"ciou", "wiou_v1", "circle"}
 """Losses with a factor that has no gradient, which gradcheck would miss; their own tests check the gradient."""
 HOT = (Encoding.INDEX, Encoding.ONE_HOT, Encoding.MULTI_HOT, Encoding.SIGNED)
 

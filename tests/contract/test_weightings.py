@@ -9,7 +9,6 @@ import torch
 from lossbench import registry
 from lossbench.interfaces.loss import replicated
 from lossbench.types import Encoding, Need
-from lossbench.validation import check_choice
 
 REQUIRED = {"classes": {"weights": [1.0, 2.0, 4.0]}}
 NAMES = ("a", "b", "c")
@@ -129,11 +128,8 @@ def test_gradients_of_weights_are_finite(name, encoding, scale):
     assert gradient.any() or scale > 1
 
 
-@pytest.mark.parametrize("name", WEIGHTINGS)
-def test_a_schemes_name_can_be_deferred(name):
-    if name == "deferred":
-        check_choice(build(name), WEIGHTINGS, scheme=build(name).scheme)
-        return
+@pytest.mark.parametrize("name", sorted(set(WEIGHTINGS) - {"deferred"}))
+def test_every_other_scheme_can_be_deferred(name):
     inner = {"name": name, **REQUIRED.get(name, {})}
     deferred = registry.weightings.get("deferred", scheme=inner, after=0.5)
     for encoding in deferred.encodings or (None,):

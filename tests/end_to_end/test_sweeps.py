@@ -260,7 +260,7 @@ class TestSkips:
         assert "Skipped, the data come without weights: sample." in err
         assert "Skipped, needs a value: classes (weighting.weights)." in err
         assert "Skipped, for another task: irls." in err
-        assert ": dice + balanced." in err
+        assert ": dice + balanced, dice + deferred, " in err
 
     def test_of_many_not_all_are_named(self):
         from lossbench.cli.skips import NAMED, lines

@@ -13,6 +13,17 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 KINDS = {
     "regression": ("task=regression", "losses=[mse,tukey,{huber:{delta:2}},huber,barron_adaptive]"),
     "weighting": ("task=regression", "losses=[mse]", "weighting=irls", "clip.mode=norm"),
+    "weightings": (
+        "task=multiclass",
+        "losses=[cross_entropy]",
+        "weightings=[focal,ghm,trimmed,effective_number,{deferred:{after:0.5}}]",
+    ),
+    "weightings of labels": (
+        "task=multilabel",
+        "losses=[bce]",
+        "weightings=[pos_weight,focal,ghm]",
+        "data.n=400",
+    ),
     "binary": ("task=binary", "losses=[bce,dice,focal]"),
     "multiclass": ("task=multiclass", "losses=[cross_entropy,elr,logit_adjusted]"),
     "embedding": ("task=multiclass", "losses=[arcface]"),

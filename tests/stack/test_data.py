@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from lossbench import registry
+from lossbench.losses.sequence import steps_needed
+from lossbench.training import prepare as preparing
 from lossbench.training.feed import Feed
 from lossbench.training.order import Order
 from lossbench.training.prepare import prepare
@@ -138,3 +140,19 @@ def test_order_does_not_depend_on_the_evaluation_points_or_on_the_other_streams(
 def test_fewer_examples_than_the_batch_are_the_batch():
     (block,) = Order([1], n_examples=3, batch_size=64, points=[0, 2])
     assert block.shape == (2, 1, 3)
+
+
+@pytest.mark.parametrize("loss", ["ctc", "focal_ctc", "smoothed_ctc"])
+def test_transcripts_that_are_too_long_fail_only_the_trials_that_have_them(loss, make_trials, monkeypatch):
+    """The model reads just enough steps for all lines as they are; insertions make some longer."""
+    lines = registry.datasets.get("digit_lines", n=60).load()
+    steps = int(steps_needed(torch.from_numpy(lines.targets)).max())
+    monkeypatch.setattr(preparing, "steps_read", lambda model, shape: steps)
+    words = ("task=ctc", f"loss={loss}", "data.n=60", "corruption=token_insertions", "corruption.share=1")
+    prepared, rejected = prepare(make_trials(*words, "seeds=1", "rates=[0,1]"))
+    assert [t.rate for t in prepared.trials] == [0]
+    (reason,) = rejected.values()
+    assert f"need more than the {steps} steps that the model reads" in reason
+    assert "loss.zero_infinity=true" in reason
+    ignoring = make_trials(*words, "seeds=1", "rates=[0,1]", "loss.zero_infinity=true")
+    assert prepare(ignoring)[1] == {}

@@ -240,7 +240,7 @@ def test_lines_fit_their_width_whatever_their_lengths(shortest, longest):
         ("digit_canvases", {"imbalance": float("nan")}),
         ("digit_canvases", {"random_state": -1}),
         ("digit_boxes", {"n": 0}),
-        ("digit_boxes", {"smallest": 7}),
+        ("digit_boxes", {"smallest": 3}),
         ("digit_boxes", {"smallest": 21}),
         ("digit_boxes", {"largest": 33}),
         ("digit_boxes", {"random_state": -1}),

@@ -64,6 +64,35 @@ def test_is_a_value(monkeypatch):
         loss.cut = 2
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        ("cut", float("nan"), "a float. Got nan"),
+        ("cut", "far", "a float. Got 'far'"),
+        ("rounds", 1.5, "an int. Got 1.5"),
+        ("on", 1, "true or false. Got 1"),
+    ],
+)
+def test_fields_are_of_their_type(field, value, wanted):
+    @lossbench.loss(tasks="regression")
+    def typed(prediction, target, *, cut: float = 2.0, rounds: int = 1, on: bool = False):
+        return (prediction - target).abs().mean(-1)
+
+    assert typed(cut=float("inf"), rounds=-2, on=True).cut == float("inf")
+    with pytest.raises(InvalidValue, match=f"The '{field}' parameter of typed must be {wanted} instead"):
+        typed(**{field: value})
+
+
+def test_claims_may_be_given():
+    @lossbench.loss(tasks="regression", convex=True, bounded=False, robust=True, held_still={})
+    def claimed(prediction, target):
+        return (prediction - target).abs().mean(-1)
+
+    assert (claimed.convex, claimed.bounded, claimed.robust, claimed.symmetric) == (True, False, True, None)
+    assert claimed.held_still == {}
+    assert [f.name for f in fields(claimed)] == []
+
+
 def test_facts_may_be_given_as_text():
     @lossbench.loss(tasks="multiclass", space="logit", encoding="index", head="cosine", name="other", coupled=True)
     def named(prediction, target):

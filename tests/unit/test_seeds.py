@@ -80,3 +80,13 @@ def test_a_trial_is_found_by_everything_that_its_numbers_depend_on(change):
 def test_choices_with_equal_fields_are_equal():
     assert Choice.of("focal", {"gamma": 1.0, "alpha": 0.5}) == Choice.of("focal", {"alpha": 0.5, "gamma": 1.0})
     assert Choice.of("focal", {"gamma": 1.0}).label == "focal(gamma=1.0)"
+
+
+def test_where_files_lie_changes_no_number():
+    """The same files in two folders are the same data: neither a trial's id nor a seed may know the path."""
+    here = Choice.of("mnist", {"n": 100}, {"root": "/here"})
+    there = Choice.of("mnist", {"n": 100}, {"root": "/there", "download": False})
+    assert here == there
+    assert stable_hash(here) == stable_hash(there) != stable_hash(Choice.of("mnist", {"n": 200}))
+    assert there.fields == {"n": 100, "root": "/there", "download": False}
+    assert here.label == "mnist(n=100)"

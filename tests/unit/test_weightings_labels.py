@@ -6,9 +6,11 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from torch.nn import functional
 
-from lossbench import weightings
+from lossbench import registry, weightings
 from lossbench.errors import InvalidValue, UnknownName
-from lossbench.types import Encoding, Need, Space
+from lossbench.types import Choice, Encoding, Need, Space
+from lossbench.versions import fingerprint
+from lossbench.weightings import NoWeighting
 
 COUNTS = torch.tensor([[400, 25, 1, 9]])
 INDEX = torch.arange(4).repeat_interleave(COUNTS[0])
@@ -145,3 +147,15 @@ def test_deferred_helps_with_an_unknown_scheme():
         weightings.get("deferred", scheme={"name": "focal", "gama": 2})
     with pytest.raises(InvalidValue, match="'after' parameter of Deferred"):
         weightings.get("deferred", after=1.5)
+
+
+def test_a_trial_follows_the_source_of_a_deferred_scheme(monkeypatch):
+    """A stranger's scheme, changed, must be trained again: it is in the hash that finished trials are found by."""
+    monkeypatch.setattr(registry.weightings, "_entries", dict(registry.weightings.entries()))
+    registry.weightings.register("strange", type("Strange", (NoWeighting,), {"__module__": __name__}), "test")
+
+    def of(scheme):
+        return fingerprint(("weightings", Choice.of("deferred", {"scheme": scheme})))
+
+    assert of("focal") == of({"name": "focal", "gamma": 1}) == fingerprint(("weightings", Choice("deferred")))
+    assert of("strange") == of({"name": "strange"}) != of("focal")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torchvision import ops
 
 from lossbench import tasks
 from lossbench.errors import Incompatible
@@ -58,13 +59,22 @@ def test_deltas_by_hand():
     torch.testing.assert_close(TASK.encode(target, Encoding.VALUE, PROBLEM, scaling), wanted)
 
 
-def test_zero_is_the_anchor_and_the_trivial_prediction():
+def test_zero_is_the_anchor():
     size = np.median(np.log(BOXES[:, 2:] - BOXES[:, :2]), 0)
     centre = np.median((BOXES[:, 2:] + BOXES[:, :2]) / 2, 0)
     anchor = np.concatenate([centre - np.exp(size) / 2, centre + np.exp(size) / 2])
     zero = TASK.point(torch.zeros(1, 4).double(), Space.BOX_XYXY, PROBLEM, SCALING)
     np.testing.assert_allclose(zero[0].numpy(), anchor)
-    np.testing.assert_allclose(TASK.trivial(BOXES, 3, PROBLEM), [anchor] * 3)
+
+
+def test_the_trivial_prediction_overlaps_better_than_the_anchor():
+    """A constant box is to meet boxes all around: one of the median size is too small for it."""
+    anchor = TASK.point(torch.zeros(1, 4).double(), Space.BOX_XYXY, PROBLEM, SCALING)
+    trivial = torch.from_numpy(TASK.trivial(BOXES, 3, PROBLEM))
+    assert (trivial == trivial[0]).all()
+    constant, middle = (ops.box_iou(box[:1], torch.from_numpy(BOXES)).mean() for box in (trivial, anchor))
+    assert constant >= middle
+    torch.testing.assert_close((trivial[0, :2] + trivial[0, 2:]) / 2, (anchor[0, :2] + anchor[0, 2:]) / 2)
 
 
 EXTREMES = torch.cartesian_prod(*[torch.tensor([-1e3, -30.0, 0.0, 30.0, 1e3])] * 4)

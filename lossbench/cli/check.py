@@ -1,0 +1,78 @@
+"""`lossbench check huber`, `check huber loss.delta=2`, `check --all`, `check path/to/file.py:Class`."""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lossbench import registry
+from lossbench.check.located import is_place, losses_at
+from lossbench.check.report import Verdict, checks_table, losses_table, plain
+from lossbench.check.run import check_loss
+from lossbench.cli import console
+from lossbench.cli.mode import Mode
+from lossbench.cli.overrides import read
+from lossbench.errors import InvalidValue
+from lossbench.interfaces.loss import Loss
+
+ALL = "--all"
+USAGE = "lossbench check NAME [loss.FIELD=VALUE ...] | --all | path/to/file.py:Class | package.module:Class"
+
+
+def run_check(arguments: Sequence[str], mode: Mode) -> int:
+    """Run the contract; 0 if every loss passes, and 1 if any fails."""
+    names = [a for a in arguments if "=" not in a and not a.startswith("-")]
+    fields = dict(_field(a) for a in arguments if "=" in a)
+    _check_usage(arguments, names, fields)
+    verdicts = []
+    with warnings.catch_warnings():  # a stranger's loss may warn with each call
+        warnings.simplefilter("ignore")
+        for name, loss in _wanted(names, fields):
+            why = loss if isinstance(loss, str) else ""
+            verdicts.append(Verdict(name, () if isinstance(loss, str) else tuple(check_loss(loss)), why))
+    _print(verdicts, mode)
+    return int(any(v.failed for v in verdicts))
+
+
+def _check_usage(arguments: Sequence[str], names: Sequence[str], fields: Mapping[str, Any]) -> None:
+    strange = [a for a in arguments if a.startswith("-") and a != ALL]
+    if strange or bool(names) == (ALL in arguments):
+        got = " ".join(arguments)
+        raise InvalidValue(f"Write {USAGE}. Got {got!r} instead." if got else f"Write {USAGE}.")
+    if fields and len(names) != 1:
+        raise InvalidValue(f"Fields are set for one loss at a time. Got {', '.join(names) or ALL} with {fields}.")
+
+
+def _field(text: str) -> tuple[str, Any]:
+    override = read(text)
+    group, _, name = override.key_or_group.partition(".")
+    if group != "loss" or not name:
+        raise InvalidValue(f"Only fields of the loss can be set, as loss.delta=2. Got {text!r} instead.")
+    return name, override.value()
+
+
+def _wanted(names: Sequence[str], fields: Mapping[str, Any]) -> list[tuple[str, Loss | str]]:
+    """The losses by name; without names all that are registered, or why one of them cannot be made."""
+    if not names:
+        return [(name, _made_or_why(name)) for name in registry.losses.names()]
+    kinds = [pair for name in names for pair in (losses_at(name) if is_place(name) else _registered(name)).items()]
+    return [(name, registry.losses.made(name, kind, fields)) for name, kind in kinds]
+
+
+def _registered(name: str) -> dict[str, type[Loss]]:
+    return {name: registry.losses.find(name)}
+
+
+def _made_or_why(name: str) -> Loss | str:
+    try:
+        return registry.losses.get(name)
+    except InvalidValue as error:  # a loss that has to be told something first
+        return str(error)
+
+
+def _print(verdicts: Sequence[Verdict], mode: Mode) -> None:
+    if mode is Mode.JSON:
+        print(json.dumps(plain(verdicts), indent=1, ensure_ascii=False))
+    elif mode is Mode.TABLE:
+        table = checks_table(verdicts[0]) if len(verdicts) == 1 else losses_table(verdicts)
+        console.results().print(table)

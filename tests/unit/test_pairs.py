@@ -1,0 +1,114 @@
+"""Which losses and weightings have a meaning together."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from lossbench import losses, registry, weightings
+from lossbench.config.pairs import check_pair, check_scheme, is_mean_over_labels, weighs_labels
+from lossbench.errors import Incompatible
+from lossbench.interfaces import Loss
+from lossbench.types import Choice, Encoding, Need, Space
+
+MULTILABEL, BINARY, MULTICLASS = (registry.tasks.get(t) for t in ("multilabel", "binary", "multiclass"))
+# each label decided by itself, as their formulas say
+BY_LABEL = ["bce", "focal", "hinge", "squared_hinge", "asymmetric", "multilabel_soft_margin", "poly1_bce"]
+# labels set against each other, or examples
+NOT = ["zlpr", "multilabel_margin", "two_way", "dice", "tversky"]
+
+
+@pytest.mark.parametrize("name", BY_LABEL + NOT)
+def test_which_losses_are_means_over_labels(name):
+    assert is_mean_over_labels(losses.get(name), MULTILABEL) == (name in BY_LABEL)
+
+
+@dataclass(frozen=True)
+class Own(Loss):
+    """A user's."""
+
+    tasks = ("multilabel",)
+    space = Space.LOGIT
+    encoding = Encoding.MULTI_HOT
+
+    def __call__(self, prediction, target, **needs):
+        return (prediction - target).square().sum(-1)
+
+
+class Fussy(Own):
+    def __call__(self, prediction, target, **needs):
+        assert prediction.ndim == 2
+        return (prediction - target).square().mean(-1)
+
+
+class Counting(Own):
+    needs = (Need.CLASS_COUNTS,)
+
+
+@pytest.mark.parametrize("loss", [Own(), Fussy(), Counting()])
+def test_sums_and_what_cannot_be_tried_are_no_means(loss):
+    assert not is_mean_over_labels(loss, MULTILABEL)
+
+
+def test_trying_draws_nothing_from_the_global_generator():
+    before = torch.get_rng_state()
+    is_mean_over_labels(losses.get("bce"), MULTILABEL)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "each"),
+    [
+        ("pos_weight", MULTILABEL, True),
+        ("focal", MULTILABEL, True),
+        ("trimmed", MULTILABEL, False),
+        ("focal", MULTICLASS, False),
+        ("focal", BINARY, False),  # an example has one label
+    ],
+)
+def test_which_weightings_weigh_each_label(name, task, each):
+    assert weighs_labels(weightings.get(name), task) == each
+
+
+@pytest.mark.parametrize(
+    ("loss", "weighting", "task", "said"),
+    [
+        ("dice", "trimmed", BINARY, "trimmed weighs single examples, and loss=dice gives one value for a whole batch"),
+        ("dice", "pos_weight", MULTILABEL, "gives one value for a whole batch"),
+        ("zlpr", "ghm", MULTILABEL, "ghm weighs each label, and loss=zlpr is no mean of one value per label"),
+        ("arcface", "focal", MULTICLASS, "focal looks at scores, and loss=arcface trains an embedding"),
+    ],
+)
+def test_what_has_no_meaning_is_refused_with_the_reason(loss, weighting, task, said):
+    with pytest.raises(Incompatible, match=said) as refused:
+        check_pair(loss, losses.get(loss), weighting, weightings.get(weighting), task)
+    assert refused.value.what == f"{loss} + {weighting}"
+
+
+@pytest.mark.parametrize(
+    ("loss", "weighting", "task"),
+    [
+        ("zlpr", "trimmed", MULTILABEL),
+        ("zlpr", "none", MULTILABEL),
+        ("dice", "none", MULTILABEL),
+        ("bce", "pos_weight", MULTILABEL),
+        ("arcface", "balanced", MULTICLASS),
+        ("brier", "focal", BINARY),
+    ],
+)
+def test_what_has_a_meaning(loss, weighting, task):
+    check_pair(loss, losses.get(loss), weighting, weightings.get(weighting), task)
+
+
+def test_a_deferred_scheme_must_fit_task_and_data():
+    scheme, data = weightings.get("deferred", scheme="irls"), Choice("digits")
+    with pytest.raises(Incompatible, match=r"deferred\(scheme=irls\) is for regression, not for task=multiclass"):
+        check_scheme(Choice.of("deferred", {"scheme": "irls"}), scheme, "multiclass", data)
+    with pytest.raises(Incompatible, match="needs data that come with weights, and data=digits does not"):
+        check_scheme(Choice("deferred"), weightings.get("deferred", scheme="sample"), "multiclass", data)
+    check_scheme(
+        Choice("deferred"),
+        weightings.get("deferred", scheme="sample"),
+        "any",
+        Choice.of("openml", {"id": 12, "weights": "rooms"}),
+    )

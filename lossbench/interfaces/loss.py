@@ -69,7 +69,7 @@ class Loss(ABC):
         """Turn a prediction in `Space.EMBEDDING` into `[..., C]` class scores, for the metrics."""
         raise NotImplementedError(f"{type(self).__name__} takes {self.space}, which needs no scores()")
 
-    def check(self, targets: Array, problem: Problem) -> None:
+    def check(self, targets: Array, problem: Problem) -> None:  # noqa: B027  # most losses have nothing to add
         """Raise `Incompatible` if it cannot learn from raw training targets that its encoding would let pass."""
 
     def module(self, reduction: str = "mean", **extras: Any) -> nn.Module:

@@ -6,7 +6,7 @@ from typing import Any
 
 __version__ = version("lossbench")
 
-_MODULES = ("losses", "weightings", "corruptions", "tasks", "datasets", "models", "metrics")
+_MODULES = ("losses", "weightings", "corruptions", "tasks", "datasets", "models", "metrics", "check")
 _NAMES = {
     "loss": "lossbench.functions",
     "Loss": "lossbench.interfaces",

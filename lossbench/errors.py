@@ -1,6 +1,6 @@
 """Errors that are a message to the user: what was given, what was wanted, the nearest valid choice."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -31,9 +31,19 @@ class Incompatible(LossbenchError):
         self.what, self.why = what, why
 
 
+NAMED = 60
+"""How many valid names a message lists."""
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """The names in a row, up to `NAMED`, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
 def unknown(kind: str, name: object, choices: Iterable[str], label: str = "Known") -> UnknownName:
-    """The error for an unknown `name`, with the nearest valid one and all of them."""
+    """The error for an unknown `name`, with the nearest valid one and all of them, if they are not too many."""
     choices = sorted(choices)
     near = get_close_matches(str(name), choices, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return UnknownName(f"Unknown {kind} {str(name)!r}.{hint} {label}: {', '.join(choices) or 'none'}.")
+    return UnknownName(f"Unknown {kind} {str(name)!r}.{hint} {label}: {enumerated(choices) or 'none'}.")

@@ -59,8 +59,12 @@ def _from_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise InvalidValue(f"{str(path)!r} cannot be imported.")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    with _import_of(str(path), [str(path.resolve().parent)]):
-        spec.loader.exec_module(module)
+    try:
+        with _import_of(str(path), [str(path.resolve().parent)]):
+            spec.loader.exec_module(module)
+    except LossbenchError:
+        del sys.modules[name]
+        raise
     return module
 
 

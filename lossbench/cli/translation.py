@@ -10,7 +10,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import preset
-from lossbench.errors import InvalidValue, LossbenchError, UnknownName, unknown
+from lossbench.errors import InvalidValue, LossbenchError, UnknownName, enumerated, unknown
 from lossbench.registry import fits_task
 
 WANTED = {
@@ -49,7 +49,7 @@ def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str])
     presets = [o for o in sorted(set(options) - set(names.names())) if _preset_fits(group, o, task)]
     label = names.group.capitalize() + (f" for {task}" if task else "")
     told = (
-        f"Unknown {names.word} {name!r}.{_nearest(name, [*fitting, *presets], options)} {label}: {', '.join(fitting)}."
+        f"Unknown {names.word} {name!r}.{_nearest(name, [*fitting, *presets], options)} {label}: {enumerated(fitting)}."
     )
     return UnknownName(told + (f" Presets: {', '.join(presets)}." if presets else ""))
 

@@ -46,9 +46,9 @@ class External(Loss):
     a parameter that ``params`` leave open and the loss is not ``coupled``; ``keep`` leaves it alone.
 
     prediction, target: one batch ``[N, ...]``, in ``space`` and ``encoding``: values; in an experiment that says
-    nothing else, what the task's default loss takes. Returns ``[N]``, the mean over any further axes; if ``coupled`` the mean
-    over all axes, ``[]``. Raises `InvalidValue` if the path leads nowhere, the parameters do not fit, the loss has
-    trainable ones, or a call gives one value in all and is not ``coupled``.
+    nothing else, what the task's default loss takes. Returns ``[N]``, the mean over any further axes; if ``coupled``
+    the mean over all axes, ``[]``. Raises `InvalidValue` if the path leads nowhere, the parameters do not fit, the loss
+    has trainable ones, or a call gives one value in all and is not ``coupled``.
     Reference: PyTorch, loss functions, https://docs.pytorch.org/docs/stable/nn.html#loss-functions
 
     >>> import torch

@@ -208,7 +208,7 @@ class ForwardCorrection(Loss):
 
     def __post_init__(self) -> None:
         check_share(self, noise=self.noise)
-        if self.transition != () and not _is_transition(self.transition):
+        if self.transition not in ((), []) and not _is_transition(self.transition):
             raise InvalidValue(
                 "The 'transition' parameter of ForwardCorrection must be a square matrix of shares, each row with the "
                 f"sum 1 and each column with a value above 0. Got {self.transition!r} instead."

@@ -17,7 +17,15 @@ from lossbench.cli import main
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMANDS = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines()]
+TASK_PAGES = sorted((ROOT / "docs" / "tasks").glob("*.md"))
+
+
+def commands(text):
+    """What a page says to type."""
+    return [line[2:] for block in re.findall(r"```console\n(.*?)```", text, re.S) for line in block.splitlines()]
+
+
+COMMANDS = list(dict.fromkeys(c for text in (README, *(p.read_text() for p in TASK_PAGES)) for c in commands(text)))
 QUICK = ["epochs=1"]
 
 
@@ -31,7 +39,8 @@ def test_every_command_of_the_readme_runs(command, tmp_path, monkeypatch, capsys
     words = shlex.split(command)
     assert words[0] in ("lossbench", "scripts/lossbench")
     asked = any(w.startswith("seeds=") for w in words)
-    assert main([*words[1:], *QUICK, *([] if asked else ["seeds=2"])]) == 0
+    drawn = {"task=multilabel", "task=boxes", "task=ctc"} & set(words)
+    assert main([*words[1:], *QUICK, *([] if asked else ["seeds=2"]), *(["data.n=400"] if drawn else [])]) == 0
     out = capsys.readouterr().out
     if "--json" in words:
         assert json.loads(out)["records"]

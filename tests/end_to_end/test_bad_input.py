@@ -4,19 +4,23 @@ import pytest
 
 from lossbench.cli import main
 
-REGRESSION = "Losses for regression: barron_adaptive, external, gaussian_nll, huber,"
+REGRESSION = "Losses for regression: andrews, barron, barron_adaptive,"
 SETTINGS = "Settings: batch_size, clip, corruption, corruptions, data, epochs,"
 CASES = {
     # unknown names: the nearest, and the valid ones
-    "task=regresion": ["Unknown task 'regresion'", "Did you mean 'regression'?", "binary, multiclass, regression"],
+    "task=regresion": [
+        "Unknown task 'regresion'",
+        "Did you mean 'regression'?",
+        "binary, boxes, ctc, multiclass, multilabel, regression",
+    ],
     "loss=hubre": ["Unknown loss 'hubre'", "Did you mean 'huber'?", REGRESSION],
     "loss=": ["Unknown loss ''", REGRESSION],
     "loss=crossentropy": ["'cross_entropy'? (That is for another task.)", REGRESSION],
-    "task=multiclass loss=cross_entropie": ["Losses for multiclass: arcface, brier,", "Presets: label_smoothing."],
-    "experiment=label_noise loss=hubre": ["Did you mean 'huber'?", "Losses: arcface,"],
+    "task=multiclass loss=cross_entropie": ["Losses for multiclass: adaface, aexp,", "Presets: label_smoothing."],
+    "experiment=label_noise loss=hubre": ["Did you mean 'huber'?", "Losses: adaface,", " more."],
     "loss=label_smoothin": ["Did you mean 'label_smoothing'?"],
     "data=diabetis": ["Unknown data set 'diabetis'", "Did you mean 'diabetes'?", "diabetes, friedman1"],
-    "model=mpl": ["Unknown model 'mpl'", "Did you mean 'mlp'?", "cnn, linear, mlp"],
+    "model=mpl": ["Unknown model 'mpl'", "Did you mean 'mlp'?", "cnn, cnn_flat, cnn_max, linear, mlp"],
     "weighting=irsl": ["Unknown weighting 'irsl'", "Did you mean 'irls'?", "irls, none"],
     "corruption=heavy_tail": ["Unknown corruption", "Did you mean 'heavy_tails'?", "one_sided_outliers"],
     "metric=mea": ["Unknown metric 'mea'", "Did you mean 'mae'?", "Metrics for regression: mae,", "rmse"],
@@ -79,7 +83,7 @@ CASES = {
     "precision=16": ["precision '16'", "32, 64, bf16"],
     "validation=clear": ["Did you mean 'clean'?", "clean, corrupted"],
     # parts that do not fit
-    "task=binary loss=huber": ["'huber' is for regression, not for task=binary", "Losses for binary: bce,"],
+    "task=binary loss=huber": ["'huber' is for regression, not for task=binary", "Losses for binary: auc_margin, bce,"],
     "losses=[bce,cross_entropy]": ["'bce' is for binary and multilabel, not for task=regression", REGRESSION],
     "data=digits": ["'digits' is for multiclass, not for task=regression", "diabetes, friedman1"],
     "metric=accuracy": [

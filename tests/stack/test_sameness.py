@@ -105,7 +105,10 @@ def own_rates(trials, steps=100):
     ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+IMAGES = {"boxes", "multilabel", "sequences", "weighting: labels"}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in IMAGES)) for k in KINDS])
 def test_a_stack_equals_its_trials_alone(kind, make_trials):
     trials = own_rates(make_trials(*KINDS[kind], *small(KINDS[kind])))
     (stack,) = stacks(trials)

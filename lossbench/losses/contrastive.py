@@ -5,24 +5,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lossbench.interfaces.loss import Loss
 from lossbench.losses.embedding import cosines
 from lossbench.losses.pairs import checked, mean_of, pairs_of
+from lossbench.losses.terms import log_sum, softplus
 from lossbench.types import Encoding, Head, Space
 from lossbench.validation import check_between, check_nonnegative, check_positive
-
-
-def log_sum(values: Tensor, kept: Tensor) -> Tensor:
-    """The logarithm of the sum of exp(values) over what is kept, the axis staying; of nothing, the lowest number."""
-    # not -inf: the gradient of logsumexp is NaN where all are
-    return torch.where(kept, values, torch.finfo(values.dtype).min).logsumexp(-1, keepdim=True)
-
-
-def softplus(values: Tensor) -> Tensor:
-    """log(1 + exp(values)); torch's is a straight line from 20 on."""
-    return -functional.logsigmoid(-values)
 
 
 def _outvoted(similarity: Tensor, target: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss, same_shape
-from lossbench.losses.robust import as_tensor
+from lossbench.losses.terms import as_tensor, softplus
 from lossbench.types import Encoding, Head, Space
 from lossbench.validation import check_between, check_positive
 
@@ -75,12 +75,7 @@ class NegativeBinomial(Loss):
         """The mean over D."""
         same_shape(prediction, target)
         log_share = prediction + as_tensor(self.dispersion, prediction).log()
-        return ((target + 1 / self.dispersion) * _softplus(log_share) - target * prediction).mean(-1)
-
-
-def _softplus(x: Tensor) -> Tensor:
-    # torch's leaves out e^-x from 20 on, which shows in float64
-    return torch.logaddexp(x, torch.zeros_like(x))
+        return ((target + 1 / self.dispersion) * softplus(log_share) - target * prediction).mean(-1)
 
 
 @dataclass(frozen=True)
@@ -187,4 +182,4 @@ class ZeroInflatedPoisson(Loss):
         rate = log_rate.exp()
         # with pi = e^a / (1 + e^a) both cases share -log(1 - pi) = log(1 + e^a)
         case = torch.where(target == 0, -torch.logaddexp(logit, -rate), rate - target * log_rate)
-        return (_softplus(logit) + case).mean(-1)
+        return (softplus(logit) + case).mean(-1)

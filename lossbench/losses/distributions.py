@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.robust import as_tensor, residual
+from lossbench.losses.terms import as_tensor, residual
 from lossbench.types import Encoding, Head, Space
 from lossbench.validation import check_positive, check_share
 

@@ -7,19 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.interfaces.loss import Loss, same_shape
+from lossbench.losses.terms import log_sum, softplus
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share
-
-
-def _log_sum(values: Tensor, kept: Tensor, axis: int = -1) -> Tensor:
-    """The logarithm of the sum of exp(values) over what is kept, the axis staying; of nothing, the lowest number."""
-    # not -inf: the gradient of logsumexp is NaN where all are
-    return torch.where(kept, values, torch.finfo(values.dtype).min).logsumexp(axis, keepdim=True)
-
-
-def _softplus(values: Tensor) -> Tensor:
-    # torch's softplus is a straight line from 20 on
-    return -functional.logsigmoid(-values)
 
 
 @dataclass(frozen=True)
@@ -125,7 +115,7 @@ class MultilabelSoftMargin(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
         same_shape(prediction, target)
-        return _softplus((1 - 2 * target) * prediction).mean(-1)
+        return softplus((1 - 2 * target) * prediction).mean(-1)
 
 
 @dataclass(frozen=True)
@@ -154,8 +144,8 @@ class ZLPR(Loss):
         """One value per example."""
         same_shape(prediction, target)
         positive = target > 0.5
-        above, below = _log_sum(prediction, ~positive), _log_sum(-prediction, positive)
-        return (_softplus(above) + _softplus(below)).squeeze(-1)
+        above, below = log_sum(prediction, ~positive), log_sum(-prediction, positive)
+        return (softplus(above) + softplus(below)).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -200,8 +190,8 @@ class TwoWay(Loss):
 
     def _way(self, prediction: Tensor, positive: Tensor, axis: int) -> Tensor:
         """The mean over the lines along `axis` that have a positive."""
-        hard_negative = self.negative_temperature * _log_sum(prediction / self.negative_temperature, ~positive, axis)
-        hard_positive = self.positive_temperature * _log_sum(-prediction / self.positive_temperature, positive, axis)
+        hard_negative = self.negative_temperature * log_sum(prediction / self.negative_temperature, ~positive, axis)
+        hard_positive = self.positive_temperature * log_sum(-prediction / self.positive_temperature, positive, axis)
         counts = positive.any(axis, keepdim=True)
-        losses = torch.where(counts, _softplus(hard_negative + hard_positive), 0)
+        losses = torch.where(counts, softplus(hard_negative + hard_positive), 0)
         return losses.sum((-2, -1)) / counts.sum((-2, -1)).clamp_min(1)

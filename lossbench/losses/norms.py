@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.robust import as_tensor, residual
+from lossbench.losses.terms import as_tensor, residual
 from lossbench.types import Encoding, Need, Space
 from lossbench.validation import check_positive
 

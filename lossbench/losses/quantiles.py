@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.robust import residual
+from lossbench.losses.terms import residual
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_between, check_nonnegative
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from lossbench.interfaces.loss import Loss
 from lossbench.losses.ranking_pairs import checked, leads, ordered
+from lossbench.losses.terms import log_sum
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_positive
 
@@ -15,11 +16,6 @@ from lossbench.validation import check_positive
 def _wide(prediction: Tensor) -> Tensor:
     # half precision has no ranks above 256
     return prediction.to(torch.promote_types(prediction.dtype, torch.float32))
-
-
-def _log_sum(values: Tensor, kept: Tensor) -> Tensor:
-    # not -inf: the gradient of logsumexp is NaN where all are
-    return torch.where(kept, values, torch.finfo(values.dtype).min).logsumexp(-1)
 
 
 def _gains(target: Tensor, present: Tensor) -> Tensor:
@@ -92,7 +88,7 @@ class ListMLE(Loss):
         """One value per list."""
         present = checked(prediction, target)
         below = (target.unsqueeze(-1) >= target.unsqueeze(-2)) & present.unsqueeze(-2)  # [..., i, j]
-        left = _log_sum(prediction.unsqueeze(-2).expand(below.shape), below)
+        left = log_sum(prediction.unsqueeze(-2).expand(below.shape), below).squeeze(-1)
         return torch.where(present, left - prediction, 0).sum(-1)
 
 

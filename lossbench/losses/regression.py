@@ -7,14 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossbench.interfaces.loss import Loss, same_shape
+from lossbench.interfaces.loss import Loss
+from lossbench.losses.terms import barron, residual
 from lossbench.types import Encoding, Head, Need, Problem, Space
 from lossbench.validation import check_nonnegative, check_positive
-
-
-def _residual(prediction: Tensor, target: Tensor) -> Tensor:
-    same_shape(prediction, target)
-    return prediction - target
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class MSE(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean of the squared residuals over D."""
-        return _residual(prediction, target).square().mean(-1)
+        return residual(prediction, target).square().mean(-1)
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ class MAE(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean of the absolute residuals over D."""
-        return _residual(prediction, target).abs().mean(-1)
+        return residual(prediction, target).abs().mean(-1)
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class Huber(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        distance = _residual(prediction, target).abs()
+        distance = residual(prediction, target).abs()
         # q (a - q/2) with q = min(a, delta) is both branches at once, and squares nothing that may overflow
         near = distance.clamp(max=self.delta)
         return (near * (distance - near / 2)).mean(-1)
@@ -127,7 +123,7 @@ class LogCosh(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        distance = _residual(prediction, target).abs()
+        distance = residual(prediction, target).abs()
         # cosh r = 1 + 2 sinh^2(r/2) keeps the digits near zero; log cosh r = r + softplus(-2r) - log 2 cannot overflow
         near = (2 * (distance.clamp(max=1) / 2).sinh().square()).log1p()
         far = distance + functional.softplus(-2 * distance) - math.log(2)
@@ -157,7 +153,7 @@ class MSLE(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        return _residual(prediction.log1p(), target.log1p()).square().mean(-1)
+        return residual(prediction.log1p(), target.log1p()).square().mean(-1)
 
 
 @dataclass(frozen=True)
@@ -195,7 +191,7 @@ class Tukey(Loss):
     def __call__(self, prediction: Tensor, target: Tensor, *, residual_scale: Tensor) -> Tensor:
         """The mean over D."""
         bound = self.c * residual_scale
-        share = (_residual(prediction, target) / bound).square().clamp(max=1)
+        share = (residual(prediction, target) / bound).square().clamp(max=1)
         # 1 - (1 - u)^3 multiplied out, which keeps the digits of a small u
         return (bound.square() / 6 * share * (3 - 3 * share + share.square())).mean(-1)
 
@@ -226,7 +222,7 @@ class GaussianNLL(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         mean, log_scale = prediction.chunk(2, -1)
-        standardised = _residual(mean, target) * (-log_scale).exp()
+        standardised = residual(mean, target) * (-log_scale).exp()
         return (standardised.square() / 2 + log_scale + math.log(2 * math.pi) / 2).mean(-1)
 
 
@@ -260,16 +256,10 @@ class BarronAdaptive(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor]) -> Tensor:
         """The mean over D."""
-        residual, log_scale = _residual(prediction, target), parameters["log_scale"]
+        log_scale = parameters["log_scale"]
         alpha = 0.001 + 1.998 * parameters["alpha_logit"].sigmoid()
-        distance = barron(residual * (-log_scale).exp(), alpha)
+        distance = barron(residual(prediction, target) * (-log_scale).exp(), alpha)
         return (distance + log_scale + barron_log_partition(alpha)).mean(-1)
-
-
-def barron(x: Tensor, alpha: Tensor) -> Tensor:
-    """Barron's general loss of scaled residuals for alpha in (0, 2), where no limit form is needed."""
-    b = 2 - alpha
-    return b / alpha * (alpha / 2 * (x.square() / b).log1p()).expm1()
 
 
 def barron_log_partition(alpha: Tensor, n: int = 160, step: float = 0.175) -> Tensor:
@@ -316,7 +306,7 @@ class SmoothL1(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        distance = _residual(prediction, target).abs()
+        distance = residual(prediction, target).abs()
         near = distance.clamp(max=self.beta)
         # at beta = 0 nothing is near, and any divisor does
         return (distance - near + near.square() / (2 * (self.beta + (self.beta == 0)))).mean(-1)

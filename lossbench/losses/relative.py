@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.robust import residual
+from lossbench.losses.terms import residual
 from lossbench.types import Encoding, Space
 
 

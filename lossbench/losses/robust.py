@@ -9,20 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossbench.interfaces.loss import Loss, same_shape
+from lossbench.interfaces.loss import Loss
+from lossbench.losses.terms import as_tensor, barron, residual
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_at_most, check_positive
-
-
-def residual(prediction: Tensor, target: Tensor) -> Tensor:
-    """Prediction minus target, of the same shape."""
-    same_shape(prediction, target)
-    return prediction - target
-
-
-def as_tensor(field: float | Tensor, like: Tensor) -> Tensor:
-    """A field as a tensor, without a copy from the host, at which a GPU would wait."""
-    return like.new_zeros(()) + field
 
 
 @dataclass(frozen=True)
@@ -193,16 +183,14 @@ class Barron(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         x = residual(prediction, target) / self.c
-        return (self.c**2 * barron(x, as_tensor(self.alpha, x))).mean(-1)
+        return (self.c**2 * barron_anywhere(x, as_tensor(self.alpha, x))).mean(-1)
 
 
-def barron(x: Tensor, alpha: Tensor) -> Tensor:
+def barron_anywhere(x: Tensor, alpha: Tensor) -> Tensor:
     """Barron's loss of scaled residuals, for all alpha up to 2; no branch gives another a NaN in its gradient."""
     halved = x.square() / 2
     regular = alpha.isfinite() & (alpha != 0) & (alpha != 2)
-    a = torch.where(regular, alpha, 1.0)
-    b = 2 - a
-    general = b / a * (a / 2 * (2 * halved / b).log1p()).expm1()
+    general = barron(x, torch.where(regular, alpha, 1.0))
     limit = torch.where(alpha == 2, halved, torch.where(alpha == 0, halved.log1p(), -(-halved).expm1()))
     return torch.where(regular, general, limit)
 

@@ -30,7 +30,8 @@ from lossbench.losses import (
     MultiMargin,
     Tukey,
 )
-from lossbench.losses.regression import barron, barron_log_partition
+from lossbench.losses.regression import barron_log_partition
+from lossbench.losses.terms import barron
 
 EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True)
 C = 4

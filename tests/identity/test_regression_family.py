@@ -6,13 +6,13 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from contract.samples import call_for, stack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 from torch import Tensor
 
 from lossbench import registry
+from lossbench.check.samples import call_for, stack
 from lossbench.interfaces.loss import Loss, replicated
 from lossbench.losses import (
     MAE,

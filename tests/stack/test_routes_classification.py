@@ -3,9 +3,9 @@
 from dataclasses import fields, replace
 
 import pytest
-from contract.samples import call_for, stack
 
 from lossbench import registry
+from lossbench.check.samples import call_for, stack
 from lossbench.training.routes import choose
 
 FILES = ["auc", "divergences", "imbalance", "margin", "modulated", "set_overlap", "tempered"]

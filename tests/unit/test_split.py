@@ -35,11 +35,19 @@ def test_groups_of_equal_size_lose_nothing():
     assert (len(kept), len(taken)) == (300, 100)
 
 
-def test_a_giant_among_dwarfs_is_told(caplog):
+def test_a_giant_stays_on_the_larger_side():
     groups = np.concatenate([np.zeros(700, int), np.repeat(np.arange(1, 11), 30)])
+    kept, taken = divide_evenly(np.arange(1000), 0.25, 0, None, groups)
+    assert (len(kept), len(taken)) == (760, 240)
+
+
+def test_many_unused_rows_are_told(caplog):
+    """Either 200 or 300 of 1000 rows come nearest to a quarter, so 100 are left out."""
+    groups = np.repeat(np.arange(4), [300, 300, 200, 200])
     with caplog.at_level(logging.WARNING, "lossbench"):
         kept, taken = divide_evenly(np.arange(1000), 0.25, 0, None, groups)
-    assert len(kept) + len(taken) == 1000 or "left out" in caplog.text
+    assert (len(kept), len(taken)) == (700, 200)
+    assert "10% of the rows are left out of training and validation" in caplog.text
 
 
 def test_one_group_cannot_be_split():

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from contract.samples import Call, call_for, extremes, stack
 
 from lossbench import registry
+from lossbench.check.samples import Call, call_for, extremes, stack
 
 FILES = [
     "auc",

@@ -22,6 +22,8 @@ class Loss(ABC):
     formula keeps the last axis until its end and then `field * tensor` broadcasts.
     """
 
+    family: ClassVar[str] = ""
+    """What kind of loss it is, in a word: `robust`, `margin`, `label noise`. Lists and pages are grouped by it."""
     tasks: ClassVar[tuple[str, ...]]
     """Tasks that it fits."""
     space: ClassVar[Space]

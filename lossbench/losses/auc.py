@@ -24,6 +24,7 @@ class AUCMargin(Loss):
     Reference: Gao and Zhou, On the Consistency of AUC Pairwise Optimization, 2015, https://arxiv.org/abs/1208.0645
     """
 
+    family = "imbalance"
     tasks = ("binary", "multilabel")
     space = Space.SCORE
     encoding = Encoding.SIGNED

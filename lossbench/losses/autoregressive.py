@@ -56,6 +56,7 @@ class AutoregressiveNLL(Loss):
     """
 
     name = "autoregressive_nll"
+    family = "sequence"
     tasks = ("autoregressive",)
     space = Space.NEXT_TOKEN
     encoding = Encoding.SEQUENCE
@@ -99,6 +100,7 @@ class Unlikelihood(Loss):
     https://arxiv.org/abs/1908.04319
     """
 
+    family = "sequence"
     tasks = ("autoregressive",)
     space = Space.NEXT_TOKEN
     encoding = Encoding.SEQUENCE

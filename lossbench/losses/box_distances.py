@@ -34,6 +34,7 @@ class SIOU(Loss):
     https://arxiv.org/abs/2205.12740
     """
 
+    family = "boxes"
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
@@ -79,6 +80,7 @@ class WIOU(Loss):
     """
 
     name = "wiou_v1"
+    family = "boxes"
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
@@ -112,6 +114,7 @@ class NWD(Loss):
     https://arxiv.org/abs/2110.13389
     """
 
+    family = "boxes"
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
@@ -146,6 +149,7 @@ class L1(Loss):
     Reference: Girshick, Fast R-CNN, 2015, https://arxiv.org/abs/1504.08083 (there smoothed near zero)
     """
 
+    family = "boxes"
     tasks = ("boxes",)
     space = Space.VALUE
     encoding = Encoding.VALUE

@@ -45,6 +45,7 @@ class IOU(Loss):
     (there the negative logarithm of the IoU)
     """
 
+    family = "boxes"
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
@@ -72,6 +73,7 @@ class AlphaIOU(Loss):
     2021, https://arxiv.org/abs/2110.13675
     """
 
+    family = "boxes"
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
@@ -104,6 +106,7 @@ class GIOU(Loss):
     Reference: Rezatofighi et al., Generalized Intersection over Union, 2019, https://arxiv.org/abs/1902.09630
     """
 
+    family = "boxes"
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
@@ -140,6 +143,7 @@ class DIOU(Loss):
     https://arxiv.org/abs/1911.08287
     """
 
+    family = "boxes"
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
@@ -176,6 +180,7 @@ class CIOU(Loss):
     https://arxiv.org/abs/1911.08287
     """
 
+    family = "boxes"
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
@@ -215,6 +220,7 @@ class EIOU(Loss):
     https://arxiv.org/abs/2101.08158
     """
 
+    family = "boxes"
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
@@ -242,6 +248,7 @@ class FocalEIOU(Loss):
     https://arxiv.org/abs/2101.08158
     """
 
+    family = "boxes"
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY

@@ -39,6 +39,7 @@ class BCE(Loss):
     Reference: Cox, The Regression Analysis of Binary Sequences, 1958, https://doi.org/10.1111/j.2517-6161.1958.tb00292.x
     """
 
+    family = "classification"
     tasks = ("binary", "multilabel")
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
@@ -68,6 +69,7 @@ class CrossEntropy(Loss):
     https://arxiv.org/abs/1512.00567
     """
 
+    family = "classification"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -106,6 +108,7 @@ class GeneralizedCrossEntropy(Loss):
     2018, https://arxiv.org/abs/1805.07836
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -138,6 +141,7 @@ class Brier(Loss):
     https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2
     """
 
+    family = "classification"
     tasks = ("binary", "multiclass")
     space = Space.PROBABILITY
     encoding = Encoding.ONE_HOT
@@ -168,6 +172,7 @@ class Focal(Loss):
     Reference: Lin et al., Focal Loss for Dense Object Detection, 2017, https://arxiv.org/abs/1708.02002
     """
 
+    family = "classification"
     tasks = ("binary", "multilabel")
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
@@ -209,6 +214,7 @@ class LogitAdjusted(Loss):
     Reference: Menon et al., Long-tail Learning via Logit Adjustment, 2021, https://arxiv.org/abs/2007.07314
     """
 
+    family = "imbalance"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -248,6 +254,7 @@ class ELR(Loss):
     https://arxiv.org/abs/2007.00151
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX

@@ -39,6 +39,7 @@ class NTXent(Loss):
     """
 
     name = "nt_xent"
+    family = "embedding"
     tasks = ("embedding",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
@@ -84,6 +85,7 @@ class SupCon(Loss):
     """
 
     name = "supcon"
+    family = "embedding"
     tasks = ("embedding",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
@@ -127,6 +129,7 @@ class MultiSimilarity(Loss):
     https://arxiv.org/abs/1904.06627
     """
 
+    family = "embedding"
     tasks = ("embedding",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
@@ -173,6 +176,7 @@ class Circle(Loss):
     https://arxiv.org/abs/2002.10857
     """
 
+    family = "embedding"
     tasks = ("embedding",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
@@ -221,6 +225,7 @@ class NPair(Loss):
     https://papers.nips.cc/paper/2016/hash/6b180037abbebea991d8b1232f8a8ca9-Abstract.html
     """
 
+    family = "embedding"
     tasks = ("embedding",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX

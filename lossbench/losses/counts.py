@@ -27,6 +27,7 @@ class PoissonNLL(Loss):
     Reference: Nelder and Wedderburn, Generalized Linear Models, 1972, https://doi.org/10.2307/2344614
     """
 
+    family = "counts"
     tasks = ("regression",)
     space = Space.LOG_RATE
     encoding = Encoding.POSITIVE
@@ -57,6 +58,7 @@ class NegativeBinomial(Loss):
     Reference: Lawless, Negative Binomial and Mixed Poisson Regression, 1987, https://doi.org/10.2307/3314912
     """
 
+    family = "counts"
     tasks = ("regression",)
     space = Space.LOG_RATE
     encoding = Encoding.POSITIVE
@@ -91,6 +93,7 @@ class Tweedie(Loss):
     Reference: Jorgensen, Exponential Dispersion Models, 1987, https://doi.org/10.1111/j.2517-6161.1987.tb01685.x
     """
 
+    family = "counts"
     tasks = ("regression",)
     space = Space.LOG_RATE
     encoding = Encoding.POSITIVE
@@ -134,6 +137,7 @@ class GammaDeviance(Loss):
     Reference: Nelder and Wedderburn, Generalized Linear Models, 1972, https://doi.org/10.2307/2344614
     """
 
+    family = "counts"
     tasks = ("regression",)
     space = Space.LOG_RATE
     encoding = Encoding.ABOVE_ZERO
@@ -165,6 +169,7 @@ class ZeroInflatedPoisson(Loss):
     https://doi.org/10.2307/1269547
     """
 
+    family = "counts"
     tasks = ("regression",)
     space = Space.ZERO_INFLATED
     encoding = Encoding.POSITIVE

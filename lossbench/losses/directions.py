@@ -27,6 +27,7 @@ class CosineSimilarity(Loss):
     https://doi.org/10.1145/361219.361220
     """
 
+    family = "regression"
     tasks = ("regression",)
     space = Space.ORIGINAL
     encoding = Encoding.ORIGINAL

@@ -54,6 +54,7 @@ class Distillation(Loss):
     https://arxiv.org/abs/1503.02531
     """
 
+    family = "distillation"
     tasks = ("distillation",)
     space = Space.LOGIT
     encoding = Encoding.TEACHER
@@ -96,6 +97,7 @@ class DKD(Loss):
     """
 
     name = "dkd"
+    family = "distillation"
     tasks = ("distillation",)
     space = Space.LOGIT
     encoding = Encoding.TEACHER
@@ -156,6 +158,7 @@ class DIST(Loss):
     """
 
     name = "dist"
+    family = "distillation"
     tasks = ("distillation",)
     space = Space.LOGIT
     encoding = Encoding.TEACHER
@@ -203,6 +206,7 @@ class LogitMatching(Loss):
     Reference: Ba and Caruana, Do Deep Nets Really Need to be Deep?, 2014, https://arxiv.org/abs/1312.6184
     """
 
+    family = "distillation"
     tasks = ("distillation",)
     space = Space.LOGIT
     encoding = Encoding.TEACHER

@@ -33,6 +33,7 @@ class BetaNLL(Loss):
     Networks, 2022, https://arxiv.org/abs/2203.09168
     """
 
+    family = "distribution"
     tasks = ("regression",)
     space = Space.MEAN_LOG_SCALE
     encoding = Encoding.VALUE
@@ -68,6 +69,7 @@ class LaplaceNLL(Loss):
     https://doi.org/10.1007/978-1-4612-0173-1
     """
 
+    family = "distribution"
     tasks = ("regression",)
     space = Space.MEAN_LOG_SCALE
     encoding = Encoding.VALUE
@@ -101,6 +103,7 @@ class StudentTNLL(Loss):
     """
 
     name: ClassVar[str] = "student_t_nll"
+    family = "distribution"
     tasks = ("regression",)
     space = Space.MEAN_LOG_SCALE
     encoding = Encoding.VALUE
@@ -137,6 +140,7 @@ class CRPSGaussian(Loss):
     CRPS Estimation, 2005, https://doi.org/10.1175/MWR2904.1
     """
 
+    family = "distribution"
     tasks = ("regression",)
     space = Space.MEAN_LOG_SCALE
     encoding = Encoding.VALUE

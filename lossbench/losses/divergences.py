@@ -36,6 +36,7 @@ class NLL(Loss):
     Reference: Good, Rational Decisions, 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.x
     """
 
+    family = "classification"
     tasks = ("multiclass",)
     space = Space.LOG_PROBABILITY
     encoding = Encoding.INDEX
@@ -65,6 +66,7 @@ class KLDivergence(Loss):
     """
 
     name = "kl_divergence"
+    family = "classification"
     tasks = ("multiclass",)
     space = Space.LOG_PROBABILITY
     encoding = Encoding.ONE_HOT
@@ -100,6 +102,7 @@ class JensenShannon(Loss):
     https://arxiv.org/abs/2105.04522
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -138,6 +141,7 @@ class SquareOnLogits(Loss):
     Classification Tasks, 2020, https://arxiv.org/abs/2006.07322
     """
 
+    family = "classification"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.ONE_HOT
@@ -174,6 +178,7 @@ class Sparsemax(Loss):
     Reference: Martins and Astudillo, From Softmax to Sparsemax, 2016, https://arxiv.org/abs/1602.02068
     """
 
+    family = "classification"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -225,6 +230,7 @@ class Evidential(Loss):
     https://arxiv.org/abs/1806.01768
     """
 
+    family = "classification"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.ONE_HOT

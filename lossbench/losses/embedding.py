@@ -75,6 +75,7 @@ class ArcFace(Loss):
     """
 
     name = "arcface"
+    family = "embedding"
     tasks = ("multiclass",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX

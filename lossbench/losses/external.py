@@ -57,6 +57,7 @@ class External(Loss):
     tensor([0.5000, 8.0000])
     """
 
+    family = "composition"
     tasks = ("*",)
     known_as = ("any nn.Module or function of prediction and target",)
     use_when = "the loss exists elsewhere, and is to be compared as it is"

@@ -29,6 +29,7 @@ class LDAM(Loss):
     https://arxiv.org/abs/1906.07413
     """
 
+    family = "imbalance"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX

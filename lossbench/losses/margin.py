@@ -23,6 +23,7 @@ class Hinge(Loss):
     Reference: Cortes and Vapnik, Support-Vector Networks, 1995, https://doi.org/10.1007/BF00994018
     """
 
+    family = "margin"
     tasks = ("binary", "multilabel")
     space = Space.SCORE
     encoding = Encoding.SIGNED
@@ -54,6 +55,7 @@ class MultiMargin(Loss):
     https://www.esann.org/sites/default/files/proceedings/legacy/es1999-461.pdf
     """
 
+    family = "margin"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -94,6 +96,7 @@ class SquaredHinge(Loss):
     https://doi.org/10.1023/A:1011215321374
     """
 
+    family = "margin"
     tasks = ("binary", "multilabel")
     space = Space.SCORE
     encoding = Encoding.SIGNED
@@ -123,6 +126,7 @@ class SquareOnMargin(Loss):
     https://doi.org/10.1023/A:1018628609742
     """
 
+    family = "margin"
     tasks = ("binary", "multilabel")
     space = Space.SCORE
     encoding = Encoding.SIGNED
@@ -152,6 +156,7 @@ class CategoricalHinge(Loss):
     https://www.jmlr.org/papers/v2/crammer01a.html
     """
 
+    family = "margin"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -187,6 +192,7 @@ class SoftMargin(Loss):
     https://doi.org/10.1214/aos/1016218223
     """
 
+    family = "margin"
     tasks = ("binary",)
     space = Space.LOGIT
     encoding = Encoding.SIGNED
@@ -219,6 +225,7 @@ class Exponential(Loss):
     https://doi.org/10.1214/aos/1016218223
     """
 
+    family = "margin"
     tasks = ("binary",)
     space = Space.SCORE
     encoding = Encoding.SIGNED
@@ -251,6 +258,7 @@ class Perceptron(Loss):
     Reference: Rosenblatt, The Perceptron, 1958, https://doi.org/10.1037/h0042519
     """
 
+    family = "margin"
     tasks = ("binary",)
     space = Space.SCORE
     encoding = Encoding.SIGNED
@@ -280,6 +288,7 @@ class MulticlassPerceptron(Loss):
     Algorithms, 2002, https://doi.org/10.3115/1118693.1118694
     """
 
+    family = "margin"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX

@@ -30,6 +30,7 @@ class FocalSoftmax(Loss):
     Mukhoti et al., Calibrating Deep Neural Networks using Focal Loss, 2020, https://arxiv.org/abs/2002.09437
     """
 
+    family = "classification"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -64,6 +65,7 @@ class AsymmetricSoftmax(Loss):
     Reference: Ridnik et al., Asymmetric Loss For Multi-Label Classification, 2021, https://arxiv.org/abs/2009.14119
     """
 
+    family = "classification"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -105,6 +107,7 @@ class Poly1(Loss):
     https://arxiv.org/abs/2204.12511
     """
 
+    family = "classification"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -136,6 +139,7 @@ class Poly1BCE(Loss):
     https://arxiv.org/abs/2204.12511
     """
 
+    family = "classification"
     tasks = ("binary", "multilabel")
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT

@@ -27,6 +27,7 @@ class Asymmetric(Loss):
     Reference: Ridnik et al., Asymmetric Loss for Multi-Label Classification, 2021, https://arxiv.org/abs/2009.14119
     """
 
+    family = "multilabel"
     tasks = ("multilabel",)
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
@@ -72,6 +73,7 @@ class MultilabelMargin(Loss):
     https://papers.nips.cc/paper/2001/hash/39dcaf7a053dc372fbc391d4e6b5d693-Abstract.html
     """
 
+    family = "multilabel"
     tasks = ("multilabel",)
     space = Space.SCORE
     encoding = Encoding.MULTI_HOT
@@ -102,6 +104,7 @@ class MultilabelSoftMargin(Loss):
     https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiLabelSoftMarginLoss.html
     """
 
+    family = "multilabel"
     tasks = ("multilabel",)
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
@@ -131,6 +134,7 @@ class ZLPR(Loss):
     Reference: Su et al., ZLPR: A Novel Loss for Multi-label Classification, 2022, https://arxiv.org/abs/2208.02955
     """
 
+    family = "multilabel"
     tasks = ("multilabel",)
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
@@ -165,6 +169,7 @@ class TwoWay(Loss):
     https://openaccess.thecvf.com/content/CVPR2023/html/Kobayashi_Two-Way_Multi-Label_Loss_CVPR_2023_paper.html
     """
 
+    family = "multilabel"
     tasks = ("multilabel",)
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT

@@ -31,6 +31,7 @@ class MAESoftmax(Loss):
     https://arxiv.org/abs/1712.09482
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -60,6 +61,7 @@ class ReverseCrossEntropy(Loss):
     https://arxiv.org/abs/1908.06112
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -95,6 +97,7 @@ class SymmetricCrossEntropy(Loss):
     https://arxiv.org/abs/1908.06112
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -129,6 +132,7 @@ class BootstrappingSoft(Loss):
     https://arxiv.org/abs/1412.6596
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -161,6 +165,7 @@ class BootstrappingHard(Loss):
     https://arxiv.org/abs/1412.6596
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -197,6 +202,7 @@ class ForwardCorrection(Loss):
     https://arxiv.org/abs/1609.03683
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX

@@ -26,6 +26,7 @@ class TaylorCrossEntropy(Loss):
     https://doi.org/10.24963/ijcai.2020/305
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -63,6 +64,7 @@ class AGCE(Loss):
     https://arxiv.org/abs/2106.03110
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -97,6 +99,7 @@ class AUL(Loss):
     https://arxiv.org/abs/2106.03110
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -131,6 +134,7 @@ class AExp(Loss):
     """
 
     name = "aexp"
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -164,6 +168,7 @@ class LogitClip(Loss):
     https://arxiv.org/abs/2212.04055
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -198,6 +203,7 @@ class PHuberCE(Loss):
     """
 
     name = "phuber_ce"
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX

@@ -33,6 +33,7 @@ class NormalizedCrossEntropy(Loss):
     https://arxiv.org/abs/2006.13554
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -62,6 +63,7 @@ class NormalizedFocal(Loss):
     https://arxiv.org/abs/2006.13554
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -100,6 +102,7 @@ class NCEAndRCE(Loss):
     """
 
     name = "nce_rce"
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -140,6 +143,7 @@ class NCEAndMAE(Loss):
     """
 
     name = "nce_mae"
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
@@ -188,6 +192,7 @@ class ANLCE(Loss):
     """
 
     name = "anl_ce"
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX

@@ -29,6 +29,7 @@ class Andrews(Loss):
     https://doi.org/10.1080/00401706.1974.10489233
     """
 
+    family = "robust"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -68,6 +69,7 @@ class Hampel(Loss):
     Reference: Hampel, The Influence Curve and its Role in Robust Estimation, 1974, https://doi.org/10.2307/2285666
     """
 
+    family = "robust"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -113,6 +115,7 @@ class Fair(Loss):
     Using Iteratively Reweighted Least-Squares, 1977, https://doi.org/10.1080/03610927708827533
     """
 
+    family = "robust"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -148,6 +151,7 @@ class Talwar(Loss):
     Regression Using Iteratively Reweighted Least-Squares, 1977, https://doi.org/10.1080/03610927708827533
     """
 
+    family = "robust"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE

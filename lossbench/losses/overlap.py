@@ -22,6 +22,7 @@ class Dice(Loss):
     2016, https://arxiv.org/abs/1606.04797 (which squares the terms of the denominator)
     """
 
+    family = "overlap"
     tasks = ("binary", "multilabel")
     space = Space.PROBABILITY
     encoding = Encoding.MULTI_HOT
@@ -59,6 +60,7 @@ class SoftF1(Loss):
     https://arxiv.org/abs/2108.10566
     """
 
+    family = "overlap"
     tasks = ("binary", "multilabel")
     space = Space.PROBABILITY
     encoding = Encoding.MULTI_HOT

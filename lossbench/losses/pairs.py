@@ -59,6 +59,7 @@ class Contrastive(Loss):
     https://doi.org/10.1109/CVPR.2006.100
     """
 
+    family = "embedding"
     tasks = ("embedding",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
@@ -99,6 +100,7 @@ class CosineEmbedding(Loss):
     https://docs.pytorch.org/docs/stable/generated/torch.nn.CosineEmbeddingLoss.html
     """
 
+    family = "embedding"
     tasks = ("embedding",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
@@ -139,6 +141,7 @@ class HingeEmbedding(Loss):
     https://docs.pytorch.org/docs/stable/generated/torch.nn.HingeEmbeddingLoss.html
     """
 
+    family = "embedding"
     tasks = ("embedding",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
@@ -180,6 +183,7 @@ class Triplet(Loss):
     Loss for Person Re-Identification, 2017, https://arxiv.org/abs/1703.07737 (batch all, batch hard)
     """
 
+    family = "embedding"
     tasks = ("embedding",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX

@@ -41,6 +41,7 @@ class CosFace(Loss):
     """
 
     name = "cosface"
+    family = "embedding"
     tasks = ("multiclass",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
@@ -94,6 +95,7 @@ class MagFace(Loss):
     """
 
     name = "magface"
+    family = "embedding"
     tasks = ("multiclass",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
@@ -164,6 +166,7 @@ class AdaFace(Loss):
     """
 
     name = "adaface"
+    family = "embedding"
     tasks = ("multiclass",)
     space = Space.EMBEDDING
     encoding = Encoding.INDEX

@@ -28,6 +28,7 @@ class Quantile(Loss):
     Reference: Koenker and Bassett, Regression Quantiles, 1978, https://doi.org/10.2307/1913643
     """
 
+    family = "regression"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -60,6 +61,7 @@ class Expectile(Loss):
     Reference: Newey and Powell, Asymmetric Least Squares Estimation and Testing, 1987, https://doi.org/10.2307/1911031
     """
 
+    family = "regression"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -91,6 +93,7 @@ class EpsilonInsensitive(Loss):
     Reference: Vapnik, The Nature of Statistical Learning Theory, 1995, https://doi.org/10.1007/978-1-4757-2440-0
     """
 
+    family = "regression"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE

@@ -39,6 +39,7 @@ class ListNet(Loss):
     """
 
     name = "listnet"
+    family = "ranking"
     tasks = ("ranking",)
     space = Space.LIST_SCORE
     encoding = Encoding.RELEVANCE
@@ -74,6 +75,7 @@ class ListMLE(Loss):
     """
 
     name = "listmle"
+    family = "ranking"
     tasks = ("ranking",)
     space = Space.LIST_SCORE
     encoding = Encoding.RELEVANCE
@@ -110,6 +112,7 @@ class LambdaRank(Loss):
     """
 
     name = "lambdarank"
+    family = "ranking"
     tasks = ("ranking",)
     space = Space.LIST_SCORE
     encoding = Encoding.RELEVANCE
@@ -157,6 +160,7 @@ class ApproxNDCG(Loss):
     """
 
     name = "approx_ndcg"
+    family = "ranking"
     tasks = ("ranking",)
     space = Space.LIST_SCORE
     encoding = Encoding.RELEVANCE

@@ -49,6 +49,7 @@ class MarginRanking(Loss):
     Reference: torch.nn.MarginRankingLoss, https://docs.pytorch.org/docs/stable/generated/torch.nn.MarginRankingLoss.html
     """
 
+    family = "ranking"
     tasks = ("ranking",)
     space = Space.PAIR_SCORE
     encoding = Encoding.ORDER
@@ -94,6 +95,7 @@ class PairwiseHinge(Loss):
     https://doi.org/10.1145/775047.775067
     """
 
+    family = "ranking"
     tasks = ("ranking",)
     space = Space.LIST_SCORE
     encoding = Encoding.RELEVANCE
@@ -129,6 +131,7 @@ class RankNet(Loss):
     """
 
     name = "ranknet"
+    family = "ranking"
     tasks = ("ranking",)
     space = Space.LIST_SCORE
     encoding = Encoding.RELEVANCE

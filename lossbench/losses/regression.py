@@ -25,6 +25,7 @@ class MSE(Loss):
     https://doi.org/10.1137/1.9781611971248
     """
 
+    family = "regression"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -51,6 +52,7 @@ class MAE(Loss):
     Reference: Koenker and Bassett, Regression Quantiles, 1978, https://doi.org/10.2307/1913643
     """
 
+    family = "regression"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -77,6 +79,7 @@ class Huber(Loss):
     Reference: Huber, Robust Estimation of a Location Parameter, 1964, https://doi.org/10.1214/aoms/1177703732
     """
 
+    family = "regression"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -111,6 +114,7 @@ class LogCosh(Loss):
     https://arxiv.org/abs/2208.04564
     """
 
+    family = "regression"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -142,6 +146,7 @@ class MSLE(Loss):
     https://scikit-learn.org/stable/modules/model_evaluation.html#mean-squared-logarithmic-error
     """
 
+    family = "regression"
     tasks = ("regression",)
     space = Space.POSITIVE
     encoding = Encoding.POSITIVE
@@ -173,6 +178,7 @@ class Tukey(Loss):
     Data, 1974, https://doi.org/10.1080/00401706.1974.10489171
     """
 
+    family = "robust"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -209,6 +215,7 @@ class GaussianNLL(Loss):
     https://doi.org/10.1109/ICNN.1994.374138
     """
 
+    family = "distribution"
     tasks = ("regression",)
     space = Space.MEAN_LOG_SCALE
     encoding = Encoding.VALUE
@@ -242,6 +249,7 @@ class BarronAdaptive(Loss):
     Reference: Barron, A General and Adaptive Robust Loss Function, 2019, https://arxiv.org/abs/1701.03077
     """
 
+    family = "robust"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -290,6 +298,7 @@ class SmoothL1(Loss):
     Reference: Girshick, Fast R-CNN, 2015, https://arxiv.org/abs/1504.08083
     """
 
+    family = "regression"
     tasks = ("regression", "boxes")
     space = Space.VALUE
     encoding = Encoding.VALUE

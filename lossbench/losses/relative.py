@@ -23,6 +23,7 @@ class MAPE(Loss):
     https://doi.org/10.1016/j.ijforecast.2006.03.001
     """
 
+    family = "regression"
     tasks = ("regression",)
     space = Space.POSITIVE
     encoding = Encoding.ABOVE_ZERO
@@ -49,6 +50,7 @@ class SMAPE(Loss):
     https://doi.org/10.1016/0169-2070(93)90079-3
     """
 
+    family = "regression"
     tasks = ("regression",)
     space = Space.POSITIVE
     encoding = Encoding.POSITIVE

@@ -28,6 +28,7 @@ class Charbonnier(Loss):
     1994, https://doi.org/10.1109/ICIP.1994.413553
     """
 
+    family = "robust"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -62,6 +63,7 @@ class Cauchy(Loss):
     https://doi.org/10.1006/cviu.1996.0006
     """
 
+    family = "robust"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -99,6 +101,7 @@ class GemanMcclure(Loss):
     written in Barron, A General and Adaptive Robust Loss Function, 2019, https://arxiv.org/abs/1701.03077
     """
 
+    family = "robust"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -132,6 +135,7 @@ class Welsch(Loss):
     https://doi.org/10.1080/03610917808812083
     """
 
+    family = "robust"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -167,6 +171,7 @@ class Barron(Loss):
     Reference: Barron, A General and Adaptive Robust Loss Function, 2019, https://arxiv.org/abs/1701.03077
     """
 
+    family = "robust"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
@@ -209,6 +214,7 @@ class Wing(Loss):
     https://arxiv.org/abs/1711.06753
     """
 
+    family = "robust"
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE

@@ -102,6 +102,7 @@ class CTC(Loss):
     Neural Networks, 2006, https://doi.org/10.1145/1143844.1143891
     """
 
+    family = "sequence"
     tasks = ("ctc",)
     space = Space.SEQUENCE_LOGIT
     encoding = Encoding.TOKENS
@@ -141,6 +142,7 @@ class FocalCTC(Loss):
     https://doi.org/10.1155/2019/9345861
     """
 
+    family = "sequence"
     tasks = ("ctc",)
     space = Space.SEQUENCE_LOGIT
     encoding = Encoding.TOKENS
@@ -189,6 +191,7 @@ class SmoothedCTC(Loss):
     https://arxiv.org/abs/1711.02212
     """
 
+    family = "sequence"
     tasks = ("ctc",)
     space = Space.SEQUENCE_LOGIT
     encoding = Encoding.TOKENS

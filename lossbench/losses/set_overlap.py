@@ -26,6 +26,7 @@ class Tversky(Loss):
     2017, https://arxiv.org/abs/1706.05721
     """
 
+    family = "overlap"
     tasks = ("binary", "multilabel")
     space = Space.PROBABILITY
     encoding = Encoding.MULTI_HOT
@@ -66,6 +67,7 @@ class Jaccard(Loss):
     https://doi.org/10.1007/978-3-319-50835-1_22
     """
 
+    family = "overlap"
     tasks = ("binary", "multilabel")
     space = Space.PROBABILITY
     encoding = Encoding.MULTI_HOT
@@ -107,6 +109,7 @@ class LovaszHinge(Loss):
     https://proceedings.mlr.press/v37/yub15.html
     """
 
+    family = "overlap"
     tasks = ("binary", "multilabel")
     space = Space.SCORE
     encoding = Encoding.SIGNED

@@ -72,6 +72,7 @@ class BiTempered(Loss):
     https://arxiv.org/abs/1906.03361
     """
 
+    family = "label noise"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # pandas and pyarrow take longer to import than a command lin
 
 TRIALS, CURVES, TEST, CONFIG = "trials.parquet", "curves.parquet", "test.parquet", "config.yaml"
 PREDICTIONS, SAMPLES = "predictions.parquet", "samples.npz"
+UNTRAINED = ("failed", "skipped")
+"""The status of a trial that raised, and of one whose loss or corruption cannot take its data: both have a reason."""
 
 Writer = Callable[[IO[bytes]], object]
 
@@ -133,7 +135,7 @@ def statuses(folder: Path) -> dict[str, str]:
 
 
 def finished(folder: Path) -> set[str]:
-    """Ids of the trials that need no further training: finished or diverged (a failed one is tried again)."""
+    """Ids of the trials that need no further training: finished or diverged (others are tried again)."""
     return {trial for trial, status in statuses(folder).items() if status in ("finished", "diverged")}
 
 
@@ -158,6 +160,15 @@ def _load_pictures(folder: Path, known: "pa.Array") -> tuple["pd.DataFrame", Sam
     with _reading(path), path.open("rb") as stream, np.load(stream) as held:
         names = tuple(held["class_names"].tolist())
         return predictions, Samples(str(held["kind"]), held["inputs"], held["targets"], names)
+
+
+def columns(folder: Path, name: str, wanted: Callable[[str], bool]) -> "pa.Table":
+    """Some columns of one of a folder's tables. Raises RecordError as `load` does."""
+    import pyarrow.parquet as pq
+
+    with _reading(folder / name):
+        names = pq.read_schema(folder / name).names
+    return _read(folder / name, [column for column in names if wanted(column)])
 
 
 def find(root: Path) -> list[Path]:

@@ -80,6 +80,8 @@ class Need(StrEnum):
     SAMPLE_WEIGHT = "sample_weight"  # [...]: the data's own weights, of mean 1 over the training split
     CLASS_NAMES = "class_names"  # tuple of str
     N_EXAMPLES = "n_examples"  # of the training split
+    EPOCH = "epoch"  # whole passes over the training split that are done
+    GRAMIAN = "gramian"  # [..., K, K]: inner products of the gradients of a combined loss's K terms
 
 
 class Picture(StrEnum):
@@ -111,9 +113,20 @@ class Choice:
 
     @property
     def label(self) -> str:
-        """For people: `huber`, `huber(delta=2.0)`."""
-        inside = ", ".join(f"{name}={value}" for name, value in json.loads(self.settings).items())
-        return f"{self.name}({inside})" if inside else self.name
+        """For people: `huber`, `huber(delta=2.0)`, `combined(mse+0.5*mae)`."""
+        return _said({"name": self.name, **json.loads(self.settings)})
+
+
+def _said(value: Any) -> str:
+    """A field's value, or a choice as a mapping, which may be the terms of another."""
+    if isinstance(value, list) and value and all(isinstance(v, dict) and "name" in v for v in value):
+        return "+".join(f"{v['weight']:g}*{_said(v)}" if "weight" in v else _said(v) for v in value)
+    if not isinstance(value, dict) or "name" not in value:
+        return str(value).replace("'", "")
+    own = {n: v for n, v in value.items() if n not in ("name", "weight")}
+    # what is the whole of something needs no name: combined(mse+mae)
+    inside = ", ".join(_said(v) if n == "terms" else f"{n}={_said(v)}" for n, v in own.items())
+    return f"{value['name']}({inside})" if inside else str(value["name"])
 
 
 @dataclass(frozen=True)
@@ -185,7 +198,7 @@ class Examples:
 
     inputs: Array
     targets: Array
-    class_names: tuple[str, ...] = ()  # of the C classes, L labels, or tokens from 1 on
+    class_names: tuple[str, ...] = ()  # of the C classes, L labels, D targets, or tokens from 1 on
     test: Array | None = None  # row numbers of the data set's own test split
     groups: Array | None = None  # [N] whole numbers: rows of one group (a patient, a writer) share a split
     weights: Array | None = None  # [N], at least 0: how much each row counts, for weighting=sample

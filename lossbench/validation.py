@@ -2,12 +2,32 @@
 
 import math
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from numbers import Real
 
 from lossbench.errors import InvalidValue
 
+_demands: ContextVar[dict[str, str] | None] = ContextVar("_demands", default=None)
+
+
+def demands(make: Callable[[], object]) -> dict[str, str]:
+    """What each parameter must be: the words of all checks that `make()` runs through."""
+    found: dict[str, str] = {}
+    token = _demands.set(found)
+    try:
+        make()
+    finally:
+        _demands.reset(token)
+    return found
+
+
+def _demand(values: Iterable[str], wanted: str) -> None:
+    if (found := _demands.get()) is not None:
+        found.update(dict.fromkeys(values, wanted))
+
 
 def _check(owner: object, values: dict[str, object], wanted: str, holds: Callable[[float], bool]) -> None:
+    _demand(values, wanted)
     for name, value in values.items():
         number = isinstance(value, Real) and not isinstance(value, bool)
         if not (number and holds(float(value))):  # type: ignore[arg-type]
@@ -69,6 +89,7 @@ def check_whole(owner: object, **values: object) -> None:
 
 def check_switch(owner: object, **values: object) -> None:
     """Each value must be true or false."""
+    _demand(values, "true or false")
     for name, value in values.items():
         if not isinstance(value, bool):
             raise InvalidValue(
@@ -79,6 +100,7 @@ def check_switch(owner: object, **values: object) -> None:
 def check_choice(owner: object, choices: Iterable[str], **values: object) -> None:
     """Each value must be one of `choices`."""
     choices = tuple(choices)
+    _demand(values, f"one of {', '.join(choices)}")
     for name, value in values.items():
         if value not in choices:
             raise InvalidValue(

@@ -1,79 +1,153 @@
-"""Writes docs/reference.md from the registry: every name, its fields and its facts. `--check` only compares."""
+"""Writes docs/reference.md and docs/losses/*.md from the registry. `--check` only compares."""
 
+import re
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
-from enum import Enum
-from inspect import getdoc
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from lossbench.registry import ALL, Entry
+import yaml
 
-TARGET = Path(__file__).parents[1] / "docs" / "reference.md"
+from lossbench.cli.describe import facts_text, field_text
+from lossbench.registry import ALL, Entry, Registry
+from lossbench.report.described import told
+from lossbench.report.docstrings import docstring, markdown
+
+DOCS = Path(__file__).parents[1] / "docs"
+FAMILIES = "losses/families.yaml"
 INTRODUCTION = """\
 # Reference
 
 Everything that is built in, written by `scripts/reference.py` from the code. `lossbench losses`, `lossbench tasks` and
-so on print the same with what is installed beside it. Fields are set as `loss.delta=2`, `model.width=128`.
+so on print the same with what is installed beside it, and `lossbench describe NAME` all that is known of a name.
+Fields are set as `loss.delta=2`, `model.width=128`.
 """
+WRITTEN = "Written by `scripts/reference.py` from the code; `lossbench describe NAME` shows the same in a terminal.\n"
 
 
-def fields_of(kind: type) -> str:
-    """Fields with their defaults."""
-    own = fields(kind) if is_dataclass(kind) else ()
-    return ", ".join(f"`{f.name}={shown}`" if (shown := default(f)) else f"`{f.name}`" for f in own)
+def pages() -> dict[str, str]:
+    """The pages by their path under docs."""
+    openings = yaml.safe_load((DOCS / FAMILIES).read_text())
+    found = {"reference.md": _page(reference(openings))}
+    for family, entries in by_family().items():
+        found[page_of(family)] = _page(family_page(family, openings[family], entries))
+    return found
 
 
-def default(field: "Field[Any]") -> str:
-    """A field's default as one would type it; nothing if it has to be given."""
-    if field.default is MISSING and field.default_factory is MISSING:
-        return ""
-    value = field.default if field.default_factory is MISSING else field.default_factory()
-    return str(value.value if isinstance(value, Enum) else value)
+def by_family() -> dict[str, list[Entry[Any]]]:
+    """The built-in losses, by family and by name."""
+    losses = sorted(built_in(ALL["losses"]), key=lambda e: e.kind.family)
+    return {family: list(members) for family, members in groupby(losses, key=lambda e: e.kind.family)}
 
 
-def lines_of(entry: Entry[Any]) -> Iterator[str]:
-    """One name."""
-    kind = entry.kind
-    yield f"### {entry.name}"
+def built_in(names: Registry[Any]) -> list[Entry[Any]]:
+    return [e for e in names.entries().values() if e.kind.__module__.startswith("lossbench.")]
+
+
+def page_of(family: str) -> str:
+    return f"losses/{family.replace(' ', '-')}.md"
+
+
+def reference(openings: dict[str, str]) -> Iterator[str]:
+    """An index of everything: losses by family with links to their pages, a table for each other kind."""
+    yield INTRODUCTION
+    yield "## Losses\n"
+    for family, entries in by_family().items():
+        yield f"**[{family.capitalize()}]({page_of(family)})**. {openings[family]}\n"
+        yield f"{', '.join(f'[{e.name}]({page_of(family)}#{e.name})' for e in entries)}\n"
+    for group, names in ALL.items():
+        if group != "losses":
+            yield f"## {group.capitalize()}\n"
+            yield from table(names)
+
+
+def table(names: Registry[Any]) -> Iterator[str]:
+    """Name and fields, what it is, when to use it, what to beware of."""
+    yield "| name | what it is | use when | beware |\n| --- | --- | --- | --- |"
+    for entry in built_in(names):
+        own = [f"`{_cell(field_text(f))}`" for f in told(names, entry)["fields"]]
+        name = "<br>".join([f"**{entry.name}**", *own])
+        texts = (docstring(entry.kind).summary, *(getattr(entry.kind, n, "") for n in ("use_when", "beware")))
+        yield f"| {name} | {' | '.join(_cell(markdown(text)) for text in texts)} |"
     yield ""
-    yield (getdoc(kind) or "").split("\n\n", 1)[0].replace("\n", " ")
+
+
+def family_page(family: str, opening: str, entries: list[Entry[Any]]) -> Iterator[str]:
+    """All losses of a family."""
+    yield f"# {family.capitalize()}\n"
+    yield f"{opening}\n"
+    yield WRITTEN
+    yield from (f"![{p.stem}: value and gradient](../pictures/losses/{p.name})\n" for p in pictures(family))
+    yield f"{', '.join(f'[{e.name}](#{e.name})' for e in entries)}\n"
+    for entry in entries:
+        yield from loss_text(entry)
+
+
+def pictures(family: str) -> list[Path]:
+    """Those of a family, which are drawn by another script."""
+    stem = family.replace(" ", "-")
+    return sorted(
+        p for p in (DOCS / "pictures" / "losses").glob(f"{stem}*.png") if re.fullmatch(f"{stem}(-.*)?", p.stem)
+    )
+
+
+def loss_text(entry: Entry[Any]) -> Iterator[str]:
+    """One loss."""
+    said, known = docstring(entry.kind), told(ALL["losses"], entry)
+    yield f"## {entry.name}\n"
+    yield f"{markdown(said.summary)}\n"
+    yield f"```math\n{said.formula}\n```\n"
+    for text in (*said.notes, said.shapes):
+        yield f"{markdown(text)}\n"
+    yield from (f"- **{label}**: {text}" for label, text in points(entry, known) if text)
     yield ""
-    for word, value in facts(kind):
-        yield f"- {word}: {value}"
-    yield ""
+    language = "python" if "import torch" in known["example"] else "sh"
+    if known["example"]:
+        yield f"```{language}\n{known['example']}\n```\n"
 
 
-def facts(kind: type) -> Iterator[tuple[str, str]]:
-    """What a reader wants to know before choosing."""
-    if own := fields_of(kind):
-        yield "fields", own
-    for name in ("tasks", "known_as"):
-        if values := getattr(kind, name, ()):
-            yield name.replace("_", " "), ", ".join("any" if v == "*" else v for v in values)
-    for name in ("use_when", "beware", "source"):
-        if text := getattr(kind, name, ""):
-            yield name.replace("_", " "), text
-    if defaults := getattr(kind, "defaults", None):
-        yield "defaults", ", ".join(f"{group}={name}" for group, name in defaults.items())
-        yield "metrics", ", ".join(kind.metrics)  # type: ignore[attr-defined]
+def points(entry: Entry[Any], known: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is said in few words."""
+    said = docstring(entry.kind)
+    for name in ("use_when", "beware"):
+        yield name.replace("_", " ").capitalize(), markdown(getattr(entry.kind, name, ""))
+    yield "Fields", "; ".join(f"`{field_text(f)}`" for f in known["fields"])
+    yield "Takes", f"{known['takes']}; target: {known['target']}; head: {known['head']}"
+    yield "Raises", markdown(said.raises)
+    yield "Facts", facts_text(known["facts"])
+    yield "Known as", "; ".join(map(elsewhere, entry.kind.known_as))
+    yield "Same as", f"`{entry.kind.same_as}`, at the default fields" if entry.kind.same_as else ""
+    yield "Tasks", ", ".join("any" if t == "*" else t for t in known["tasks"])
+    yield "Reference", markdown(said.reference)
 
 
-def reference() -> str:
-    """The whole page."""
-    page = [INTRODUCTION]
-    for group, registry in ALL.items():
-        page += [f"## {group.capitalize()}", ""]
-        built_in = [e for e in registry.entries().values() if e.kind.__module__.startswith("lossbench.")]
-        page += [line for entry in built_in for line in lines_of(entry)]
-    return "\n".join(page).rstrip() + "\n"
+def elsewhere(name: str) -> str:
+    """A name in another library as code, what is said of it as text."""
+    return re.sub(r"^([\w.]+\.\w+(?:\([^)]*\))?)(?=$|[ ,:])", r"`\1`", markdown(name))
+
+
+def _page(parts: Iterator[str]) -> str:
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def stale(made: dict[str, str]) -> list[str]:
+    """Pages that are not what the code says, or are no longer any family's."""
+    there = {str(p.relative_to(DOCS)): p.read_text() for p in (DOCS / "reference.md", *(DOCS / "losses").glob("*.md"))}
+    return sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))
 
 
 def main() -> int:
+    """Write the pages; or compare, and 1 if one is not what the code says, or is no longer any loss's."""
+    made = pages()
     if sys.argv[1:] == ["--check"]:
-        return int(TARGET.read_text() != reference())
-    TARGET.write_text(reference())
+        return int(bool(stale(made)))
+    for name in stale(made):
+        (DOCS / name).write_text(made[name]) if name in made else (DOCS / name).unlink()
     return 0
 
 

@@ -56,7 +56,7 @@ def interval(
     rows = np.asarray(scores, np.float64)
     rows = rows[np.isfinite(rows).all(axis=1)]  # [S, m]
     if transform == "root":
-        rows = _linearised(rows)
+        rows = linearised(rows)
     n_seeds, n_examples = rows.shape
     if not rows.size:
         return Estimate(np.nan, np.nan, np.nan, n_seeds, n_examples, np.nan)
@@ -83,7 +83,7 @@ def interval_over_seeds(
     return Estimate(float(values.mean()), low, high, values.size, 0, 1.0)
 
 
-def _linearised(rows: Array) -> Array:
+def linearised(rows: Array) -> Array:
     """Scores whose row means are the roots of the given ones': sqrt(M) + (x - M) / (2 sqrt(M))."""
     means = rows.mean(axis=1, keepdims=True)
     roots = np.sqrt(means)

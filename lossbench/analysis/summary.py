@@ -10,7 +10,7 @@ import pandas as pd
 
 from lossbench.analysis.curves import Degradation, Reach, area, degradation, reach, steps_to_target
 from lossbench.analysis.intervals import Estimate, interval, interval_over_seeds
-from lossbench.records import Results
+from lossbench.records import UNTRAINED, Results
 from lossbench.types import Array
 
 # Trials that differ in one of these are never averaged.
@@ -34,12 +34,14 @@ class Summary:
     rate: float
     realised_rate: float
     metric: str
+    transform: str  # how scores per example become the metric: mean | root | none
     higher_is_better: bool
     perfect: float
     trivial: float  # the trivial predictor's value on test
     target: float  # what "steps to target" aims at; like `trivial`, the mean over seeds where each has its own
     last: Estimate | None  # test metric at the last epoch; None without a trial to average
     best: Estimate | None  # at the epoch that validation calls best
+    validation: float  # mean validation metric at the last epoch, by which a learning rate is chosen
     steps: Reach | None  # None without a target or curves
     area: float  # mean height of the test curve
     gap: float  # last against best epoch, in the metric's unit; positive: training on made it worse (memorisation)
@@ -49,7 +51,8 @@ class Summary:
     trials: tuple[str, ...]  # ids of those that means are over, by seed
     diverged: tuple[str, ...]  # ids of those left out of the means
     n_failed: int
-    reasons: tuple[str, ...]  # why trials failed
+    n_skipped: int  # as loss or corruption cannot take their data
+    reasons: tuple[str, ...]  # why trials failed or were skipped
     wall_seconds: float  # median
     notes: tuple[str, ...] = ()
 
@@ -65,13 +68,13 @@ class Summary:
 
     @property
     def n_trials(self) -> int:
-        """How many trials there is a record of, failed ones included."""
+        """How many trials there is a record of, failed and skipped ones included."""
         return len(self.seeds)
 
 
 @dataclass(frozen=True)
-class _Evidence:
-    """Curves and scores of the primary metric on test, by trial."""
+class Evidence:
+    """Curves and scores of the metric on test, by trial."""
 
     curves: dict[str, tuple[Array, Array]]  # steps, values
     scores: dict[tuple[str, str], tuple[Array, Array]]  # (trial, epoch) -> examples, scores
@@ -97,11 +100,14 @@ class _Rows:
         """A column as numbers, NaN for what is none."""
         if name not in self.table:
             return np.full(len(self), np.nan)
-        return pd.to_numeric(pd.Series(self[name], dtype=object), errors="coerce").to_numpy(np.float64)
+        try:
+            return self[name].astype(np.float64)
+        except (TypeError, ValueError):  # by pandas takes twenty times as long
+            return pd.to_numeric(pd.Series(self[name], dtype=object), errors="coerce").to_numpy(np.float64)
 
-    def judged(self, epoch: str) -> Array:
-        """``[n]``, the primary metric on test."""
-        return self.numbers(f"test/{self['metric'][0]}/{epoch}") if len(self) else np.zeros(0)
+    def judged(self, epoch: str, split: str = "test") -> Array:
+        """``[n]``, the primary metric."""
+        return self.numbers(f"{split}/{self['metric'][0]}/{epoch}") if len(self) else np.zeros(0)
 
     def first(self, name: str) -> Any:
         """The first row's value; None where there is no such column."""
@@ -113,13 +119,15 @@ def summarise(results: Sequence[Results]) -> list[Summary]:
 
     A trial that several results hold counts once.
     """
-    trials = pd.concat([_filled(result.trials) for result in results] or [pd.DataFrame({"trial": []})])
+    trials = pd.concat([filled(result.trials) for result in results] or [pd.DataFrame({"trial": []})])
     trials = trials.drop_duplicates("trial", keep="last")
-    if trials.empty:
-        return []
-    evidence = _evidence(results, trials)
+    return summarise_trials(trials, _evidence(results, trials)) if len(trials) else []
+
+
+def summarise_trials(trials: pd.DataFrame, evidence: Evidence, confidence: float = 0.95) -> list[Summary]:
+    """The same from a table of trials, each in one row and `filled`, and what is known of them."""
     keys = [*(name for name in SETTINGS if name in trials), *CELL]
-    return _compared([_summary(rows, keys, evidence) for rows in _cells(trials, keys)])
+    return _compared([_summary(rows, keys, evidence, confidence) for rows in _cells(trials, keys)])
 
 
 def _cells(trials: pd.DataFrame, keys: list[str]) -> list[_Rows]:
@@ -130,16 +138,16 @@ def _cells(trials: pd.DataFrame, keys: list[str]) -> list[_Rows]:
     return [_Rows(table, at) for at in np.split(order, starts)]
 
 
-def _filled(trials: pd.DataFrame) -> pd.DataFrame:
+def filled(trials: pd.DataFrame) -> pd.DataFrame:
     """The same with the columns that a cell needs, where records do not have them."""
     defaults = {"weighting": "none", "corruption": "none", "rate": 0.0, "seed": 0}
     missing = pd.DataFrame({name: value for name, value in defaults.items() if name not in trials}, trials.index)
     return pd.concat([trials, missing], axis=1)
 
 
-def _evidence(results: Sequence[Results], trials: pd.DataFrame) -> _Evidence:
+def _evidence(results: Sequence[Results], trials: pd.DataFrame) -> Evidence:
     metric = dict(zip(trials["trial"], trials["metric"], strict=True))
-    evidence = _Evidence({}, {})
+    evidence = Evidence({}, {})
     for result in results:
         test = result.curves[result.curves["split"] == "test"]
         test = test[test["metric"].astype(object) == test["trial"].astype(object).map(metric)]
@@ -160,10 +168,12 @@ def _parts(rows: pd.DataFrame, keys: list[str], *columns: str) -> Iterator[tuple
         yield from zip(zip(*names, strict=True), zip(*parts, strict=True), strict=True)
 
 
-def _summary(rows: _Rows, keys: list[str], evidence: _Evidence) -> Summary:
+def _summary(rows: _Rows, keys: list[str], evidence: Evidence, confidence: float) -> Summary:
     n = len(rows)
     rows = _latest(rows)
-    failed, tried = rows.where(rows["status"] == "failed"), rows.where(rows["status"] != "failed")
+    failed, skipped = (rows.where(rows["status"] == status) for status in UNTRAINED)
+    untrained = np.isin(rows["status"].astype(str), UNTRAINED)
+    tried = rows.where(~untrained)
     first = tried if len(tried) else rows  # failed trials may leave no more than their settings
     better = first.first("higher_is_better") in (True, 1)
     good = tried.where((tried["status"] == "finished") & np.isfinite(tried.judged("last")))
@@ -175,12 +185,14 @@ def _summary(rows: _Rows, keys: list[str], evidence: _Evidence) -> Summary:
         rate=float(first.first("rate")),
         realised_rate=_mean(rows.numbers("realised_rate")),
         metric=str(first.first("metric")),
+        transform=str(first.first("transform")),
         higher_is_better=better,
         perfect=_mean(rows.numbers("perfect")),
         trivial=_mean(rows.numbers("trivial")),
         target=_mean(rows.numbers("target")),
-        last=_estimate(good, "last", evidence),
-        best=_estimate(good, "best", evidence),
+        last=_estimate(good, "last", evidence, confidence),
+        best=_estimate(good, "best", evidence, confidence),
+        validation=_mean(good.judged("last", "validation")),
         steps=_steps(tried, good, evidence),
         area=_mean([area(*evidence.curves[trial]) for trial in good["trial"] if trial in evidence.curves]),
         gap=_mean((good.judged("last") - good.judged("best")) * (-1 if better else 1)),
@@ -190,7 +202,8 @@ def _summary(rows: _Rows, keys: list[str], evidence: _Evidence) -> Summary:
         trials=tuple(good["trial"]),
         diverged=tuple(tried["trial"][~np.isin(tried["trial"].astype(str), good["trial"].astype(str))]),
         n_failed=len(failed),
-        reasons=tuple(sorted({str(reason) for reason in _texts(failed, "reason")})),
+        n_skipped=len(skipped),
+        reasons=tuple(sorted({str(reason) for reason in _texts(rows.where(untrained), "reason")})),
         wall_seconds=float(np.median(good.numbers("wall_seconds"))) if len(good) else np.nan,
         notes=(f"{n - len(rows)} trials repeat a seed; the latest of each is used",) if n > len(rows) else (),
     )
@@ -206,7 +219,7 @@ def _texts(rows: _Rows, name: str) -> list[Any]:
     return [text for text in (rows[name] if name in rows.table else ()) if not pd.isna(text)]
 
 
-def _estimate(rows: _Rows, epoch: str, evidence: _Evidence) -> Estimate | None:
+def _estimate(rows: _Rows, epoch: str, evidence: Evidence, confidence: float) -> Estimate | None:
     """The test metric at `epoch`, with test rows as a sample wherever scores allow it."""
     if not len(rows):
         return None
@@ -215,8 +228,8 @@ def _estimate(rows: _Rows, epoch: str, evidence: _Evidence) -> Estimate | None:
     if (transform := rows.first("transform")) in ("mean", "root") and len(known) == len(rows):
         table = _crossed(known)
         if table.shape[1] > 1 and np.isfinite(table).all():
-            return interval(table, str(transform), better, perfect=perfect)
-    return interval_over_seeds(rows.judged(epoch), better, perfect=perfect)
+            return interval(table, str(transform), better, confidence, perfect)
+    return interval_over_seeds(rows.judged(epoch), better, confidence, perfect)
 
 
 def _crossed(parts: Sequence[tuple[Array, Array]]) -> Array:
@@ -227,7 +240,7 @@ def _crossed(parts: Sequence[tuple[Array, Array]]) -> Array:
     return pd.concat(series, axis=1, join="inner").to_numpy().T
 
 
-def _steps(tried: _Rows, good: _Rows, evidence: _Evidence) -> Reach | None:
+def _steps(tried: _Rows, good: _Rows, evidence: Evidence) -> Reach | None:
     """Steps to the target; a diverged trial never gets there, whatever it passed on its way."""
     drawn = np.array([trial in evidence.curves for trial in good["trial"]], bool)
     rows = good.where(drawn & np.isfinite(good.numbers("target")))

@@ -89,7 +89,10 @@ def _valued(loss: Loss, target: Tensor, off: float) -> Tensor:
 
 def _embedded(call: Call) -> Answers:
     """Along the vector of the class and that of the next, or else alike within classes and alike across them."""
-    weight = call.needs.get("parameters", {}).get("weight")
+    held = call.needs.get("parameters", {})
+    weight = held.get("weight")
+    if held and (weight is None or weight.shape != (C, EMBEDDING_WIDTH)):
+        raise NotApplicable("it is not known which of its parameters are the classes' vectors")
     if weight is not None:
         return Answers(weight[call.target], weight[(call.target + 1) % C])
     same = call.target.view(-1, 1) == call.target

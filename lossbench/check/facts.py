@@ -109,7 +109,7 @@ def _calls(loss: Loss, scale: float, seed: int) -> Iterator[Call]:
     """Predictions of one size, about 0 and, where they have its shape, about the target."""
     call = call_for(loss)
     raw = scale * raw_prediction(loss.space, torch.Generator().manual_seed(seed))
-    yield call._replace(prediction=in_space(raw, loss.space))
+    yield call._replace(prediction=in_space(raw, loss))
     if loss.space in (Space.VALUE, Space.ORIGINAL) and call.target.is_floating_point():
         yield call._replace(prediction=call.target + raw)
 

@@ -81,6 +81,6 @@ def _places(loss: Loss, dtype: torch.dtype) -> Iterator[Call]:
     call = call_for(loss)
     raw = raw_prediction(loss.space, torch.Generator().manual_seed(1))
     for scale in SCALES:
-        yield call._replace(prediction=in_space(scale * raw, loss.space)).to(dtype)
+        yield call._replace(prediction=in_space(scale * raw, loss)).to(dtype)
     if loss.space in EXACT and call.target.shape == call.prediction.shape:
         yield call._replace(prediction=call.target.clone()).to(dtype)

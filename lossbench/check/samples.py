@@ -75,7 +75,7 @@ def stack(calls: Sequence[Call]) -> Call:
 def call_for(loss: Loss, seed: int = 0) -> Call:
     """One random batch of `B` examples in float64, in the loss's space and encoding, with all that it needs."""
     draw = torch.Generator().manual_seed(seed)
-    prediction = in_space(raw_prediction(loss.space, draw), loss.space)
+    prediction = in_space(raw_prediction(loss.space, draw), loss)
     return Call(prediction, random_target(loss.encoding, draw), needs_of(loss, draw))
 
 
@@ -86,15 +86,16 @@ def raw_prediction(space: Space, draw: torch.Generator) -> Tensor:
     return torch.randn(B, *shapes.get(space, (C,)), generator=draw, dtype=torch.float64)
 
 
-def in_space(raw: Tensor, space: Space) -> Tensor:
-    """Unbounded numbers as predictions that `space` allows."""
-    if space == Space.PROBABILITY:
-        return raw.sigmoid()
-    if space == Space.LOG_PROBABILITY:
-        return nn.functional.logsigmoid(raw)
-    if space == Space.BOX_XYXY:
+def in_space(raw: Tensor, loss: Loss) -> Tensor:
+    """Unbounded numbers as predictions that the loss's space allows; probabilities of one of C classes add up to 1."""
+    if loss.space == Space.PROBABILITY:
+        return raw.softmax(-1) if loss.encoding in {Encoding.INDEX, Encoding.ONE_HOT} else raw.sigmoid()
+    if loss.space == Space.LOG_PROBABILITY:
+        one = loss.encoding in {Encoding.INDEX, Encoding.ONE_HOT}
+        return raw.log_softmax(-1) if one else nn.functional.logsigmoid(raw)
+    if loss.space == Space.BOX_XYXY:
         return boxes(raw)
-    return nn.functional.softplus(raw) if space == Space.POSITIVE else raw
+    return nn.functional.softplus(raw) if loss.space == Space.POSITIVE else raw
 
 
 def boxes(raw: Tensor) -> Tensor:
@@ -176,7 +177,9 @@ def extreme_call(loss: Loss, dtype: torch.dtype = torch.float32) -> Call:
         needs["index"] = torch.arange(len(prediction)) % N
     if "residual_scale" in needs:
         needs["residual_scale"] = torch.tensor([[1e-6, 1e-3, 1.0, 1e4]])
-    if "weight" in needs.get("parameters", {}):  # embeddings along, against and across their class vectors
+    vectors = needs.get("parameters", {}).get("weight")
+    if vectors is not None and vectors.shape == prediction[::C][:C].shape:
+        # embeddings along, against and across their class vectors
         needs["parameters"]["weight"] = prediction[::C][:C]
     call = Call(prediction, target, needs).to(dtype)
     return _boxes_left(call) if loss.space is Space.BOX_XYXY else call

@@ -140,7 +140,7 @@ def _as_module(loss: Loss, reduction: str, call: Call) -> torch.Tensor:
 
 def embeddings_give_scores(loss: Loss) -> None:
     """A loss with class vectors turns embeddings into one score per class, also for a stack; others have no scores."""
-    if loss.space is not Space.EMBEDDING or Need.PARAMETERS not in loss.needs:
+    if loss.space is not Space.EMBEDDING or Need.PARAMETERS not in loss.needs or "multiclass" not in loss.tasks:
         _check_no_scores(loss)
         return
     calls = [call_for(loss, seed) for seed in range(2)]

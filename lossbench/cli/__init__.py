@@ -25,8 +25,11 @@ Settings       losses= weightings= corruptions= seeds= rates= epochs= batch_size
                evaluations= precision= optimizer.* clip.* split.* output= workers=
 Take lists     losses= weightings= corruptions= seeds= rates= lr= and optimizer.weight_decay, optimizer.warmup,
                clip.threshold
-Lists          lossbench losses [TASK]    also: tasks, datasets, models, weightings, corruptions, metrics
+Lists          lossbench losses [--task TASK]    also: tasks, datasets, models, weightings, corruptions, metrics
+One name       lossbench describe huber    of any kind, or as other libraries call it: describe BCEWithLogitsLoss
 Check a loss   lossbench check huber        also: check huber loss.delta=2, check --all, check my_losses.py:MyLoss
+Compare losses lossbench compare results    also: --baseline mse --where rate=0.4 --format csv|json|latex|markdown
+Draw losses    lossbench plot huber tukey   also: '{huber:{delta:2}}' --against AXIS --range -9,9 --output FILE.svg
 Output         --quiet (nothing but errors)   --json (one JSON document, for programs)
 Hydra          --cfg job (show the configuration)   -m (sweep)   --hydra-help
 Other          --debug (tracebacks)   --version   --help

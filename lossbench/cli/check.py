@@ -1,9 +1,15 @@
-"""`lossbench check huber`, `check huber loss.delta=2`, `check --all`, `check path/to/file.py:Class`."""
+"""`lossbench check huber`, `check huber loss.delta=2`, `check --all`, `check path/to/file.py:Class`.
+
+A loss of another library: `check external task=multiclass loss.target=timm.loss.JsdCrossEntropy`, `check timm/zlpr`.
+"""
 
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
+
+from hydra import initialize_config_module
+from omegaconf import OmegaConf
 
 from lossbench import registry
 from lossbench.check.located import is_place, losses_at
@@ -12,17 +18,22 @@ from lossbench.check.run import check_loss
 from lossbench.cli import console
 from lossbench.cli.mode import Mode
 from lossbench.cli.overrides import read
+from lossbench.config import register_choices
+from lossbench.config.choices import choice
+from lossbench.config.presets import of_libraries, preset
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
+from lossbench.losses import External
 
 ALL = "--all"
-USAGE = "lossbench check NAME [loss.FIELD=VALUE ...] | --all | path/to/file.py:Class | package.module:Class"
+USAGE = "lossbench check NAME [task=TASK] [loss.FIELD=VALUE ...] | --all | path/to/file.py:Class | package.module:Class"
+TASK = "task"
 
 
 def run_check(arguments: Sequence[str], mode: Mode) -> int:
     """Run the contract; 0 if every loss passes, and 1 if any fails."""
     names = [a for a in arguments if "=" not in a and not a.startswith("-")]
-    fields = dict(_field(a) for a in arguments if "=" in a)
+    fields = _fields([a for a in arguments if "=" in a])
     _check_usage(arguments, names, fields)
     verdicts = []
     with warnings.catch_warnings():  # a stranger's loss may warn with each call
@@ -43,20 +54,44 @@ def _check_usage(arguments: Sequence[str], names: Sequence[str], fields: Mapping
         raise InvalidValue(f"Fields are set for one loss at a time. Got {', '.join(names) or ALL} with {fields}.")
 
 
-def _field(text: str) -> tuple[str, Any]:
-    override = read(text)
-    group, _, name = override.key_or_group.partition(".")
-    if group != "loss" or not name:
-        raise InvalidValue(f"Only fields of the loss can be set, as loss.delta=2. Got {text!r} instead.")
-    return name, override.value()
+def _fields(overrides: Sequence[str]) -> dict[str, Any]:
+    """Fields of the loss, `loss.params.gamma=2` as a mapping in a mapping; and the task, if it is among them."""
+    found = OmegaConf.create({})
+    for text in overrides:
+        override = read(text)
+        group, _, name = override.key_or_group.partition(".")
+        if group != "loss" or not name:
+            if (group, name) != (TASK, ""):
+                raise InvalidValue(f"Only fields of the loss can be set, as loss.delta=2. Got {text!r} instead.")
+            registry.tasks.find(str(override.value()))
+            name = TASK
+        OmegaConf.update(found, name, override.value(), force_add=True)
+    return cast(dict[str, Any], OmegaConf.to_container(found))
 
 
-def _wanted(names: Sequence[str], fields: Mapping[str, Any]) -> list[tuple[str, Loss | str]]:
+def _wanted(names: Sequence[str], fields: dict[str, Any]) -> list[tuple[str, Loss | str]]:
     """The losses by name; without names all that are registered, or why one of them cannot be made."""
     if not names:
         return [(name, _made_or_why(name)) for name in registry.losses.names()]
+    task = fields.pop(TASK, None)
+    if task is not None or names[0] in of_libraries("loss"):
+        return [(name, _adapted(name, fields, task)) for name in names]
     kinds = [pair for name in names for pair in (losses_at(name) if is_place(name) else _registered(name)).items()]
     return [(name, registry.losses.made(name, kind, fields)) for name, kind in kinds]
+
+
+def _adapted(name: str, fields: Mapping[str, Any], task: str | None) -> Loss:
+    """A loss as an experiment on `task` would have it; of a preset, which may say all that there is to say."""
+    found: Any = {"name": name}
+    if name in of_libraries("loss"):
+        register_choices()
+        with initialize_config_module("lossbench.configs", version_base="1.3"):
+            found = preset("loss", name)
+    given = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(found, fields)))
+    loss: Loss = registry.losses.build(choice("loss", given, task))
+    if isinstance(loss, External):
+        console.messages().print(loss.told(), soft_wrap=True, markup=False)
+    return loss
 
 
 def _registered(name: str) -> dict[str, type[Loss]]:

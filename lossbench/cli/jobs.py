@@ -129,9 +129,10 @@ class Jobs:
         return math.nan
 
     def finish(self) -> int:
-        """Show what there is, then what was skipped and what failed. 1 if a trial or a job failed, else 0.
+        """Show what there is, then what was skipped and what failed. 0 if all is well.
 
-        Where no job could be run, all that was given is off: raises the error, if it is the same for all.
+        1 if a trial or a job failed, or all trials were skipped. Where no job could be run, all that was given
+        is off: raises the error, if it is the same for all.
         """
         ran, failed = [j for j in self.jobs if j.error is None], [j for j in self.jobs if j.failed]
         skipped = [

@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,18 +13,21 @@ from functools import partial
 import torch
 from rich.console import Console
 
+from lossbench import registry
 from lossbench.cli import console
 from lossbench.cli.journal import journal, peak_memory
 from lossbench.cli.progress import Bar
 from lossbench.cli.signals import Interrupted, Stopping, stopping
 from lossbench.cli.work import Work
+from lossbench.config.choices import EXTERNAL
 from lossbench.config.experiment import Experiment
-from lossbench.records import Record
+from lossbench.records import UNTRAINED, Record
 from lossbench.training.size import cores
 from lossbench.training.workers import CannotStart, Crew, Events, Part, Setup, registered_here
 
 log = logging.getLogger("lossbench")
 
+LEVELS = {"failed": logging.ERROR, "skipped": logging.WARNING}
 WORTH_WORKERS = 30.0
 """Estimated seconds of training in one process from which workers are started: each pays about 4 s of imports."""
 
@@ -43,6 +47,7 @@ def train(experiments: Sequence[Experiment], workers: int | None = None, quiet: 
     screen = None if quiet else console.messages()
     with journal(experiments[0].output, screen), stopping() as stop:
         log.info("lossbench %s", shlex.join(sys.argv[1:]))
+        _tell_adapters(experiments, screen)
         with Bar(len(work.missing), console.messages(), not quiet) as bar:
             session = Session(work, bar, stop, time.time())
             try:
@@ -52,6 +57,15 @@ def train(experiments: Sequence[Experiment], workers: int | None = None, quiet: 
         _tell_end(session, None if stop() else screen)
         if stop():
             raise Interrupted(_stopped(session), stop.signal)
+
+
+def _tell_adapters(experiments: Sequence[Experiment], screen: Console | None) -> None:
+    """What the losses of other libraries are taken for: it may have been guessed."""
+    for choice in dict.fromkeys(e.template.loss for e in experiments if e.template.loss.name == EXTERNAL):
+        text = registry.losses.build(choice).told()  # type: ignore[attr-defined]
+        log.info(text)
+        if screen:
+            screen.print(text, soft_wrap=True, markup=False)
 
 
 def _already(done: int, missing: int) -> str:
@@ -122,8 +136,8 @@ class Session:
         new = self.work.ended(part, found)
         self.bar.ended(part, new)
         self.saved += new
-        for reason, count in _failures(found or ()).items():
-            log.error("%s failed: %s", _trials(count), reason)
+        for (status, reason), count in _untrained(found or ()).items():
+            log.log(LEVELS[status], "%s %s: %s", _trials(count), status, reason)
         if new:
             log.info("%d of %d trials on record", self.saved, self.bar.total)
 
@@ -139,12 +153,9 @@ def _trials(n: int) -> str:
     return "1 trial" if n == 1 else f"{n:,} trials"
 
 
-def _failures(found: Sequence[Record]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for record in found:
-        if record.row["status"] == "failed":
-            counts[record.row["reason"]] = counts.get(record.row["reason"], 0) + 1
-    return counts
+def _untrained(found: Sequence[Record]) -> Counter[tuple[str, str]]:
+    """How many trials have no numbers, by status and reason."""
+    return Counter((r.row["status"], r.row["reason"]) for r in found if r.row["status"] in UNTRAINED)
 
 
 def n_workers(seconds: float) -> int:

@@ -50,8 +50,8 @@ def _joined(one: Results, other: Results) -> Results:
 
 
 def show(found: Mapping[Path, Results]) -> None:
-    """Print the table, where the records are, and how to see their curves; nothing if all trials failed."""
-    if not any((results.trials["status"] != "failed").any() for results in found.values()):
+    """Print the table, where the records are, and how to see their curves; nothing if none was trained."""
+    if not _trained(found):
         return
     out = console.results()
     out.print(table.table(summarise(list(found.values()))))
@@ -76,8 +76,9 @@ def print_document(document: Any) -> None:
 
 
 def failed_trials(found: Mapping[Path, Results]) -> dict[str, int]:
-    """How many trials failed, by reason."""
-    rows = [r.trials[r.trials["status"] == "failed"] for r in found.values()]
+    """How many trials failed, by reason; of trials that were all skipped, all: nothing came of what was asked for."""
+    wrong = ["failed"] if _trained(found) else list(records.UNTRAINED)
+    rows = [r.trials[r.trials["status"].isin(wrong)] for r in found.values()]
     reasons = [str(reason) for part in rows if len(part) for reason in part["reason"]]
     return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
 
@@ -87,7 +88,7 @@ def value(found: Mapping[Path, Results]) -> float:
 
     Over seeds, rates and experiments. It is the metric itself: a sweeper has to be told whether it goes up or down.
     A trial that diverged counts as the trivial predictor, lest a setting look good for diverging where it is hard.
-    Trials that failed are left out: they say nothing about the setting.
+    Trials that failed or were skipped are left out: they say nothing about the setting.
     """
     values = np.concatenate([np.zeros(0), *(_last(results.trials) for results in found.values())])
     return float(values.mean()) if values.size else np.nan
@@ -97,10 +98,14 @@ def _last(trials: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.float64]]":
     column = f"validation/{trials['metric'].iloc[0]}/last"
     if column not in trials:
         return np.zeros(0)
-    tried = trials[trials["status"] != "failed"]
+    tried = trials[~trials["status"].isin(records.UNTRAINED)]
     last, trivial = (pd.to_numeric(tried[name]).to_numpy(np.float64) for name in (column, "trivial"))
     values = np.where(tried["status"] == "finished", last, trivial)
     return values[np.isfinite(values)]
+
+
+def _trained(found: Mapping[Path, Results]) -> bool:
+    return not all(results.trials["status"].isin(records.UNTRAINED).all() for results in found.values())
 
 
 def _exists(folder: Path) -> bool:

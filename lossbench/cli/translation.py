@@ -1,19 +1,18 @@
 """Hydra's and OmegaConf's errors as ours: what was given, what was wanted, the nearest valid choice."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
 
 from hydra import initialize_config_module
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from lossbench.cli import elsewhere
 from lossbench.config.experiment import GROUPS
-from lossbench.config.presets import preset
+from lossbench.config.presets import of_libraries, preset
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName, enumerated, unknown
-from lossbench.registry import Registry, fits_task
+from lossbench.registry import fits_task
 
 WANTED = {
     "Float": "a number",
@@ -42,6 +41,8 @@ def translated(error: Exception, arguments: Sequence[str]) -> LossbenchError:
 
 def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str]) -> LossbenchError:
     group, _, name = path.rpartition("/")
+    if group.startswith("loss/"):
+        return unknown("loss", path.removeprefix("loss/"), of_libraries("loss"), "Presets for losses of libraries")
     if group not in GROUPS or group == "task":
         return unknown(group or "configuration", name, options, f"{group.capitalize()}s")
     names, task = GROUPS[group], _task(arguments)
@@ -50,7 +51,7 @@ def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str])
     fitting = names.names(task)
     presets = [o for o in sorted(set(options) - set(names.names())) if _preset_fits(group, o, task)]
     label = names.group.capitalize() + (f" for {task}" if task else "")
-    hint = _elsewhere(names, name, fitting) or _nearest(name, [*fitting, *presets], options)
+    hint = elsewhere.hint(names, name, fitting) or elsewhere.nearest(name, [*fitting, *presets], options)
     told = f"Unknown {names.word} {name!r}.{hint} {label}: {enumerated(fitting)}."
     return UnknownName(told + (f" Presets: {', '.join(presets)}." if presets else ""))
 
@@ -79,35 +80,6 @@ def _broken(group: str, name: str) -> LossbenchError:
     except UnknownName as error:  # tells which package offers it, and why it did not load
         return error
     return UnknownName(f"{group}={name} has no configuration.")
-
-
-def _elsewhere(names: Registry[Any], name: str, fitting: Sequence[str]) -> str:
-    """Our name for what other libraries call or write so; those that fit the task first."""
-    every = [*fitting, *sorted(names.entries())]
-    for own in every:
-        if _bare(name) == _bare(own):
-            return f" Did you mean {own!r}?{'' if own in fitting else ' (That is for another task.)'}"
-    for own in every:
-        if _bare(name) in _names_elsewhere(names.find(own)):
-            return f" Here that is {own!r}.{'' if own in fitting else ' (It is for another task.)'}"
-    return ""
-
-
-def _names_elsewhere(kind: type) -> set[str]:
-    """`torch.nn.BCEWithLogitsLoss` and `pinball loss` as one may type them."""
-    told = [text.split("(")[0].split(",")[0] for text in getattr(kind, "known_as", ())]
-    return {_bare(text.rpartition(".")[2]) for text in told}
-
-
-def _bare(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower()).removesuffix("loss")
-
-
-def _nearest(name: str, fitting: Iterable[str], others: Iterable[str]) -> str:
-    for names in (fitting, others):
-        if near := get_close_matches(name, sorted(names), n=1):
-            return f" Did you mean {near[0]!r}?{'' if names is fitting else ' (That is for another task.)'}"
-    return ""
 
 
 def _unknown_setting(cause: OmegaConfBaseException) -> LossbenchError:

@@ -13,7 +13,7 @@ from lossbench.claims import Claim, Claims
 from lossbench.config.experiment import Experiment
 from lossbench.errors import LossbenchError
 from lossbench.plan import stacks, trial_id
-from lossbench.records import Record
+from lossbench.records import UNTRAINED, Record
 from lossbench.report import tensorboard
 from lossbench.training.objective import row_order
 from lossbench.training.size import FEWEST_ROWS, Size, chunks, size
@@ -41,7 +41,7 @@ class Work:
         self._statuses: dict[Path, tuple[object, dict[str, str]]] = {}
         on_record = self._on_record(self.wanted)
         self.missing = {i: t for i, t in self.wanted.items() if i not in on_record}
-        self._failed_before = {i for i in self.missing if self._has(i, "failed")}
+        self._failed_before = {i for i in self.missing if self._has(i, *UNTRAINED)}
         self.claims = Claims(experiments[0].output)
         self._queue: deque[tuple[str, ...]] = deque()
         self._left: set[tuple[str, ...]] = set()
@@ -118,7 +118,7 @@ class Work:
         return False
 
     def _failed_since(self, ids: Iterable[str]) -> set[str]:
-        return {i for i in ids if i not in self._failed_before and self._has(i, "failed")}
+        return {i for i in ids if i not in self._failed_before and self._has(i, *UNTRAINED)}
 
     def close(self) -> None:
         """Leave unfinished parts to whoever goes on, and write the curves of what is new.

@@ -9,12 +9,13 @@ from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import preset
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces import Model
-from lossbench.types import Choice, Space
+from lossbench.losses.external.guess import completed
+from lossbench.types import Choice
 
 LISTS = {"loss": "losses", "weighting": "weightings", "corruption": "corruptions"}
 """Groups of which one command can take several, and the setting that lists them."""
 ALL, SHORTLIST = "all", "shortlist"
-EXTERNAL = "external"
+EXTERNAL, COMBINED = "external", "combined"
 
 
 def choice(group: str, given: Any, task: str | None = None) -> Choice:
@@ -25,8 +26,10 @@ def choice(group: str, given: Any, task: str | None = None) -> Choice:
         raise InvalidValue(f"{group} must be a name, or a mapping with a name and fields. Got {given!r} instead.")
     given = dict(given)
     name = str(given.pop("name"))
-    if (group, name) == ("loss", EXTERNAL) and task is not None:
-        given = _as_the_task_has_it(task) | {n: v for n, v in given.items() if v is not None}
+    if (group, name) == ("loss", EXTERNAL) and task is not None and given.get("target") not in (None, "???"):
+        given = completed(given, task)
+    if (group, name) == ("loss", COMBINED) and isinstance(given.get("terms"), list):
+        given["terms"] = [_term(one, task) for one in given["terms"]]
     names = GROUPS[group]
     kind = names.find(name, task)
     check_fits(names, name, kind, task)
@@ -41,10 +44,15 @@ def choice(group: str, given: Any, task: str | None = None) -> Choice:
     )
 
 
-def _as_the_task_has_it(task: str) -> dict[str, str]:
-    """What a loss of others is given unless it is told otherwise: what the task's default loss is."""
-    usual = registry.losses.find(registry.tasks.find(task).defaults["loss"])
-    return {"space": str(usual.space), "encoding": str(usual.encoding)} if usual.space != Space.VALUE else {}
+def _term(given: Any, task: str | None) -> dict[str, Any]:
+    """A term of a combined loss: a validated choice, and beside it what is the combination's own."""
+    given = _entry("loss", given)
+    given = {"name": given} if isinstance(given, str) else given
+    if not isinstance(given, Mapping):
+        raise InvalidValue(f"A term must be a loss's name, or a mapping with name and fields. Got {given!r} instead.")
+    own = {name: given[name] for name in ("weight", "outputs") if name in given}
+    made = choice("loss", {n: v for n, v in given.items() if n not in own}, task)
+    return {"name": made.name, **made.fields, **own}
 
 
 def check_fits(names: registry.Registry[Any], name: str, kind: type, task: str | None) -> None:

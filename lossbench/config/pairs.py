@@ -4,10 +4,18 @@ import torch
 
 from lossbench import registry
 from lossbench.errors import Incompatible
-from lossbench.interfaces import Loss, Scaling, Task, Weighting
+from lossbench.interfaces import Loss, Scaling, Task, TermWeighting, Weighting
+from lossbench.losses.combined import Combined
 from lossbench.types import Choice, Encoding, Need, Problem, Space
 
 N_LABELS = 3
+
+
+def check_outputs(loss_name: str, loss: Loss, task_name: str, task: Task) -> None:
+    """Raise `Incompatible` for terms on some outputs in a task that has no outputs side by side."""
+    if isinstance(loss, Combined) and any(term.outputs for term in loss.made) and not task.side_by_side:
+        told = f"task={task_name} predicts one thing per example: a term of loss={loss_name} cannot have outputs."
+        raise Incompatible(told, loss_name, "the task has no outputs side by side")
 
 
 def check_pair(loss_name: str, loss: Loss, weighting_name: str, weighting: Weighting, task: Task) -> None:
@@ -17,6 +25,12 @@ def check_pair(loss_name: str, loss: Loss, weighting_name: str, weighting: Weigh
         told = f"weighting={weighting_name} {message}"
         return Incompatible(told, f"{loss_name} + {weighting_name}", why)
 
+    if isinstance(weighting, TermWeighting) and not isinstance(loss, Combined):
+        raise refuse(
+            f"weighs the terms of a combined loss, and loss={loss_name} is one loss. Use loss=combined, or a weighting "
+            "of examples.",
+            "there are no terms to weigh",
+        )
     if weighting.per_example and loss.coupled:
         raise refuse(
             f"weighs single examples, and loss={loss_name} gives one value for a whole batch. Use weighting=none, or a "
@@ -53,7 +67,7 @@ def weighs_labels(weighting: Weighting, task: Task) -> bool:
 
 def is_mean_over_labels(loss: Loss, task: Task) -> bool:
     """Whether each label by itself, and then the mean, gives the same: tried on random scores and labels."""
-    if loss.needs or loss.coupled:
+    if loss.needs or loss.coupled or isinstance(loss, Combined):
         return False
     draw = torch.Generator().manual_seed(0)
     raw = 3 * torch.randn(16, N_LABELS, generator=draw, dtype=torch.float64)

@@ -13,7 +13,7 @@ from lossbench import registry
 from lossbench.config import numbers
 from lossbench.config.choices import LISTS, check_fits, choice, listed
 from lossbench.config.experiment import GROUPS, Experiment
-from lossbench.config.pairs import check_pair, check_scheme
+from lossbench.config.pairs import check_outputs, check_pair, check_scheme
 from lossbench.config.schema import Schema
 from lossbench.errors import Incompatible, unknown
 from lossbench.interfaces import Task
@@ -106,6 +106,8 @@ class _Shared:
         built = GROUPS[group].build(found)
         if group == "weighting":
             check_scheme(found, built, self.task.name, self.fixed["data"])
+        if group == "loss":
+            check_outputs(found.label, built, self.task.name, self.kind)
         return _Part(found, built)
 
     def experiment(self, loss: _Part, weighting: _Part, corruption: _Part, optimizer: Optimizer) -> Experiment:

@@ -2,7 +2,8 @@
 
 from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
 from enum import Enum
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
@@ -47,7 +48,10 @@ def node(name: str, kind: type) -> Any:
 
 def _type(hint: Any) -> Any:
     # OmegaConf matches enums by member name; people write values, which the registry converts
-    return str if isinstance(hint, type) and issubclass(hint, Enum) else hint
+    kinds = get_args(hint) or (hint,)
+    if not any(isinstance(kind, type) and issubclass(kind, Enum) for kind in kinds):
+        return hint
+    return str | None if NoneType in kinds else str
 
 
 def _default(f: "Field[Any]") -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from lossbench import registry
 from lossbench.corruptions.boxes import BoxJitter, BoxOutliers, BoxSwap, BoxTruncation
 from lossbench.corruptions.features import FeatureOutliers
+from lossbench.corruptions.identities import WrongIdentities
 from lossbench.corruptions.labels import AsymmetricFlips, SymmetricFlips
 from lossbench.corruptions.multilabel import LabelFlips, MissingPositives
 from lossbench.corruptions.none import NoCorruption
@@ -32,6 +33,7 @@ __all__ = [
     "TokenDeletions",
     "TokenInsertions",
     "TokenSubstitutions",
+    "WrongIdentities",
     "get",
     "names",
 ]

@@ -7,6 +7,8 @@ from lossbench.datasets.canvases import DigitCanvases
 from lossbench.datasets.images import CIFAR10, CIFAR100, MNIST, FashionMNIST
 from lossbench.datasets.lines import DigitLines
 from lossbench.datasets.openml import OpenML
+from lossbench.datasets.outputs import FriedmanOutputs, Linnerud
+from lossbench.datasets.pairs import DigitPairs
 from lossbench.datasets.photographs import DigitBoxes
 from lossbench.datasets.tables import BreastCancer, Diabetes, Digits, Friedman1
 from lossbench.datasets.voc import VOC
@@ -22,9 +24,12 @@ __all__ = [
     "DigitBoxes",
     "DigitCanvases",
     "DigitLines",
+    "DigitPairs",
     "Digits",
     "FashionMNIST",
     "Friedman1",
+    "FriedmanOutputs",
+    "Linnerud",
     "OpenML",
     "get",
     "names",

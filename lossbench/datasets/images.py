@@ -178,6 +178,7 @@ class CIFAR100(_Images):
     https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
     """
 
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "embedding")
     source: ClassVar[str] = "https://www.cs.toronto.edu/~kriz/cifar.html, by torchvision; no licence is stated"
     reader: ClassVar[str] = "CIFAR100"
 

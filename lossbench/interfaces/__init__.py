@@ -7,7 +7,7 @@ from lossbench.interfaces.metric import Metric
 from lossbench.interfaces.model import Model
 from lossbench.interfaces.module import LossModule
 from lossbench.interfaces.task import Scaling, Task
-from lossbench.interfaces.weighting import Weighting
+from lossbench.interfaces.weighting import TermWeighting, Weighting
 
 __all__ = [
     "Corrupted",
@@ -19,5 +19,6 @@ __all__ = [
     "Model",
     "Scaling",
     "Task",
+    "TermWeighting",
     "Weighting",
 ]

@@ -40,6 +40,8 @@ class Loss(ABC):
     """Float fields that the formula cannot take as tensors; rows that differ in them do not share a call."""
     known_as: ClassVar[tuple[str, ...]] = ()
     """Its names in other libraries."""
+    same_as: ClassVar[str] = ""
+    """The loss that it is under another name, both with their default fields: to compare the two shows nothing."""
     use_when: ClassVar[str] = ""
     """One line of advice."""
     beware: ClassVar[str] = ""
@@ -77,8 +79,8 @@ class Loss(ABC):
     def module(self, reduction: str = "mean", **extras: Any) -> nn.Module:
         """An ordinary `nn.Module` for your own training script: `module(prediction, target)`.
 
-        `reduction` is mean, sum or none. `extras`: what the loss `needs` (`class_counts=...`), and `problem=` for
-        losses that have trainable parameters or a state.
+        `reduction` is mean, sum or none. `extras`: what the loss `needs` (`class_counts=...`), `problem=` for losses
+        that have trainable parameters or a state, and `check=False` to leave out the look at the values.
         """
         from lossbench.interfaces.module import LossModule  # the module holds a loss; a loss only makes one
 

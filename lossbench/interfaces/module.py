@@ -1,15 +1,31 @@
 """A loss as an ordinary `nn.Module`, for people's own training scripts."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lossbench.errors import InvalidValue
+from lossbench.interfaces.guards import Given, check_values
 from lossbench.interfaces.loss import Loss
-from lossbench.types import Encoding, Need, Problem
+from lossbench.types import Encoding, Need, Problem, Space
 
-REDUCTIONS = ("mean", "sum", "none")
+
+def _mean(losses: Tensor) -> Tensor:
+    # torch's mean divides the gradient once for each of the losses
+    wide = torch.promote_types(losses.dtype, torch.float32)
+    return (losses.sum(dtype=wide) / losses.numel()).to(losses.dtype)
+
+
+_REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": _mean,
+    "sum": Tensor.sum,
+    "none": lambda losses: losses,
+}
+REDUCTIONS = tuple(_REDUCE)
+WHOLE = (Encoding.INDEX, Encoding.TOKENS, Encoding.SEQUENCE)
+"""Targets that are whole numbers; all others are taken in the prediction's type."""
 SCALE_MOMENTUM = 0.1
 """Weight of the newest batch in the running residual scale, as in BatchNorm."""
 
@@ -28,19 +44,26 @@ class LossModule(nn.Module):
     """Reduces a loss over its examples, and holds what the loss needs: parameters are trained with the model's.
 
     `forward(prediction, target)`: in the loss's `space` and `encoding`; `index=` and `progress=` where it needs them.
-    The residual scale and the state move on in training only.
+    The residual scale and the state move on in training only. `check` looks for values that the space and encoding do
+    not allow (`InvalidValue`), for which a GPU waits once in each call.
     """
 
     residual_scale: Tensor
     state: Tensor | None
 
     def __init__(
-        self, loss: Loss, reduction: str = "mean", problem: Problem | None = None, seed: int = 0, **extras: Any
+        self,
+        loss: Loss,
+        reduction: str = "mean",
+        problem: Problem | None = None,
+        seed: int = 0,
+        check: bool = True,
+        **extras: Any,
     ) -> None:
         super().__init__()
         if reduction not in REDUCTIONS:
             raise InvalidValue(f"The 'reduction' must be one of {', '.join(REDUCTIONS)}. Got {reduction!r} instead.")
-        self.loss, self.reduction = loss, reduction
+        self.loss, self.reduction, self.check = loss, reduction, check
         self.trainable = nn.ParameterDict()
         self._hold(extras)
         if {Need.PARAMETERS, Need.STATE} & set(loss.needs):
@@ -86,14 +109,20 @@ class LossModule(nn.Module):
         # before any training there is no scale to hold on to
         return torch.where(self.residual_scale > 0, self.residual_scale, refreshed)
 
+    def _n_classes(self, prediction: Tensor) -> int | None:
+        if self.loss.space is not Space.EMBEDDING:
+            return prediction.shape[-1]
+        return len(self.trainable["weight"]) if "weight" in self.trainable else None
+
     def forward(self, prediction: Tensor, target: Tensor, **call: Any) -> Tensor:
         """The reduced loss; `[...]` if `reduction` is none."""
-        if target.is_floating_point() and self.loss.encoding is not Encoding.INDEX:
+        if self.check:
+            check_values(Given(self.loss, prediction.detach(), target.detach(), self._n_classes(prediction)))
+        if self.loss.encoding not in WHOLE or (target.is_floating_point() and target.shape == prediction.shape):
             target = target.to(prediction.dtype)
         losses = self.loss(prediction, target, **self._given(prediction, target, call))
         if Need.STATE in self.loss.needs:
             losses, state = losses
             if self.training:
                 self.state = state.detach()
-        reduced: Tensor = losses if self.reduction == "none" else getattr(losses, self.reduction)()
-        return reduced
+        return _REDUCE[self.reduction](losses)

@@ -40,6 +40,11 @@ class Task(ABC):
     """Heads that make sense."""
     sequence: ClassVar[bool] = False
     """It predicts something at each time step, so it takes models that do: the head's raw output is `[..., T, K]`."""
+    held_out_classes: ClassVar[bool] = False
+    """Its splits share no class (targets are `[N]` indices), and what is measured is the embedding itself: no loss has
+    scores for classes that it never saw."""
+    side_by_side: ClassVar[bool] = False
+    """Its targets are `[N, D]` columns of one kind, so that a loss can be taken of some of them."""
     shortlist: ClassVar[tuple[str, ...]] = ()
     """Names of the losses of a first comparison (`losses=shortlist`): of different kinds, the default one first."""
     picture: ClassVar[Picture] = Picture.NONE

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from lossbench.interfaces.task import Task
@@ -42,8 +43,8 @@ class Weighting(ABC):
     """Its best-known trap."""
 
     @abstractmethod
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
-        """Weights for losses `[..., B]`, or `[..., B, L]` where each label is weighed; of the losses' shape and type.
+    def __call__(self, losses: Tensor, prediction: Any, target: Any, **needs: Any) -> Any:
+        """Weights like losses `[..., B]`, or `[..., B, L]` where each label is weighed, and of their type.
 
         Losses are detached, the prediction too unless `differentiable`; it and the target are None unless declared.
         """
@@ -51,3 +52,33 @@ class Weighting(ABC):
     def encoding_in(self, task: Task) -> Encoding | None:
         """What it is given as target in `task`."""
         return next((e for e in self.encodings if e in task.encodings), None)
+
+
+class TermWeighting(Weighting):
+    """One multiplier per term of a combined loss, from the terms' means over the batch. A frozen dataclass.
+
+    Rows of a stack share nothing here either: each weighs the terms of its own loss. With `Need.GRAMIAN` it is given
+    the inner products of the terms' gradients, which costs a backward pass per term.
+    """
+
+    tasks = ("*",)
+    per_example = False
+
+    @abstractmethod
+    def __call__(self, losses: Tensor, prediction: Any, target: Any, **needs: Any) -> Any:
+        """Weights `[..., K]` for detached losses `[..., K]` of K terms; with `Need.STATE` a pair with the next state.
+
+        Prediction and target are None. Weights carry gradients to the parameters only.
+        """
+
+    def parameters(self, n_terms: int) -> dict[str, Tensor]:
+        """Trainable tensors of one trial, by name. In a stack each gets a leading `[r]`."""
+        return {}
+
+    def state(self, n_terms: int, generator: torch.Generator) -> Tensor | None:
+        """What one trial carries from step to step, if it declares `Need.STATE`. In a stack it gets a leading `[r]`."""
+        return None
+
+    def penalty(self, parameters: dict[str, Tensor]) -> Tensor | float:
+        """What is added to the weighted sum, `[...]`, so that the parameters cannot run away."""
+        return 0.0

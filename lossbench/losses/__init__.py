@@ -15,6 +15,7 @@ from lossbench.losses.classification import (
     GeneralizedCrossEntropy,
     LogitAdjusted,
 )
+from lossbench.losses.combined import Combined
 from lossbench.losses.contrastive import Circle, MultiSimilarity, NPair, NTXent, SupCon
 from lossbench.losses.counts import GammaDeviance, NegativeBinomial, PoissonNLL, Tweedie, ZeroInflatedPoisson
 from lossbench.losses.directions import CosineSimilarity
@@ -109,6 +110,7 @@ __all__ = [
     "Cauchy",
     "Charbonnier",
     "Circle",
+    "Combined",
     "Contrastive",
     "CosFace",
     "CosineEmbedding",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss, same_shape
+from lossbench.losses.terms import mean
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_positive
 
@@ -43,8 +44,9 @@ class AUCMargin(Loss):
         """One value per batch."""
         same_shape(prediction, target)
         scores, positive = prediction.mT, (target > 0).mT  # [..., L, B]
-        margin = torch.zeros_like(prediction[..., :1, :1]) + self.margin
-        lacking = (margin.unsqueeze(-1) - scores.unsqueeze(-1) + scores.unsqueeze(-2)).relu().square()
-        pairs = positive.unsqueeze(-1) & ~positive.unsqueeze(-2)  # [..., L, B, B]
-        total = torch.where(pairs, lacking, 0).sum((-2, -1))
-        return (total / pairs.sum((-2, -1)).clamp_min(1)).mean(-1)
+        # infinitely far ahead: what is no pair lacks nothing
+        above = torch.where(positive, scores - self.margin, torch.inf)
+        below = torch.where(positive, -torch.inf, scores)
+        lacking = (below.unsqueeze(-2) - above.unsqueeze(-1)).relu().square()  # [..., L, B, B]
+        n_pairs = positive.sum(-1) * (~positive).sum(-1)
+        return mean(lacking.sum((-2, -1)) / n_pairs.clamp_min(1))

@@ -10,8 +10,9 @@ from lossbench.box_geometry import centre_size, hull, iou, share, squared
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, same_shape
 from lossbench.losses.boxes import check_corners
+from lossbench.losses.terms import mean
 from lossbench.types import Encoding, Space
-from lossbench.validation import check_between, check_positive
+from lossbench.validation import check_at_least, check_positive
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class SIOU(Loss):
     theta: float = 4.0
 
     def __post_init__(self) -> None:
-        check_between(self, 1 - 1e-9, float("inf"), theta=self.theta)
+        check_at_least(self, 1, theta=self.theta)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""
@@ -165,4 +166,4 @@ class L1(Loss):
         same_shape(prediction, target)
         if prediction.shape[-1] != 4:
             raise InvalidValue(f"prediction must hold boxes of shape [..., 4]. Got {tuple(prediction.shape)}.")
-        return (prediction - target).abs().mean(-1)
+        return mean((prediction - target).abs())

@@ -110,7 +110,11 @@ class GIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = ("torchvision.ops.generalized_box_iou_loss", "mmdet.GIoULoss", "tfa.losses.GIoULoss")
+    known_as = (
+        "torchvision.ops.generalized_box_iou_loss, which takes no mean by default",
+        "mmdet.GIoULoss",
+        "tfa.losses.GIoULoss",
+    )
     use_when = "a safe default: close to the metric, and it pulls disjoint boxes too"
     beware = "disjoint boxes first grow until they overlap; inside one another it is the IoU loss"
     convex = False
@@ -147,7 +151,7 @@ class DIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = ("torchvision.ops.distance_box_iou_loss", "mmdet.DIoULoss")
+    known_as = ("torchvision.ops.distance_box_iou_loss, which takes no mean by default", "mmdet.DIoULoss")
     use_when = "centres matter, or boxes start far from their targets"
     beware = "for disjoint boxes it only moves the centre, and grows the box to widen the diagonal"
     convex = False
@@ -184,7 +188,7 @@ class CIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = ("torchvision.ops.complete_box_iou_loss", "mmdet.CIoULoss")
+    known_as = ("torchvision.ops.complete_box_iou_loss, which takes no mean by default", "mmdet.CIoULoss")
     use_when = "the shape matters beside place and overlap"
     beware = "it compares ratios, not sizes; torchvision's gradient is NaN for a box without a height, and not here"
     convex = False

@@ -1,13 +1,14 @@
 """Losses on class scores and probabilities, one example at a time."""
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
+from lossbench.losses.terms import mean, stacked
 from lossbench.softmax import log_softmax, softmax
 from lossbench.types import Encoding, Need, Problem, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share, check_whole
@@ -28,6 +29,11 @@ def _picked(logs: Tensor, target: Tensor) -> Tensor:
     return logs.gather(-1, target.long().unsqueeze(-1))
 
 
+def _expected(logs: Tensor, target: Tensor) -> Tensor:
+    # where a target is 0 the term is, even if its logarithm is -inf
+    return torch.where(target == 0, 0, target * logs).sum(-1, keepdim=True)
+
+
 @dataclass(frozen=True)
 class BCE(Loss):
     r"""Binary cross-entropy of each output, computed from logits.
@@ -43,7 +49,13 @@ class BCE(Loss):
     tasks = ("binary", "multilabel")
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
-    known_as = ("torch.nn.BCEWithLogitsLoss", "keras.losses.BinaryCrossentropy(from_logits=True)", "log loss")
+    known_as = (
+        "torch.nn.BCEWithLogitsLoss",
+        "torch.nn.BCELoss, which takes probabilities and never exceeds 100",
+        "keras.losses.BinaryCrossentropy(from_logits=True), by default of probabilities",
+        "sklearn.metrics.log_loss, of probabilities",
+        "log loss",
+    )
     use_when = "the default: calibrated probabilities, labels mostly right"
     beware = "one confidently wrong label costs without bound"
     convex = True
@@ -53,7 +65,7 @@ class BCE(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
         same_shape(prediction, target)
-        return functional.binary_cross_entropy_with_logits(prediction, target, reduction="none").mean(-1)
+        return mean(functional.binary_cross_entropy_with_logits(prediction, target, reduction="none"))
 
 
 @dataclass(frozen=True)
@@ -62,9 +74,10 @@ class CrossEntropy(Loss):
 
     .. math:: \ell(z, y) = -(1 - \epsilon)\log p_y - \frac{\epsilon}{C}\sum_c \log p_c, \quad p = \text{softmax}(z)
 
-    prediction: ``[..., C]`` logits; target: ``[...]`` class indices; label_smoothing :math:`\epsilon` in [0, 1].
-    Returns ``[...]``, in nats; 0, with no gradient, where the target is ignore_index. Raises `InvalidValue` if the
-    shapes do not fit, label_smoothing is not a share or ignore_index is no whole number.
+    prediction: ``[..., C]`` logits; target: ``[...]`` class indices, or ``[..., C]`` floats, the share of each class
+    (one-hot or soft); label_smoothing :math:`\epsilon` in [0, 1]. Returns ``[...]``, in nats; 0, with
+    no gradient, where the index is ignore_index. A mean counts those too (torch's does not). Raises `InvalidValue` if
+    the shapes do not fit, label_smoothing is not a share or ignore_index is no whole number.
     Reference: Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016,
     https://arxiv.org/abs/1512.00567
     """
@@ -73,7 +86,12 @@ class CrossEntropy(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("torch.nn.CrossEntropyLoss", "keras.losses.SparseCategoricalCrossentropy(from_logits=True)")
+    known_as = (
+        "torch.nn.CrossEntropyLoss, whose mean leaves ignored targets out",
+        "keras.losses.SparseCategoricalCrossentropy(from_logits=True), by default of probabilities",
+        "sklearn.metrics.log_loss, of probabilities",
+        "softmax loss",
+    )
     use_when = "the default: calibrated probabilities, labels mostly right"
     beware = "it takes logits: given probabilities it still falls, and learns badly"
     convex = True
@@ -88,12 +106,17 @@ class CrossEntropy(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        kept = target != self.ignore_index
         logs = log_softmax(prediction)
+        if target.is_floating_point() and target.shape == prediction.shape:
+            return self._smoothed(-_expected(logs, target), logs)
+        kept = target != self.ignore_index
         nll = -_picked(logs, torch.where(kept, target, 0))
-        if isinstance(cast("float | Tensor", self.label_smoothing), Tensor) or self.label_smoothing > 0:
+        return torch.where(kept, self._smoothed(nll, logs), 0)
+
+    def _smoothed(self, nll: Tensor, logs: Tensor) -> Tensor:
+        if stacked(self.label_smoothing) or self.label_smoothing > 0:
             nll = nll - self.label_smoothing * (logs.mean(-1, keepdim=True) + nll)
-        return torch.where(kept, nll.squeeze(-1), 0)
+        return nll.squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -112,7 +135,7 @@ class GeneralizedCrossEntropy(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("keras.losses.CategoricalGeneralizedCrossEntropy", "GCE", "L_q loss")
+    known_as = ("keras.losses.CategoricalGeneralizedCrossEntropy, q 0.5 by default", "GCE", "L_q loss")
     use_when = "some of the labels are wrong at random"
     beware = "near q = 1 it hardly learns from what it gets wrong: many classes need a smaller q or more epochs"
     convex = False
@@ -177,8 +200,8 @@ class Focal(Loss):
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
     known_as = (
-        "torchvision.ops.sigmoid_focal_loss",
-        "keras.losses.BinaryFocalCrossentropy(apply_class_balancing=True)",
+        "torchvision.ops.sigmoid_focal_loss, which takes no mean by default",
+        "keras.losses.BinaryFocalCrossentropy(apply_class_balancing=True), by default without, and of probabilities",
     )
     use_when = "easy negatives outnumber everything else by far"
     beware = "alpha = 0.25 weighs positives down, which suits gamma = 2; and it pulls probabilities towards 1/2"
@@ -197,7 +220,7 @@ class Focal(Loss):
         # (1 - p)^gamma from log(1 - p) = log_sigmoid(-z): the gradient of x ** gamma is infinite at 0 for gamma < 1
         fading = (self.gamma * functional.logsigmoid(-logit_t)).exp()
         alpha_t = self.alpha * target + (1 - self.alpha) * (1 - target)
-        return (-alpha_t * fading * functional.logsigmoid(logit_t)).mean(-1)
+        return mean(-alpha_t * fading * functional.logsigmoid(logit_t))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss, same_shape
-from lossbench.losses.terms import as_tensor, softplus
+from lossbench.losses.terms import as_tensor, mean, softplus
 from lossbench.types import Encoding, Head, Space
 from lossbench.validation import check_between, check_positive
 
@@ -31,7 +31,11 @@ class PoissonNLL(Loss):
     tasks = ("regression",)
     space = Space.LOG_RATE
     encoding = Encoding.POSITIVE
-    known_as = ("torch.nn.PoissonNLLLoss(log_input=True)", "keras.losses.Poisson, which takes the rate", "Poisson loss")
+    known_as = (
+        "torch.nn.PoissonNLLLoss, which takes a rate with log_input=False",
+        "keras.losses.Poisson, which takes the rate",
+        "Poisson loss",
+    )
     use_when = "counts, or amounts whose variance grows with their mean"
     beware = "it takes the log rate: a rate in its place is silently wrong; too noisy counts suit negative_binomial"
     convex = True
@@ -41,7 +45,7 @@ class PoissonNLL(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         same_shape(prediction, target)
-        return (prediction.exp() - target * prediction).mean(-1)
+        return mean(prediction.exp() - target * prediction)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class NegativeBinomial(Loss):
         """The mean over D."""
         same_shape(prediction, target)
         log_share = prediction + as_tensor(self.dispersion, prediction).log()
-        return ((target + 1 / self.dispersion) * softplus(log_share) - target * prediction).mean(-1)
+        return mean((target + 1 / self.dispersion) * softplus(log_share) - target * prediction)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Tweedie(Loss):
         # (e^ax - e^ay) / a without the constants that cancel; at y = 0 only the mean's own term is left
         first = target * _difference(log_target, prediction, low)
         second = torch.where(nothing, -(high * prediction).exp() / high, _difference(log_target, prediction, high))
-        return (first - second).mean(-1)
+        return mean(first - second)
 
 
 def _difference(x: Tensor, y: Tensor, power: float | Tensor) -> Tensor:
@@ -152,7 +156,7 @@ class GammaDeviance(Loss):
         """The mean over D."""
         same_shape(prediction, target)
         log_ratio = target.log() - prediction
-        return (log_ratio.expm1() - log_ratio).mean(-1)
+        return mean(log_ratio.expm1() - log_ratio)
 
 
 @dataclass(frozen=True)
@@ -187,4 +191,4 @@ class ZeroInflatedPoisson(Loss):
         rate = log_rate.exp()
         # with pi = e^a / (1 + e^a) both cases share -log(1 - pi) = log(1 + e^a)
         case = torch.where(target == 0, -torch.logaddexp(logit, -rate), rate - target * log_rate)
-        return (softplus(logit) + case).mean(-1)
+        return mean(softplus(logit) + case)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lossbench.errors import Incompatible
 from lossbench.interfaces.loss import Loss, same_shape
-from lossbench.types import Encoding, Space
+from lossbench.types import Array, Encoding, Problem, Space
 
 SHORT = 1e-4
 """A prediction this much shorter than the target has no clear direction: the gradient is at most 1 / (SHORT · |y|)."""
@@ -31,13 +32,25 @@ class CosineSimilarity(Loss):
     tasks = ("regression",)
     space = Space.ORIGINAL
     encoding = Encoding.ORIGINAL
-    known_as = ("keras.losses.CosineSimilarity", "optax.losses.cosine_distance - 1", "cosine proximity")
+    known_as = (
+        "keras.losses.CosineSimilarity",
+        "torch.nn.CosineSimilarity, without the minus",
+        "optax.losses.cosine_distance - 1",
+        "cosine proximity",
+    )
     use_when = "the targets of an example are one vector, of which only the direction counts"
     beware = (
         "learns nothing from a single target, which has no direction; and no lengths, so errors in units stay large"
     )
     convex = False
     bounded = True
+
+    def check(self, targets: Array, problem: Problem) -> None:
+        """Raise `Incompatible` for a single target, which has no direction."""
+        if problem.n_outputs < 2:
+            raise Incompatible(
+                "cosine_similarity takes targets of at least two numbers, which have a direction. Got targets of one."
+            )
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Minus the cosine over D."""

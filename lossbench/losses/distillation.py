@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
+from lossbench.losses.terms import mean
 from lossbench.softmax import log_softmax, softmax
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share
@@ -220,4 +221,4 @@ class LogitMatching(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over classes."""
         student, teacher, _ = _parts(prediction, target)
-        return (student - teacher).square().mean(-1)
+        return mean((student - teacher).square())

@@ -7,15 +7,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.terms import as_tensor, residual
+from lossbench.losses.terms import as_tensor, mean, standardised
 from lossbench.types import Encoding, Head, Space
 from lossbench.validation import check_positive, check_share
-
-
-def _standardised(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The residual in units of the predicted scale, and the logarithm of that scale, `[..., D]` each."""
-    location, log_scale = prediction.chunk(2, -1)
-    return residual(location, target) * (-log_scale).exp(), log_scale
 
 
 @dataclass(frozen=True)
@@ -51,9 +45,9 @@ class BetaNLL(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        z, log_scale = _standardised(prediction, target)
+        z, log_scale = standardised(prediction, target)
         weight = (2 * self.beta * log_scale.detach()).exp()
-        return (weight * (z.square() / 2 + log_scale + math.log(2 * math.pi) / 2)).mean(-1)
+        return mean(weight * (z.square() / 2 + log_scale + math.log(2 * math.pi) / 2))
 
 
 @dataclass(frozen=True)
@@ -82,8 +76,8 @@ class LaplaceNLL(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        z, log_scale = _standardised(prediction, target)
-        return (z.abs() + log_scale + math.log(2)).mean(-1)
+        z, log_scale = standardised(prediction, target)
+        return mean(z.abs() + log_scale + math.log(2))
 
 
 @dataclass(frozen=True)
@@ -120,10 +114,10 @@ class StudentTNLL(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        z, log_scale = _standardised(prediction, target)
+        z, log_scale = standardised(prediction, target)
         df = as_tensor(self.df, z)
         constant = (df / 2).lgamma() - ((df + 1) / 2).lgamma() + (df * math.pi).log() / 2
-        return ((df + 1) / 2 * (z.square() / df).log1p() + log_scale + constant).mean(-1)
+        return mean((df + 1) / 2 * (z.square() / df).log1p() + log_scale + constant)
 
 
 @dataclass(frozen=True)
@@ -153,7 +147,7 @@ class CRPSGaussian(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        z, log_scale = _standardised(prediction, target)
+        z, log_scale = standardised(prediction, target)
         # z (2 Phi(z) - 1) = z erf(z / sqrt(2)), and 2 phi(z) = sqrt(2 / pi) exp(-z^2 / 2)
         inside = z * (z / math.sqrt(2)).erf() + math.sqrt(2 / math.pi) * (-z.square() / 2).exp()
-        return (log_scale.exp() * (inside - 1 / math.sqrt(math.pi))).mean(-1)
+        return mean(log_scale.exp() * (inside - 1 / math.sqrt(math.pi)))

@@ -9,8 +9,9 @@ from torch.nn import functional
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, any_of, one_axis_less, same_shape
 from lossbench.losses.classification import log_likelihood
+from lossbench.losses.terms import mean, total
 from lossbench.types import Encoding, Need, Space
-from lossbench.validation import check_between, check_nonnegative, check_positive, check_share
+from lossbench.validation import check_between, check_nonnegative, check_positive, check_share, check_whole
 
 ABOVE_ZERO = 0.05
 """How far rounding, in bfloat16 too, may push a log probability above 0."""
@@ -31,8 +32,9 @@ class NLL(Loss):
 
     .. math:: \ell(\log p, y) = -\log p_y
 
-    prediction: ``[..., C]`` log probabilities; target: ``[...]`` class indices. Returns ``[...]``, in nats. Raises
-    `InvalidValue` if the shapes do not fit or a log probability is above 0.
+    prediction: ``[..., C]`` log probabilities; target: ``[...]`` class indices. Returns ``[...]``, in nats; 0, with no
+    gradient, where the target is ignore_index. Raises `InvalidValue` if the shapes do not fit, a log probability is
+    above 0 or ignore_index is no whole number.
     Reference: Good, Rational Decisions, 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.x
     """
 
@@ -41,15 +43,22 @@ class NLL(Loss):
     space = Space.LOG_PROBABILITY
     encoding = Encoding.INDEX
     known_as = ("torch.nn.NLLLoss", "logarithmic score", "cross_entropy on logits")
+    same_as = "cross_entropy"
     use_when = "your own model ends in log_softmax; otherwise use cross_entropy, which it is"
     beware = "elsewhere logits are taken without a word, and the loss falls without bound; here they are refused"
     convex = True
     bounded = False
+    ignore_index: int = -100
+
+    def __post_init__(self) -> None:
+        check_whole(self, ignore_index=self.ignore_index)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
         one_axis_less(prediction, target)
-        return -_log_probabilities(prediction).gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
+        kept = target != self.ignore_index
+        index = torch.where(kept, target, 0).long().unsqueeze(-1)
+        return torch.where(kept, -_log_probabilities(prediction.gather(-1, index)).squeeze(-1), 0)
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,12 @@ class KLDivergence(Loss):
     tasks = ("multiclass",)
     space = Space.LOG_PROBABILITY
     encoding = Encoding.ONE_HOT
-    known_as = ("torch.nn.KLDivLoss(reduction='batchmean')", "keras.losses.KLDivergence", "scipy.special.rel_entr")
+    known_as = (
+        "torch.nn.KLDivLoss(reduction='batchmean'), whose target is probabilities unless log_target is set",
+        "keras.losses.KLDivergence, which takes the target first and probabilities for both",
+        "scipy.special.rel_entr, to be summed over classes",
+    )
+    same_as = "cross_entropy"
     use_when = "targets are soft, as from several annotators or a teacher; with hard labels it is cross_entropy"
     beware = "torch's default mean divides by the classes too, so it is C times too small"
     convex = True
@@ -79,10 +93,9 @@ class KLDivergence(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The sum over classes."""
         same_shape(prediction, target)
-        logs = _log_probabilities(prediction)
+        lost = functional.kl_div(_log_probabilities(prediction), target, reduction="none")
         # where a target is 0 the term is, even if log p is -inf
-        crossed = torch.where(target > 0, target * torch.where(target > 0, logs, 0), 0)
-        return (torch.xlogy(target, target) - crossed).sum(-1)
+        return total(torch.where(target == 0, 0, lost))
 
 
 @dataclass(frozen=True)
@@ -160,7 +173,7 @@ class SquareOnLogits(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over classes."""
         same_shape(prediction, target)
-        return ((1 + (self.k - 1) * target) * (prediction - self.m * target).square()).mean(-1)
+        return mean((1 + (self.k - 1) * target) * (prediction - self.m * target).square())
 
 
 @dataclass(frozen=True)

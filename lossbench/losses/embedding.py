@@ -76,7 +76,7 @@ class ArcFace(Loss):
 
     name = "arcface"
     family = "embedding"
-    tasks = ("multiclass",)
+    tasks = ("multiclass", "embedding")
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING

@@ -8,8 +8,12 @@ from torch.nn import functional
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
+from lossbench.losses.terms import mean
 from lossbench.types import Encoding, Space
-from lossbench.validation import check_count, check_positive
+from lossbench.validation import check_at_most, check_count, check_positive
+
+HIGHEST = 80.0
+"""The largest exponent of an exponential loss: float32 holds exp(88)."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ class Hinge(Loss):
     tasks = ("binary", "multilabel")
     space = Space.SCORE
     encoding = Encoding.SIGNED
-    known_as = ("keras.losses.Hinge", "sklearn.metrics.hinge_loss", "support vector machine loss")
+    known_as = (
+        "keras.losses.Hinge, which takes 0 for -1",
+        "sklearn.metrics.hinge_loss, of two labels of any name",
+        "support vector machine loss",
+    )
     use_when = "only the decision matters, not its probability"
     beware = "scores are no log odds: a probability made of them is not calibrated. Targets are -1 and 1, never 0"
     convex = True
@@ -38,7 +46,7 @@ class Hinge(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
         same_shape(prediction, target)
-        return (1 - target * prediction).relu().mean(-1)
+        return mean((1 - target * prediction).relu())
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class MultiMargin(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("torch.nn.MultiMarginLoss", "Weston-Watkins hinge")
+    known_as = ("torch.nn.MultiMarginLoss, the same p and margin by default", "Weston-Watkins hinge")
     use_when = "only the decision between classes matters, not its probability"
     beware = "keras' and optax's multiclass hinge is another: the worst class (Crammer and Singer), not the sum"
     convex = True
@@ -78,10 +86,9 @@ class MultiMargin(Loss):
         """One value per example."""
         one_axis_less(prediction, target)
         index = target.long().unsqueeze(-1)
-        lacking = (self.margin - prediction.gather(-1, index) + prediction).relu() ** self.p
-        n_classes = prediction.shape[-1]
-        wrong = torch.arange(n_classes, device=target.device) != index
-        return torch.where(wrong, lacking, 0).sum(-1) / n_classes
+        wanted = prediction.gather(-1, index) - self.margin
+        lacking = (prediction.scatter(-1, index, -torch.inf) - wanted).relu()
+        return mean(lacking if self.p == 1 else lacking.square())
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,11 @@ class SquaredHinge(Loss):
     tasks = ("binary", "multilabel")
     space = Space.SCORE
     encoding = Encoding.SIGNED
-    known_as = ("keras.losses.SquaredHinge", "sklearn.svm.LinearSVC (its default)", "L2-SVM loss")
+    known_as = (
+        "keras.losses.SquaredHinge, which takes 0 for -1",
+        "sklearn.svm.LinearSVC (its default), times C and summed",
+        "L2-SVM loss",
+    )
     use_when = "as hinge, with a gradient that grows with the error and no kink at the margin"
     beware = "one badly wrong label costs the square of its score, more than in hinge or bce"
     convex = True
@@ -111,7 +122,7 @@ class SquaredHinge(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
         same_shape(prediction, target)
-        return (1 - target * prediction).relu().square().mean(-1)
+        return mean((1 - target * prediction).relu().square())
 
 
 @dataclass(frozen=True)
@@ -141,7 +152,7 @@ class SquareOnMargin(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
         same_shape(prediction, target)
-        return (prediction - target).square().mean(-1)
+        return mean((prediction - target).square())
 
 
 @dataclass(frozen=True)
@@ -175,8 +186,7 @@ class CategoricalHinge(Loss):
         """One value per example."""
         one_axis_less(prediction, target)
         index = target.long().unsqueeze(-1)
-        is_target = torch.arange(prediction.shape[-1], device=target.device) == index
-        rival = torch.where(is_target, -torch.inf, prediction).amax(-1, keepdim=True)
+        rival = prediction.scatter(-1, index, -torch.inf).amax(-1, keepdim=True)
         return (self.margin - prediction.gather(-1, index) + rival).relu().squeeze(-1)
 
 
@@ -197,6 +207,7 @@ class SoftMargin(Loss):
     space = Space.LOGIT
     encoding = Encoding.SIGNED
     known_as = ("torch.nn.SoftMarginLoss", "optax.losses.sigmoid_binary_cross_entropy", "logistic loss", "bce")
+    same_as = "bce"
     use_when = "targets are -1 and 1 in your own script; otherwise use bce, which it is"
     beware = "comparing it with bce compares a loss with itself"
     convex = True
@@ -207,7 +218,7 @@ class SoftMargin(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
         same_shape(prediction, target)
-        return -functional.logsigmoid(target * prediction).mean(-1)
+        return -mean(functional.logsigmoid(target * prediction))
 
 
 @dataclass(frozen=True)
@@ -239,12 +250,13 @@ class Exponential(Loss):
 
     def __post_init__(self) -> None:
         check_positive(self, limit=self.limit)
+        check_at_most(self, HIGHEST, limit=self.limit)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
         same_shape(prediction, target)
         exponent = -target * prediction
-        return (exponent.clamp(max=self.limit).exp() * (1 + (exponent - self.limit).relu())).mean(-1)
+        return mean(exponent.clamp(max=self.limit).exp() * (1 + (exponent - self.limit).relu()))
 
 
 @dataclass(frozen=True)
@@ -273,7 +285,7 @@ class Perceptron(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
         same_shape(prediction, target)
-        return (-target * prediction).relu().mean(-1)
+        return mean((-target * prediction).relu())
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
 from lossbench.losses.classification import log_likelihood
+from lossbench.losses.terms import mean
 from lossbench.softmax import log_softmax
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_at_least, check_nonnegative, check_share
@@ -34,7 +35,10 @@ class FocalSoftmax(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("keras.losses.CategoricalFocalCrossentropy(alpha=1)", "kornia.losses.FocalLoss(alpha=None)")
+    known_as = (
+        "keras.losses.CategoricalFocalCrossentropy(alpha=1), by default 0.25 times that and of probabilities",
+        "kornia.losses.FocalLoss(alpha=None)",
+    )
     use_when = "cross_entropy is overconfident, or most examples are easy"
     beware = "'focal' elsewhere is often one sigmoid per class (torchvision, monai), as our `focal` is: another loss"
     bounded = False
@@ -156,4 +160,4 @@ class Poly1BCE(Loss):
         """The mean over L."""
         same_shape(prediction, target)
         logit_t = prediction * (2 * target - 1)
-        return (self.epsilon * (-logit_t).sigmoid() - functional.logsigmoid(logit_t)).mean(-1)
+        return mean(self.epsilon * (-logit_t).sigmoid() - functional.logsigmoid(logit_t))

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.interfaces.loss import Loss, same_shape
-from lossbench.losses.terms import log_sum, softplus
+from lossbench.losses.terms import log_sum, mean, softplus
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share
 
@@ -31,7 +31,11 @@ class Asymmetric(Loss):
     tasks = ("multilabel",)
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
-    known_as = ("timm.loss.AsymmetricLossMultiLabel", "AsymmetricLoss of github.com/Alibaba-MIIL/ASL", "ASL")
+    known_as = (
+        "timm.loss.AsymmetricLossMultiLabel, by default summed over labels",
+        "AsymmetricLoss of github.com/Alibaba-MIIL/ASL, which sums over all",
+        "ASL",
+    )
     use_when = "few of many labels are positive, and some positives are missing from the targets"
     beware = "it pulls probabilities up. Here, as in timm, the fading has a gradient; the authors' code may detach it"
     bounded = False
@@ -48,7 +52,7 @@ class Asymmetric(Loss):
         same_shape(prediction, target)
         log_p, log_not_p = functional.logsigmoid(prediction), functional.logsigmoid(-prediction)
         positive = (self.gamma_pos * log_not_p).exp() * log_p
-        return -(target * positive + (1 - target) * self._negative(prediction, log_not_p)).mean(-1)
+        return -mean(target * positive + (1 - target) * self._negative(prediction, log_not_p))
 
     def _negative(self, prediction: Tensor, log_not_p: Tensor) -> Tensor:
         above = prediction.sigmoid() - self.clip
@@ -77,7 +81,10 @@ class MultilabelMargin(Loss):
     tasks = ("multilabel",)
     space = Space.SCORE
     encoding = Encoding.MULTI_HOT
-    known_as = ("torch.nn.MultiLabelMarginLoss", "ranking support vector machine loss")
+    known_as = (
+        "torch.nn.MultiLabelMarginLoss, which takes the positives' indices and then -1",
+        "ranking support vector machine loss",
+    )
     use_when = "only the order of an example's labels matters"
     beware = "it sets no threshold, so F1 suffers. torch's takes lists of indices, and 0 and 1 for such without a word"
     convex = True
@@ -87,9 +94,10 @@ class MultilabelMargin(Loss):
         """The sum over pairs of a positive and a negative label, divided by L."""
         same_shape(prediction, target)
         positive = target > 0.5
-        lacking = (1 - prediction.unsqueeze(-1) + prediction.unsqueeze(-2)).relu()
-        pairs = positive.unsqueeze(-1) & ~positive.unsqueeze(-2)
-        return torch.where(pairs, lacking, 0).sum((-2, -1)) / prediction.shape[-1]
+        # infinitely far ahead: what is no pair lacks nothing
+        above, below = torch.where(positive, prediction, torch.inf), torch.where(positive, -torch.inf, prediction)
+        lacking = ((1 + below).unsqueeze(-2) - above.unsqueeze(-1)).relu()
+        return lacking.sum((-2, -1)) / prediction.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,7 @@ class MultilabelSoftMargin(Loss):
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
     known_as = ("torch.nn.MultiLabelSoftMarginLoss", "bce")
+    same_as = "bce"
     use_when = "you know it by torch's name; it is bce"
     beware = "comparing it with bce compares a loss with itself"
     convex = True
@@ -118,7 +127,7 @@ class MultilabelSoftMargin(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
         same_shape(prediction, target)
-        return softplus((1 - 2 * target) * prediction).mean(-1)
+        return mean(softplus((1 - 2 * target) * prediction))
 
 
 @dataclass(frozen=True)

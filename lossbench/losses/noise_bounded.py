@@ -1,10 +1,12 @@
 """Losses for wrong labels: functions of the target's probability, or of clipped logits, that cannot run away."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
 from lossbench.losses.classification import log_likelihood
 from lossbench.losses.modulated import missing
@@ -49,6 +51,18 @@ class TaylorCrossEntropy(Loss):
         return total.squeeze(-1)
 
 
+LARGEST = 1e38
+"""The largest power that float32 is to hold."""
+
+
+def _check_power(owner: "AGCE | AUL", largest: float) -> None:
+    if owner.q * math.log(largest) > math.log(LARGEST):
+        raise InvalidValue(
+            f"The parameters of {type(owner).__name__} must keep {largest:g} to the power q below {LARGEST:g}. "
+            f"Got a={owner.a!r}, q={owner.q!r}."
+        )
+
+
 @dataclass(frozen=True)
 class AGCE(Loss):
     r"""Asymmetric generalised cross-entropy: generalised cross-entropy with the probability moved away from 0.
@@ -78,6 +92,7 @@ class AGCE(Loss):
 
     def __post_init__(self) -> None:
         check_positive(self, a=self.a, q=self.q)
+        _check_power(self, self.a + 1)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
@@ -114,6 +129,7 @@ class AUL(Loss):
     def __post_init__(self) -> None:
         check_at_least(self, 1, a=self.a)
         check_positive(self, q=self.q)
+        _check_power(self, self.a)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""

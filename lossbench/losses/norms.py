@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.terms import as_tensor, residual
+from lossbench.losses.terms import as_tensor, mean, residual
 from lossbench.types import Encoding, Need, Space
 from lossbench.validation import check_positive
 
@@ -50,7 +50,7 @@ class Andrews(Loss):
         bound = self.a * residual_scale
         angle = (residual(prediction, target) / bound).clamp(-torch.pi, torch.pi)
         # 1 - cos = 2 sin^2 of half the angle, which keeps the digits of a small one
-        return (2 * bound.square() * (angle / 2).sin().square()).mean(-1)
+        return mean(2 * bound.square() * (angle / 2).sin().square())
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Hampel(Loss):
         far = (x - b).clamp_min(0).minimum(c - b)
         # where b = c nothing is far, and any divisor does
         descent = a * far * (1 - far / (2 * (c - b + (c == b))))
-        return (residual_scale.square() * (near * (middle - near / 2) + descent)).mean(-1)
+        return mean(residual_scale.square() * (near * (middle - near / 2) + descent))
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Fair(Loss):
         """The mean over D."""
         bound = self.c * residual_scale
         share = residual(prediction, target).abs() / bound
-        return (bound.square() * (share - share.log1p())).mean(-1)
+        return mean(bound.square() * (share - share.log1p()))
 
 
 @dataclass(frozen=True)
@@ -170,4 +170,4 @@ class Talwar(Loss):
     def __call__(self, prediction: Tensor, target: Tensor, *, residual_scale: Tensor) -> Tensor:
         """The mean over D."""
         distance = residual(prediction, target).abs()
-        return (distance.minimum(self.c * residual_scale).square() / 2).mean(-1)
+        return mean(distance.minimum(self.c * residual_scale).square() / 2)

@@ -27,7 +27,10 @@ class Dice(Loss):
     space = Space.PROBABILITY
     encoding = Encoding.MULTI_HOT
     coupled = True
-    known_as = ("monai.losses.DiceLoss", "segmentation_models_pytorch.losses.DiceLoss")
+    known_as = (
+        "monai.losses.DiceLoss(batch=True), smooth 1e-5 by default",
+        "segmentation_models_pytorch.losses.DiceLoss, smooth 0 by default",
+    )
     use_when = "F1 is what counts and positives are rare"
     beware = "it depends on the batch: a label without positives in it says only 'predict fewer', so use large batches"
     bounded = True

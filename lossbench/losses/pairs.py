@@ -106,7 +106,10 @@ class CosineEmbedding(Loss):
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
     coupled = True
-    known_as = ("torch.nn.CosineEmbeddingLoss", "optax.losses.cosine_distance, of pairs of one class")
+    known_as = (
+        "torch.nn.CosineEmbeddingLoss, which takes pairs with 1 and -1",
+        "optax.losses.cosine_distance, of pairs of one class",
+    )
     use_when = "embeddings will be compared by their direction, and one class may fill one direction"
     beware = "torch's takes pairs with 1 and -1, and 0 and 1 without a word; here pairs come from classes"
     convex = False
@@ -189,7 +192,11 @@ class Triplet(Loss):
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
     coupled = True
-    known_as = ("torch.nn.TripletMarginLoss", "optax.losses.triplet_margin_loss", "batch-all and batch-hard triplets")
+    known_as = (
+        "torch.nn.TripletMarginLoss, which takes triplets that are made already",
+        "optax.losses.triplet_margin_loss",
+        "batch-all and batch-hard triplets",
+    )
     use_when = "only which of two is nearer counts, and a class may have several looks"
     beware = "with mining=hard wrong labels are the hardest, and all embeddings may fall on one point, where it is m"
     convex = False
@@ -211,10 +218,12 @@ class Triplet(Loss):
 
 
 def _all(distance: Tensor, alike: Tensor, different: Tensor, margin: Tensor) -> Tensor:
-    lacking = (distance.unsqueeze(-1) - distance.unsqueeze(-2) + margin.unsqueeze(-1)).relu()  # [..., a, p, n]
-    triplets = alike.unsqueeze(-1) & different.unsqueeze(-2)
-    total = torch.where(triplets, lacking, 0).sum((-3, -2, -1))
-    return total / triplets.sum((-3, -2, -1)).clamp_min(1)
+    # what is no triplet lacks nothing
+    near = torch.where(alike, distance + margin, -torch.inf)
+    far = torch.where(different, distance, torch.inf)
+    lacking = (near.unsqueeze(-1) - far.unsqueeze(-2)).relu()  # [..., a, p, n]
+    n_triplets = (alike.sum(-1) * different.sum(-1)).sum(-1)
+    return lacking.sum((-3, -2, -1)) / n_triplets.clamp_min(1)
 
 
 def _hardest(distance: Tensor, alike: Tensor, different: Tensor, margin: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class CosFace(Loss):
 
     name = "cosface"
     family = "embedding"
-    tasks = ("multiclass",)
+    tasks = ("multiclass", "embedding")
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
@@ -96,7 +96,7 @@ class MagFace(Loss):
 
     name = "magface"
     family = "embedding"
-    tasks = ("multiclass",)
+    tasks = ("multiclass", "embedding")
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
@@ -167,7 +167,7 @@ class AdaFace(Loss):
 
     name = "adaface"
     family = "embedding"
-    tasks = ("multiclass",)
+    tasks = ("multiclass", "embedding")
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING

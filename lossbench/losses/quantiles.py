@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.terms import residual
+from lossbench.losses.terms import mean, residual
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_between, check_nonnegative
 
@@ -32,7 +32,13 @@ class Quantile(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("pinball loss", "sklearn.metrics.mean_pinball_loss(alpha=tau)", "check loss", "tilted loss")
+    known_as = (
+        "pinball loss",
+        "sklearn.metrics.mean_pinball_loss(alpha=tau)",
+        "sklearn.linear_model.QuantileRegressor(quantile=tau)",
+        "check loss",
+        "tilted loss",
+    )
     use_when = "too low and too high cost differently, or a bound is wanted that a known share keeps"
     beware = "tau belongs to y - prediction: the other way round it is the opposite quantile"
     convex = True
@@ -46,7 +52,7 @@ class Quantile(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         error = residual(prediction, target)
-        return (_lean(error, self.tau) * error.abs()).mean(-1)
+        return mean(_lean(error, self.tau) * error.abs())
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class Expectile(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         error = residual(prediction, target)
-        return (_lean(error, self.tau) * error.square()).mean(-1)
+        return mean(_lean(error, self.tau) * error.square())
 
 
 @dataclass(frozen=True)
@@ -110,4 +116,4 @@ class EpsilonInsensitive(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        return (residual(prediction, target).abs() - self.epsilon).relu().mean(-1)
+        return mean((residual(prediction, target).abs() - self.epsilon).relu())

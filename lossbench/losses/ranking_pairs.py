@@ -53,7 +53,7 @@ class MarginRanking(Loss):
     tasks = ("ranking",)
     space = Space.PAIR_SCORE
     encoding = Encoding.ORDER
-    known_as = ("torch.nn.MarginRankingLoss",)
+    known_as = ("torch.nn.MarginRankingLoss, margin 0 by default",)
     use_when = "what is known is which of two comes first, as from people's choices"
     beware = "with a margin of 0, torch's default, equal scores for everything cost nothing"
     convex = True

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossbench.interfaces.loss import Loss
-from lossbench.losses.terms import barron, residual
+from lossbench.interfaces.loss import Loss, same_shape
+from lossbench.losses.terms import barron, mean, residual, stacked, standardised
 from lossbench.types import Encoding, Head, Need, Problem, Space
 from lossbench.validation import check_nonnegative, check_positive
 
@@ -29,7 +29,13 @@ class MSE(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("torch.nn.MSELoss", "keras.losses.MeanSquaredError", "L2 loss", "squared error")
+    known_as = (
+        "torch.nn.MSELoss",
+        "keras.losses.MeanSquaredError",
+        "sklearn.metrics.mean_squared_error",
+        "L2 loss",
+        "squared error",
+    )
     use_when = "the mean is wanted and the noise is about normal"
     beware = "one outlier can outweigh the rest of the batch"
     convex = True
@@ -38,7 +44,8 @@ class MSE(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean of the squared residuals over D."""
-        return residual(prediction, target).square().mean(-1)
+        same_shape(prediction, target)
+        return mean(functional.mse_loss(prediction, target, reduction="none"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,13 @@ class MAE(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("torch.nn.L1Loss", "keras.losses.MeanAbsoluteError", "L1 loss", "least absolute deviations")
+    known_as = (
+        "torch.nn.L1Loss",
+        "keras.losses.MeanAbsoluteError",
+        "sklearn.metrics.mean_absolute_error",
+        "L1 loss",
+        "least absolute deviations",
+    )
     use_when = "the median is wanted, or many targets are wrong"
     beware = "the gradient does not shrink near the target, so the learning rate must"
     convex = True
@@ -65,7 +78,7 @@ class MAE(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean of the absolute residuals over D."""
-        return residual(prediction, target).abs().mean(-1)
+        return mean(residual(prediction, target).abs())
 
 
 @dataclass(frozen=True)
@@ -96,10 +109,13 @@ class Huber(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
+        if not stacked(self.delta):
+            same_shape(prediction, target)
+            return mean(functional.huber_loss(prediction, target, "none", self.delta))
         distance = residual(prediction, target).abs()
         # q (a - q/2) with q = min(a, delta) is both branches at once, and squares nothing that may overflow
         near = distance.clamp(max=self.delta)
-        return (near * (distance - near / 2)).mean(-1)
+        return mean(near * (distance - near / 2))
 
 
 @dataclass(frozen=True)
@@ -131,7 +147,7 @@ class LogCosh(Loss):
         # cosh r = 1 + 2 sinh^2(r/2) keeps the digits near zero; log cosh r = r + softplus(-2r) - log 2 cannot overflow
         near = (2 * (distance.clamp(max=1) / 2).sinh().square()).log1p()
         far = distance + functional.softplus(-2 * distance) - math.log(2)
-        return torch.where(distance < 1, near, far).mean(-1)
+        return mean(torch.where(distance < 1, near, far))
 
 
 @dataclass(frozen=True)
@@ -158,7 +174,7 @@ class MSLE(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        return residual(prediction.log1p(), target.log1p()).square().mean(-1)
+        return mean(residual(prediction.log1p(), target.log1p()).square())
 
 
 @dataclass(frozen=True)
@@ -199,7 +215,7 @@ class Tukey(Loss):
         bound = self.c * residual_scale
         share = (residual(prediction, target) / bound).square().clamp(max=1)
         # 1 - (1 - u)^3 multiplied out, which keeps the digits of a small u
-        return (bound.square() / 6 * share * (3 - 3 * share + share.square())).mean(-1)
+        return mean(bound.square() / 6 * share * (3 - 3 * share + share.square()))
 
 
 @dataclass(frozen=True)
@@ -220,7 +236,10 @@ class GaussianNLL(Loss):
     space = Space.MEAN_LOG_SCALE
     encoding = Encoding.VALUE
     head = Head.MEAN_SCALE
-    known_as = ("torch.nn.GaussianNLLLoss(full=True), which takes the variance", "heteroscedastic regression")
+    known_as = (
+        "torch.nn.GaussianNLLLoss(full=True), which takes the variance; by default without log(2 pi) / 2",
+        "heteroscedastic regression",
+    )
     use_when = "the noise differs between examples, or an error bar is wanted with each prediction"
     beware = "where it fits exactly the scale runs to zero and the gradient grows without bound: clip it"
     bounded = False
@@ -228,9 +247,8 @@ class GaussianNLL(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        mean, log_scale = prediction.chunk(2, -1)
-        standardised = residual(mean, target) * (-log_scale).exp()
-        return (standardised.square() / 2 + log_scale + math.log(2 * math.pi) / 2).mean(-1)
+        z, log_scale = standardised(prediction, target)
+        return mean(z.square() / 2 + log_scale + math.log(2 * math.pi) / 2)
 
 
 @dataclass(frozen=True)
@@ -267,7 +285,7 @@ class BarronAdaptive(Loss):
         log_scale = parameters["log_scale"]
         alpha = 0.001 + 1.998 * parameters["alpha_logit"].sigmoid()
         distance = barron(residual(prediction, target) * (-log_scale).exp(), alpha)
-        return (distance + log_scale + barron_log_partition(alpha)).mean(-1)
+        return mean(distance + log_scale + barron_log_partition(alpha))
 
 
 def barron_log_partition(alpha: Tensor, n: int = 160, step: float = 0.175) -> Tensor:
@@ -302,7 +320,8 @@ class SmoothL1(Loss):
     tasks = ("regression", "boxes")
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("torch.nn.SmoothL1Loss", "torch.nn.HuberLoss(delta=beta) / beta")
+    known_as = ("torch.nn.SmoothL1Loss, the same beta of 1 by default", "torch.nn.HuberLoss(delta=beta) / beta")
+    same_as = "huber"
     use_when = "as for Huber, where the slope far away should not change with the bend"
     beware = "it equals Huber only at beta = delta = 1; beta is in units of the target"
     convex = True
@@ -315,7 +334,10 @@ class SmoothL1(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
+        if not stacked(self.beta):
+            same_shape(prediction, target)
+            return mean(functional.smooth_l1_loss(prediction, target, reduction="none", beta=self.beta))
         distance = residual(prediction, target).abs()
         near = distance.clamp(max=self.beta)
         # at beta = 0 nothing is near, and any divisor does
-        return (distance - near + near.square() / (2 * (self.beta + (self.beta == 0)))).mean(-1)
+        return mean(distance - near + near.square() / (2 * (self.beta + (self.beta == 0))))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.terms import residual
+from lossbench.losses.terms import mean, residual
 from lossbench.types import Encoding, Space
 
 
@@ -35,7 +35,7 @@ class MAPE(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        return (residual(prediction, target).abs() / target.abs()).mean(-1)
+        return mean(residual(prediction, target).abs() / target.abs())
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,4 @@ class SMAPE(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         error, size = residual(prediction, target).abs(), prediction.abs() + target.abs()
-        return (2 * error / torch.where(size > 0, size, 1.0)).mean(-1)
+        return mean(2 * error / torch.where(size > 0, size, 1.0))

@@ -10,9 +10,17 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.terms import as_tensor, barron, residual
+from lossbench.losses.terms import as_tensor, barron, mean, residual
 from lossbench.types import Encoding, Space
-from lossbench.validation import check_at_most, check_positive
+from lossbench.validation import check_at_most, check_between, check_positive
+
+WIDTHS = (1e-15, 1e15)
+"""Where c may lie: residuals over c, and c squared, must fit into float32."""
+
+
+def _check_width(owner: Loss, c: float) -> None:
+    check_positive(owner, c=c)
+    check_between(owner, *WIDTHS, c=c)
 
 
 @dataclass(frozen=True)
@@ -41,13 +49,13 @@ class Charbonnier(Loss):
     c: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive(self, c=self.c)
+        _check_width(self, self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         squared = residual(prediction, target).square()
         # sqrt(1 + u) - 1 = u / (sqrt(1 + u) + 1), which keeps the digits of a small u
-        return (squared / ((1 + squared / self.c**2).sqrt() + 1)).mean(-1)
+        return mean(squared / ((1 + squared / self.c**2).sqrt() + 1))
 
 
 @dataclass(frozen=True)
@@ -80,12 +88,12 @@ class Cauchy(Loss):
     c: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive(self, c=self.c)
+        _check_width(self, self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         halved = (residual(prediction, target) / self.c).square() / 2
-        return (self.c**2 * halved.log1p()).mean(-1)
+        return mean(self.c**2 * halved.log1p())
 
 
 @dataclass(frozen=True)
@@ -114,12 +122,12 @@ class GemanMcclure(Loss):
     c: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive(self, c=self.c)
+        _check_width(self, self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         squared = residual(prediction, target).square()
-        return (2 * squared / (squared / self.c**2 + 4)).mean(-1)
+        return mean(2 * squared / (squared / self.c**2 + 4))
 
 
 @dataclass(frozen=True)
@@ -148,12 +156,12 @@ class Welsch(Loss):
     c: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive(self, c=self.c)
+        _check_width(self, self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         halved = (residual(prediction, target) / self.c).square() / 2
-        return (-(self.c**2) * (-halved).expm1()).mean(-1)
+        return mean(-(self.c**2) * (-halved).expm1())
 
 
 @dataclass(frozen=True)
@@ -176,6 +184,7 @@ class Barron(Loss):
     space = Space.VALUE
     encoding = Encoding.VALUE
     known_as = ("robust_loss_pytorch.general.lossfun, times c squared", "general robust loss")
+    same_as = "charbonnier"
     use_when = "to tune between squared, absolute and redescending losses with one number"
     beware = "alpha below 0 has its largest pull near c: a bad start learns slowly, and c has to fit the errors"
     alpha: float = 1.0
@@ -183,12 +192,12 @@ class Barron(Loss):
 
     def __post_init__(self) -> None:
         check_at_most(self, 2, alpha=self.alpha)
-        check_positive(self, c=self.c)
+        _check_width(self, self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         x = residual(prediction, target) / self.c
-        return (self.c**2 * barron_anywhere(x, as_tensor(self.alpha, x))).mean(-1)
+        return mean(self.c**2 * barron_anywhere(x, as_tensor(self.alpha, x)))
 
 
 def barron_anywhere(x: Tensor, alpha: Tensor) -> Tensor:
@@ -234,4 +243,4 @@ class Wing(Loss):
         distance = residual(prediction, target).abs()
         width = as_tensor(self.width, distance)
         near = distance.minimum(width)
-        return (width * (near / self.epsilon).log1p() + distance - near).mean(-1)
+        return mean(width * (near / self.epsilon).log1p() + distance - near)

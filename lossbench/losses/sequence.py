@@ -106,7 +106,11 @@ class CTC(Loss):
     tasks = ("ctc",)
     space = Space.SEQUENCE_LOGIT
     encoding = Encoding.TOKENS
-    known_as = ("torch.nn.CTCLoss", "keras.losses.CTC", "optax.ctc_loss")
+    known_as = (
+        "torch.nn.CTCLoss, which takes log probabilities, steps first, and whose mean is per token",
+        "keras.losses.CTC",
+        "optax.ctc_loss",
+    )
     use_when = "the default for text in images and speech: what is written is known, and not where"
     beware = "it first learns to say nothing but blanks, which looks like a training that stands still"
     convex = False

@@ -32,8 +32,8 @@ class Tversky(Loss):
     encoding = Encoding.MULTI_HOT
     coupled = True
     known_as = (
-        "monai.losses.TverskyLoss",
-        "segmentation_models_pytorch.losses.TverskyLoss",
+        "monai.losses.TverskyLoss(batch=True), alpha and beta 1/2 by default",
+        "segmentation_models_pytorch.losses.TverskyLoss, alpha and beta 1/2 by default",
         "keras.losses.Tversky, alpha and beta swapped",
     )
     use_when = "positives are rare, and missing one is worse than a false alarm (beta above alpha)"

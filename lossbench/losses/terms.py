@@ -5,12 +5,44 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.interfaces.loss import same_shape
+from lossbench.softmax import NARROW
+
+FULL = (torch.float32, torch.float64)
+"""Types whose sums keep their digits."""
 
 
 def residual(prediction: Tensor, target: Tensor) -> Tensor:
     """Prediction minus target, of the same shape."""
     same_shape(prediction, target)
     return prediction - target
+
+
+def standardised(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The residual in units of the predicted scale, and the logarithm of that scale, `[..., D]` each."""
+    location, log_scale = prediction.chunk(2, -1)
+    return residual(location, target) * (-log_scale).exp(), log_scale
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum over the last axis, `[..., D]` to `[...]`, also fast where that is short."""
+    if values.shape[-1] == 1:
+        return values.squeeze(-1)
+    if values.shape[-1] < NARROW and values.is_cpu and values.dtype in FULL:
+        return values @ values.new_ones(values.shape[-1])
+    return values.sum(-1)
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over the last axis, `[..., D]` to `[...]`."""
+    if values.shape[-1] == 1:
+        return values.squeeze(-1)
+    # torch's mean divides the gradient once for each value; but float16 cannot hold large sums
+    return total(values) / values.shape[-1] if values.dtype in FULL else values.mean(-1)
+
+
+def stacked(field: object) -> bool:
+    """Whether a float field holds a value per row of a stack: torch's own functions take plain floats only."""
+    return isinstance(field, Tensor)
 
 
 def as_tensor(field: float | Tensor, like: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from lossbench.metrics.boxes import AP50, AP75, CentreError, MeanIOU, SizeError
 from lossbench.metrics.classification import AUROC, F1, Accuracy, BalancedAccuracy, BrierScore, LogLoss, MacroF1
 from lossbench.metrics.multilabel import HammingAccuracy, MeanAveragePrecision, SubsetAccuracy
 from lossbench.metrics.regression import MAE, MAPE, R2, RMSE, MedianAbsoluteError
+from lossbench.metrics.retrieval import MAPAtR, RecallAt1
 from lossbench.metrics.sequence import CharacterErrorRate, SequenceAccuracy
 
 __all__ = [
@@ -29,10 +30,12 @@ __all__ = [
     "CharacterErrorRate",
     "HammingAccuracy",
     "LogLoss",
+    "MAPAtR",
     "MacroF1",
     "MeanAveragePrecision",
     "MeanIOU",
     "MedianAbsoluteError",
+    "RecallAt1",
     "SequenceAccuracy",
     "SizeError",
     "SubsetAccuracy",

@@ -19,8 +19,13 @@ def footer(rows: Sequence[Summary], columns: Sequence[str] = ()) -> list[str]:
     columns: settings that the table shows.
     """
     lines = [_interval(rows), _epochs(rows), _steps(rows), _area(rows), _against_zero(rows), _rates(rows)]
-    lists = [*_diverged(rows), *_failed(rows), *_missing(rows), *_notes(rows), *_unequal(rows, columns)]
+    lists = [*_diverged(rows), *_untrained(rows), *_missing(rows), *_notes(rows), *_unequal(rows, columns)]
     return [line for line in lines if line] + lists
+
+
+def gaps(rows: Sequence[Summary]) -> list[str]:
+    """What is missing of `rows`: trials that failed or were skipped, and losses without results at some rate."""
+    return [*_untrained(rows), *_missing(rows)]
 
 
 def target_text(rows: Sequence[Summary]) -> str:
@@ -104,17 +109,21 @@ def _diverged(rows: Sequence[Summary]) -> Iterator[str]:
         yield "No trial diverged."
 
 
-def _failed(rows: Sequence[Summary]) -> Iterator[str]:
-    """One line for all that failed for the same reason."""
-    groups: dict[tuple[str, ...], list[Summary]] = defaultdict(list)
-    for row in rows:
-        if row.n_failed:
-            groups[tuple(dict.fromkeys(_first_line(reason) for reason in row.reasons))].append(row)
+def _untrained(rows: Sequence[Summary]) -> Iterator[str]:
+    """One line for all that failed, or were skipped, for the same reason."""
+    yield from _for_same_reason("failed", [(row, row.n_failed) for row in rows if row.n_failed])
+    yield from _for_same_reason("skipped", [(row, row.n_skipped) for row in rows if row.n_skipped])
+
+
+def _for_same_reason(status: str, counted: Sequence[tuple[Summary, int]]) -> Iterator[str]:
+    groups: dict[tuple[str, ...], list[tuple[Summary, int]]] = defaultdict(list)
+    for row, n in counted:
+        groups[tuple(dict.fromkeys(_first_line(reason) for reason in row.reasons))].append((row, n))
     for reasons, alike in groups.items():
         why = next(iter(reasons), "no reason recorded")  # seeds fail alike, with other numbers
         others = f" (and {len(reasons) - 1} more like it in trials.parquet)" if len(reasons) > 1 else ""
-        failed, total = sum(row.n_failed for row in alike), sum(row.n_trials for row in alike)
-        yield f"{failed} of {total} failed, {_where(alike)}: {why}{others}"
+        part, total = sum(n for _, n in alike), sum(row.n_trials for row, _ in alike)
+        yield f"{part} of {total} {status}, {_where([row for row, _ in alike])}: {why}{others}"
 
 
 def _where(rows: Sequence[Summary]) -> str:

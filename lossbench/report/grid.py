@@ -10,20 +10,21 @@ from rich.text import Text
 
 NAME = "loss"
 NARROWEST_NAME = 12
-SPARED = ("diverged", "area", "")
-"""Columns that are left out first; the footer tells how many diverged. The last: no further ones."""
+SPARED = ("diverged", "area")
+"""Columns that the run's table leaves out first; the footer tells how many diverged."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells by heading, and the rows below which there is a gap."""
+    """Cells by heading, the rows below which there is a gap, and the columns that are left out first."""
 
     columns: Mapping[str, Sequence[str]]
     ends: Collection[int] = ()
+    spared: Sequence[str] = SPARED
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         columns = dict(self.columns)
-        for spared in SPARED:
+        for spared in (*self.spared, ""):
             widths = _widths(columns, options.max_width)
             if _total(widths) <= options.max_width:
                 break

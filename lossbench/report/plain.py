@@ -6,7 +6,10 @@ from typing import Any
 
 from lossbench.analysis import Estimate, Summary
 
-COUNTS = ("seeds", "trials", "diverged", "n_trials", "n_diverged", "n_failed", "reasons", "notes", "wall_seconds")
+COUNTS = (
+    *("seeds", "trials", "diverged", "n_trials", "n_diverged", "n_failed", "n_skipped"),
+    *("reasons", "notes", "wall_seconds"),
+)
 LEVELS = ("higher_is_better", "perfect", "trivial", "target")
 
 

@@ -7,10 +7,11 @@ from lossbench.interfaces import Task
 from lossbench.tasks.boxes import Boxes
 from lossbench.tasks.classification import Binary, Multiclass
 from lossbench.tasks.ctc import CTC
+from lossbench.tasks.embedding import Embedding
 from lossbench.tasks.multilabel import Multilabel
 from lossbench.tasks.regression import Regression
 
-__all__ = ["CTC", "Binary", "Boxes", "Multiclass", "Multilabel", "Regression", "get", "names"]
+__all__ = ["CTC", "Binary", "Boxes", "Embedding", "Multiclass", "Multilabel", "Regression", "get", "names"]
 
 
 def get(name: str, **fields: Any) -> Task:

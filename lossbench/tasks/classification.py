@@ -50,7 +50,7 @@ class Binary(Task):
 
     def n_outputs(self, examples: Examples) -> int:
         """1; raises `Incompatible` unless the targets are `[N]` of 0 and 1 and the names, if any, are two."""
-        _whole_numbers("binary", examples, n_classes=2)
+        check_whole_numbers("binary", examples, n_classes=2)
         if len(examples.class_names) not in {0, 2}:
             raise Incompatible(f"The binary task has two classes. Got {len(examples.class_names)} class names.")
         return 1
@@ -98,12 +98,12 @@ class Binary(Task):
 
     def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
         """The log-odds of the share of positives, `[n, 1]`; half an example stands in for a class that is absent."""
-        negatives, positives = np.maximum(_counts(targets, 2), 0.5)
+        negatives, positives = np.maximum(class_sizes(targets, 2), 0.5)
         return np.full((n, 1), np.log(positives / negatives))
 
     def class_counts(self, targets: Array, problem: Problem) -> Array | None:
         """Negatives and positives, `[2]`."""
-        return _counts(targets, 2)
+        return class_sizes(targets, 2)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Multiclass(Task):
         Raises `Incompatible` unless the targets are `[N]` of whole numbers below C, and C at least 2.
         """
         n_classes = len(examples.class_names) or int(examples.targets.max(initial=0)) + 1
-        _whole_numbers("multiclass", examples, n_classes)
+        check_whole_numbers("multiclass", examples, n_classes)
         if n_classes < 2:
             raise Incompatible("The multiclass task needs at least two classes. Got 1.")
         return n_classes
@@ -188,19 +188,21 @@ class Multiclass(Task):
 
     def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
         """The logarithm of each class's share, `[n, C]`; half an example stands in for a class that is absent."""
-        counts = np.maximum(_counts(targets, problem.n_outputs), 0.5)
+        counts = np.maximum(class_sizes(targets, problem.n_outputs), 0.5)
         return np.tile(np.log(counts / counts.sum()), (n, 1))
 
     def class_counts(self, targets: Array, problem: Problem) -> Array | None:
         """Examples per class, `[C]`."""
-        return _counts(targets, problem.n_outputs)
+        return class_sizes(targets, problem.n_outputs)
 
 
-def _counts(targets: Array, n_classes: int) -> Array:
+def class_sizes(targets: Array, n_classes: int) -> Array:
+    """Examples of each class, `[C]`."""
     return np.bincount(targets.astype(np.int64), minlength=n_classes)
 
 
-def _whole_numbers(task: str, examples: Examples, n_classes: int) -> None:
+def check_whole_numbers(task: str, examples: Examples, n_classes: int) -> None:
+    """Raise `Incompatible` unless the targets are `[N]` of whole numbers below C."""
     targets = examples.targets
     if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
         raise Incompatible(

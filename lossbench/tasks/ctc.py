@@ -10,6 +10,7 @@ from torch import Tensor
 from lossbench.decoding import best_path, compacted
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling, Task
+from lossbench.softmax import log_softmax
 from lossbench.tasks.refusals import refusal
 from lossbench.types import BLANK, PADDING, Array, Encoding, Examples, Head, Picture, Problem, Space
 
@@ -24,7 +25,7 @@ class CTC(Task):
 
     sequence: ClassVar[bool] = True
     picture: ClassVar[Picture] = Picture.TEXT
-    spaces: ClassVar[tuple[Space, ...]] = (Space.SEQUENCE_LOGIT,)
+    spaces: ClassVar[tuple[Space, ...]] = (Space.SEQUENCE_LOGIT, Space.LOG_PROBABILITY)
     encodings: ClassVar[tuple[Encoding, ...]] = (Encoding.TOKENS,)
     metrics: ClassVar[tuple[str, ...]] = ("character_error_rate", "sequence_accuracy")
     defaults: ClassVar[Mapping[str, str]] = {
@@ -60,10 +61,13 @@ class CTC(Task):
         return np.zeros(1), np.ones(1)
 
     def convert(self, raw: Tensor, space: Space, scaling: Scaling) -> Tensor:
-        """The logits as they come."""
-        if space not in self.spaces:
-            raise refusal("ctc", space, self.spaces)
-        return raw
+        """The logits as they come, or the logarithm of their softmax at each step."""
+        match space:
+            case Space.SEQUENCE_LOGIT:
+                return raw
+            case Space.LOG_PROBABILITY:
+                return log_softmax(raw)
+        raise refusal("ctc", space, self.spaces)
 
     def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:
         """Tokens `[..., S]`."""

@@ -37,6 +37,7 @@ class Multilabel(Task):
         "corruption": "missing_positives",
     }
     settings: ClassVar[Mapping[str, float]] = {"epochs": 20, "batch_size": 64, "lr": 0.003}
+    side_by_side: ClassVar[bool] = True
     shortlist: ClassVar[tuple[str, ...]] = ("bce", "asymmetric", "zlpr", "two_way")
     picture: ClassVar[Picture] = Picture.LABELS
     target_share: ClassVar[float] = 0.6

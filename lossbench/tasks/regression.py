@@ -57,6 +57,7 @@ class Regression(Task):
         "corruption": "one_sided_outliers",
     }
     settings: ClassVar[Mapping[str, float]] = {"epochs": 30, "batch_size": 64, "lr": 0.003}
+    side_by_side: ClassVar[bool] = True
     shortlist: ClassVar[tuple[str, ...]] = ("mse", "mae", "huber", "tukey")
     target_share: ClassVar[float] = 0.25
 

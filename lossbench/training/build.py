@@ -74,6 +74,7 @@ def build(prepared: Prepared, start: int = 0) -> Pieces:
     task: Task = registry.tasks.build(first.task)
     objective = Objective(trials, [seed_for(Purpose.LOSS, t) for t in trials], task, problem)
     replicas, feed = Replicas(networks(trials, task, problem), objective.columns()), Feed(prepared)
+    objective.share(replicas.theta, replicas.n_trunk)
     steps = n_steps(first, problem.n_examples)
     points = evaluation_steps(steps, first.evaluations)
     batch_size = min(first.batch_size, problem.n_examples)
@@ -87,7 +88,7 @@ def build(prepared: Prepared, start: int = 0) -> Pieces:
 
 
 def _settle(pieces: Pieces, trial: Trial) -> None:
-    batch = next(pieces.feed.batches(pieces.order.stream(0, min(8, pieces.order.n))[None]))
+    batch = next(pieces.feed.batches(pieces.order.stream(0, min(12, pieces.order.n))[None]))
     try:
         raw, extra = pieces.replicas.settle(batch.inputs)
     except Exception as error:

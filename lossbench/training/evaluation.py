@@ -15,7 +15,7 @@ from lossbench.interfaces.metric import ExampleMetric, as_numpy, better, worst
 from lossbench.training.feed import Feed
 from lossbench.training.objective import Objective, joined
 from lossbench.training.replicas import Replicas
-from lossbench.types import Array, Picture
+from lossbench.types import Array, Picture, Problem
 
 SPLITS = ("validation", "test")
 ELEMENTS, CPU_ELEMENTS = 4_000_000, 500_000
@@ -28,6 +28,12 @@ def n_shown(task: Task, inputs: Tensor) -> int:
     """`N_SHOWN`, or 0 where inputs `[N, ...]` are no images or the task has nothing to draw on them."""
     image = inputs.ndim == 4 and inputs.shape[1] in (1, 3)
     return N_SHOWN if image and task.picture != Picture.NONE else 0
+
+
+def outputs(task: Task, problem: Problem) -> tuple[str, ...]:
+    """Names or numbers of outputs that are measured one by one as well: of several side by side."""
+    several = task.side_by_side and problem.n_outputs > 1
+    return (problem.class_names or tuple(map(str, range(problem.n_outputs)))) if several else ()
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:
@@ -57,6 +63,7 @@ class Evaluation:
         self.seconds: list[float] = []
         self.curves: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
         self.task = objective.groups[0].task
+        self.outputs = outputs(self.task, objective.groups[0].problem)
         self.n_shown = min(n_shown(self.task, feed.inputs), feed.size("test"))
         self.scores: dict[str, Array] = {}
         self.shown: dict[str, Array] = {}
@@ -108,11 +115,16 @@ class Evaluation:
             point, target = self.predictions(split)
             active = active & point.abs().amax(tuple(range(1, point.ndim))).isfinite()
             for name, metric in self.metrics.items():
-                values = torch.where(active, metric(point, target), torch.nan)
-                self.curves[split, name].append(values)
+                self._measure(split, name, metric(point, target), active)
+            for i, output in enumerate(self.outputs):
+                own = self.primary(point[..., i : i + 1], target[..., i : i + 1])
+                self._measure(split, f"{self.name}[{output}]", own, active)
         if step > 0:  # the untrained network is nobody's best epoch, though wrong validation labels may prefer it
             self._keep_best(step)
         return active
+
+    def _measure(self, split: str, name: str, values: Tensor, active: Tensor) -> None:
+        self.curves[split, name].append(torch.where(active, values, torch.nan))
 
     def _keep_best(self, step: int) -> None:
         values = self.curves["validation", self.name][-1]

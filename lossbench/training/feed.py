@@ -1,7 +1,7 @@
 """The data of a stack on the device, and the batches of its rows."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,25 @@ class Batch(NamedTuple):
     inputs: Tensor  # [R, B, ...] standardised
     targets: Tensor  # [R, B, ...] raw
     position: Tensor  # [R, B] in the training split
+
+
+class Maps(Protocol):
+    """What losses and weightings have to know of the rows' data beyond a batch."""
+
+    @property
+    def shift(self) -> Tensor:
+        """`[R, 1, D]`, of the targets' affine maps."""
+
+    @property
+    def scale(self) -> Tensor:
+        """`[R, 1, D]`, the same."""
+
+    @property
+    def class_counts(self) -> Tensor | None:
+        """`[R, 1, C]`."""
+
+    def weights_at(self, position: Tensor, rows: slice) -> Tensor | None:
+        """The data's own weights."""
 
 
 class Feed(nn.Module):

@@ -12,6 +12,7 @@ import numpy as np
 from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Model, Task
+from lossbench.losses.combined import parts
 from lossbench.seeds import Purpose, seed_for
 from lossbench.training.split import check_apart, divide, divide_evenly
 from lossbench.types import Array, Examples, Need, Problem, Trial
@@ -140,13 +141,23 @@ def _loaded_weights(trial: Trial, examples: Examples) -> Array | None:
     return weights
 
 
+def _by_class(task: Task, examples: Examples) -> Examples:
+    """Classes as groups, if they are to be held out; then the data's own test split counts if it holds some out."""
+    if not task.held_out_classes:
+        return examples
+    task.n_outputs(examples)  # raises unless targets are classes, and enough of them
+    test, targets = examples.test, examples.targets
+    shared = test is None or np.isin(np.delete(targets, test), targets[test]).any()
+    return replace(examples, groups=targets, test=None if shared else test)
+
+
 class Preparation:
     """Builds the splits of many trials over one data set, sharing what they share."""
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         first = trials[0]
         self.task: Task = registry.tasks.build(first.task)
-        self.examples = _loaded(first)
+        self.examples = _by_class(self.task, _loaded(first))
         self.inputs, self.targets = Table(self.examples.inputs), Table(self.examples.targets)
         self.labels = self.examples.targets if self.examples.targets.ndim == 1 else None
         self.rest, self.test = self._test_split(first)
@@ -171,8 +182,20 @@ class Preparation:
         """Clean training and validation rows of a seed."""
         seed = seed_for(Purpose.SPLIT, trial)
         if seed not in self._splits:
-            self._splits[seed] = divide_evenly(self.rest, trial.split_validation, seed, *self._of(self.rest))
+            parts = divide_evenly(self.rest, trial.split_validation, seed, *self._of(self.rest))
+            self._check_classes(trial, *parts)
+            self._splits[seed] = parts
         return self._splits[seed]
+
+    def _check_classes(self, trial: Trial, train: Array, validation: Array) -> None:
+        if not self.task.held_out_classes:
+            return
+        for name, rows in {"training": train, "validation": validation, "test": self.test}.items():
+            if len(set(self.examples.targets[rows].tolist())) < 2:
+                raise Incompatible(
+                    f"data={trial.data.label} leaves {name} a single class, which nothing can be told from. Change "
+                    f"split.test={trial.split_test:g} or split.validation={trial.split_validation:g}."
+                )
 
     def seen(self, trial: Trial) -> tuple[Split, Split]:
         """Training and validation as the trial sees them; raises `Incompatible` if too few rows can be corrupted."""
@@ -272,8 +295,9 @@ def _refused(
     for trial in trials:
         (train, _), loss = seen[_key(trial)], registry.losses.build(trial.loss)
         try:
-            task.check(targets[train.targets], loss.encoding)
             loss.check(targets[train.targets], problem)
+            for part, own in parts(loss, targets[train.targets], problem):
+                task.check(own, part.encoding)
         except Incompatible as error:
             found[trial] = f"loss={trial.loss.label} cannot be trained on this data: {error}"
     return found

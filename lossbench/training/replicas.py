@@ -56,6 +56,12 @@ class Replicas(nn.Module):
                 continue
         return self._tried(self._routes[-1], x)
 
+    @property
+    def n_trunk(self) -> int:
+        """How many of a row's first parameters are the trunk's: those of all modules but the last."""
+        modules = [name.split(".")[0] for name in self.names]
+        return sum(size for size, module in zip(self.sizes, modules, strict=True) if module != modules[-1])
+
     @torch.no_grad()
     def _tried(self, route: tuple[str, Forward], x: Tensor) -> tuple[Tensor, Tensor]:
         self.route, self._forward = route

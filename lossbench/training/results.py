@@ -45,10 +45,10 @@ def metric_facts(metric: Metric) -> dict[str, Any]:
     return {"higher_is_better": metric.higher_is_better, "transform": metric.transform, "perfect": metric.limit}
 
 
-def failed(trial: Trial, reason: str) -> Record:
-    """The record of a trial that could not be trained."""
+def failed(trial: Trial, reason: str, status: str = "failed") -> Record:
+    """The record of a trial that was not trained; `status="skipped"`: as its parts do not fit its data."""
     facts = metric_facts(registry.metrics.get(trial.metric))
-    row = settings(trial) | facts | {"status": "failed", "reason": reason}
+    row = settings(trial) | facts | {"status": status, "reason": reason}
     return Record(trial_id(trial), row, NOTHING, NOTHING, {}, NOTHING, {})
 
 
@@ -124,6 +124,6 @@ def _data_facts(trial: Trial, variant: Variant, prepared: Prepared, metric: Metr
     targets = torch.from_numpy(prepared.targets[prepared.test])[None]
     constant = torch.from_numpy(variant.trivial).expand(len(prepared.test), *variant.trivial.shape[1:])
     trivial = float(as_numpy(metric(constant[None], targets))[0])
-    share = registry.tasks.build(trial.task).target_share
-    target = trivial + share * (metric.limit - trivial)
-    return {"realised_rate": variant.train.realised, "trivial": trivial, "target": target}
+    task = registry.tasks.build(trial.task)
+    facts = {"realised_rate": variant.train.realised, "trivial": trivial, "default_loss": task.defaults["loss"]}
+    return facts | {"target": trivial + task.target_share * (metric.limit - trivial)}

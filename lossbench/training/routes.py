@@ -19,6 +19,8 @@ Call = Callable[[Tensor, Tensor, Extras], Any]
 
 SHARED = (Need.PROGRESS, Need.CLASS_NAMES, Need.N_EXAMPLES)
 """Needs without a leading row axis."""
+TIGHT, LOOSE = (1e-6, 1e-9), (1e-4, 1e-6)
+"""Relative and absolute tolerance of two ways to the same numbers, in float64 and in less."""
 
 
 def differing(losses: Sequence[Any]) -> dict[str, list[float]]:
@@ -99,14 +101,13 @@ def choose(losses: Sequence[Loss], prediction: Tensor, target: Tensor, extras: E
     one value per example (per batch if coupled).
     """
     routes = Routes(losses)
-    wanted = _outcome(routes.loop, prediction, target, extras)
-    check_shape(losses[0], wanted[0], prediction)
+    wanted = _watched(routes, prediction, target, extras)
     for name in [] if _branches(routes, prediction, target, extras) else routes.ways()[:-1]:
         try:
             got = _outcome(getattr(routes, name), prediction, target, extras)
         except Exception:  # a way that a loss cannot take may fail in any manner; the loop has worked
             continue
-        if _agree(got, wanted):
+        if got is not None and _agree(got, wanted):
             return name
     return "loop"
 
@@ -124,19 +125,49 @@ def _branches(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras
     return False
 
 
-def _outcome(call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> list[Tensor]:
+def _watched(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras) -> list[Tensor]:
+    """What the loop gives, if the loss keeps to what losses may do."""
+    name = _name(routes.losses[0])
+    given = {"prediction": prediction.clone(), "target": target.clone()}  # no leaf, which would refuse to be changed
+    versions = {what: tensor._version for what, tensor in given.items()}
+    result = routes.loop(given["prediction"], given["target"], extras)
+    losses = result[0] if isinstance(result, tuple) else result
+    if changed := [what for what, tensor in given.items() if tensor._version != versions[what]]:
+        raise InvalidValue(f"{name} changes its {' and its '.join(changed)} in place.")
+    check_shape(routes.losses[0], losses, prediction)
+    if losses.device != prediction.device:
+        raise InvalidValue(f"{name} was given tensors on {prediction.device} and returned one on {losses.device}.")
+    wanted = _outcome(routes.loop, prediction, target, extras)
+    if wanted is None:
+        raise InvalidValue(f"{name} returned a tensor without a gradient: it is detached from the prediction.")
+    if not _agree([losses], wanted[:1]):
+        raise InvalidValue(
+            f"{name} gives another value when it is called again with the same tensors: it keeps a state of its own, "
+            "or draws random numbers."
+        )
+    return wanted
+
+
+def _outcome(call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> list[Tensor] | None:
+    """Losses, their gradient in the prediction and the next state; None if the losses do not depend on it."""
     prediction = prediction.detach().requires_grad_()
     result = call(prediction, target, extras)
     losses, *state = result if isinstance(result, tuple) else (result,)
     if not losses.requires_grad:
-        raise InvalidValue("The loss returned a tensor without a gradient: it is detached from the prediction.")
+        return None
     (gradient,) = torch.autograd.grad(losses.sum(), prediction, allow_unused=True)
-    return [losses, torch.zeros_like(prediction) if gradient is None else gradient, *state]
+    return None if gradient is None else [losses, gradient, *state]
+
+
+def _name(loss: Loss) -> str:
+    """What it is called in messages: an adapter, what it adapts."""
+    return str(getattr(loss, "target", type(loss).__name__))
 
 
 def _agree(got: list[Tensor], wanted: list[Tensor]) -> bool:
+    rtol, atol = TIGHT if wanted[0].dtype == torch.float64 else LOOSE
     pairs = zip(got, wanted, strict=True)
-    return all(a.shape == b.shape and torch.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) for a, b in pairs)
+    return all(a.shape == b.shape and torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True) for a, b in pairs)
 
 
 def check_shape(loss: Loss, losses: Tensor, prediction: Tensor) -> None:
@@ -145,6 +176,6 @@ def check_shape(loss: Loss, losses: Tensor, prediction: Tensor) -> None:
     if losses.shape != wanted:
         kind = "value per batch" if loss.coupled else "value per example"
         raise InvalidValue(
-            f"{type(loss).__name__} must return one {kind}, shape {list(wanted[1:])} for predictions "
+            f"{_name(loss)} must return one {kind}, shape {list(wanted[1:])} for predictions "
             f"{list(prediction.shape[1:])}. Got {list(losses.shape[1:])} instead."
         )

@@ -17,7 +17,7 @@ import torch
 
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError
 from lossbench.plan import trial_id
-from lossbench.records import Record
+from lossbench.records import UNTRAINED, Record
 from lossbench.seeds import stable_hash
 from lossbench.training.build import Pieces, build
 from lossbench.training.checkpoint import Stopped, Unusable, Watch
@@ -56,7 +56,7 @@ def run_stack(stack: Stack, watch: Watch | None = None) -> list[Record]:
     keep_heap()
     watch = watch or Watch()
     prepared, rejected = prepare([stack.trials[i] for i in row_order(stack.trials)])
-    found = {trial_id(t): failed(t, reason) for t, reason in rejected.items()}
+    found = {trial_id(t): failed(t, reason, "skipped") for t, reason in rejected.items()}
     if prepared is not None:
         parts, errors = chunks(len(prepared.trials), _most_rows(prepared)), list[Exception]()
         while parts:
@@ -64,7 +64,7 @@ def run_stack(stack: Stack, watch: Watch | None = None) -> list[Record]:
             new = _tried(prepared.part(rows), watch, errors)
             parts = parts if new is not None else _halves(rows) + parts
             found |= {r.trial: r for r in new or ()}
-        if len(errors) and all(r.row["status"] == "failed" for r in found.values()):
+        if len(errors) and all(r.row["status"] in UNTRAINED for r in found.values()):
             raise errors[0]
     return [found[trial_id(t)] for t in stack.trials]
 

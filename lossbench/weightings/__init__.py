@@ -1,4 +1,4 @@
-"""Weightings: one multiplier per example or label, from the labels, the data, the losses or the predictions."""
+"""Weightings: a multiplier per example, label or term, from labels, data, losses, predictions or gradients."""
 
 from typing import Any
 
@@ -10,8 +10,10 @@ from lossbench.weightings.examples import NoWeighting, Sample
 from lossbench.weightings.residuals import IRLS
 from lossbench.weightings.schedules import Deferred
 from lossbench.weightings.selection import SelfPaced, Trimmed
+from lossbench.weightings.terms import DWA, GradNorm, PCGrad, Random, Uncertainty
 
 __all__ = [
+    "DWA",
     "GHM",
     "IRLS",
     "Balanced",
@@ -19,12 +21,16 @@ __all__ = [
     "Deferred",
     "EffectiveNumber",
     "Focal",
+    "GradNorm",
     "InverseSqrt",
     "NoWeighting",
+    "PCGrad",
     "PosWeight",
+    "Random",
     "Sample",
     "SelfPaced",
     "Trimmed",
+    "Uncertainty",
     "get",
     "names",
 ]

@@ -12,7 +12,10 @@ from lossbench.check.gradients import extremes_are_finite
 from lossbench.interfaces.loss import Loss
 from lossbench.types import Encoding, Space
 
-SETTINGS: dict[str, dict[str, Any]] = {"external": {"target": "torch.nn.HuberLoss"}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "external": {"target": "torch.nn.HuberLoss"},
+    "combined": {"terms": ["mse", {"name": "huber", "weight": 0.5}]},
+}
 """Fields without a default."""
 ONE_BATCH = {"external"}
 """Losses that take `[N, ...]` only; the engine folds."""
@@ -61,6 +64,10 @@ def test_contract(name: str, check: Any) -> None:
     loss = registry.losses.get(name, **SETTINGS.get(name, {}))
     spared = check.name in SPARED and SPARED[check.name](name, loss)
     assert check.verify(loss).status is (Status.NOT_APPLICABLE if spared else Status.PASSED)
+
+
+def test_built_in_losses_say_their_family() -> None:
+    assert [name for name in NAMES if not registry.losses.find(name).family] == []
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5])

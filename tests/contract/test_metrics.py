@@ -55,6 +55,7 @@ DRAWN = {
     "binary": one_of_two,
     "multiclass": one_of_four,
     "multilabel": some_of_four,
+    "embedding": one_of_four,
     "ctc": transcripts,
 }
 """Random predictions and targets of each task; `normal(*shape)` gives `[R, N, *shape]`."""
@@ -64,6 +65,7 @@ PERFECT = {
     "binary": lambda target: 1000.0 * (2 * target[..., None] - 1).double(),
     "multiclass": lambda target: 1000.0 * torch.nn.functional.one_hot(target).double(),
     "multilabel": lambda target: 1000.0 * (2 * target - 1).double(),
+    "embedding": lambda target: torch.nn.functional.one_hot(target).double(),
     "ctc": spelled_out,
 }
 """The point prediction that is right, for targets of each task."""

@@ -74,6 +74,26 @@ def test_any_loss_of_another_library(lossbench):
     assert "all elements of input should be between 0 and 1" in out  # and is given values
 
 
+def test_a_loss_of_a_library_on_a_task(lossbench):
+    """With the task, what is open is found out, as an experiment would."""
+    line = ("check", "external", "task=multiclass", "loss.target=torch.nn.BCELoss")
+    code, out, err = lossbench(*line)
+    assert code == 0, out
+    assert "takes prediction, target (probability, one_hot), gives one value per example." in err
+    code, out, _ = lossbench("check", "external", "task=multiclass", "loss.target=torch.nn.NLLLoss")
+    assert code == 1
+    assert "are logit and index what the formula takes?" in " ".join(out.split())
+
+
+def test_a_preset(lossbench):
+    code, out, err = lossbench("check", "torch/nll", "loss.params.ignore_index=-7")
+    assert code == 0, out
+    assert "external torch.nn.NLLLoss: takes prediction, target (log_probability, index)" in err
+    code, _, err = lossbench("check", "huber", "task=multiclass")
+    assert code == 2
+    assert "'huber' is for regression, not for task=multiclass" in err
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -35,7 +35,7 @@ SETTINGS = {  # what is typed, and the column it shows in
     "loss=huber loss.delta=2": ("loss", "huber(delta=2.0)"),
     "loss=external loss.target=torch.nn.HuberLoss loss.params.delta=2": (
         "loss",
-        "external(params={'delta': 2}, target=torch.nn.HuberLoss)",
+        "external(params={delta: 2}, target=torch.nn.HuberLoss)",
     ),
 }
 WALL_CLOCK = ["wall_seconds"]
@@ -139,26 +139,34 @@ def test_the_same_command_elsewhere_gives_the_same_numbers(lossbench, tmp_path):
         )
 
 
-def test_trials_that_cannot_train_are_recorded_with_the_reason_and_the_others_train(lossbench, tmp_path):
+def test_trials_that_cannot_take_their_data_are_skipped_with_the_reason_and_the_others_train(lossbench, tmp_path):
     """Symmetric outliers make targets negative, which msle cannot take: at rate 0 it can be trained."""
     code, out, _ = lossbench(
         "losses=[msle,mse]", "corruption=symmetric_outliers", "epochs=1", "seeds=1", "rates=[0,0.2]"
     )
-    assert code == 1
+    assert code == 0
     status = trials(tmp_path).set_index(["loss", "rate"])["status"]
     assert status.to_dict() == {
         ("msle", 0): "finished",
-        ("msle", 0.2): "failed",
+        ("msle", 0.2): "skipped",
         ("mse", 0): "finished",
         ("mse", 0.2): "finished",
     }
+    assert "1 of 1 skipped, msle at rate 0.2: loss=msle cannot be trained on this data" in " ".join(out.split())
     assert "targets that are not negative" in " ".join(out.split())
 
 
-def test_a_rate_that_more_rows_would_be_needed_for_fails_alone(lossbench, tmp_path):
+def test_if_all_trials_are_skipped_the_command_fails(lossbench, tmp_path):
+    code, out, err = lossbench("loss=msle", "corruption=symmetric_outliers", "epochs=1", "seeds=1", "rates=[0.2]")
+    assert (code, out) == (1, "")
+    assert "1 trial skipped: loss=msle cannot be trained on this data: The loss takes targets that are not neg" in err
+    assert trials(tmp_path)["status"].tolist() == ["skipped"]
+
+
+def test_a_rate_that_more_rows_would_be_needed_for_is_skipped_alone(lossbench, tmp_path):
     code, out, _ = lossbench("task=binary", "corruption=asymmetric_flips", "epochs=1", "seeds=1", "rates=[0.2,0.9]")
-    assert code == 1
-    assert trials(tmp_path).set_index("rate")["status"].to_dict() == {0.2: "finished", 0.9: "failed"}
+    assert code == 0
+    assert trials(tmp_path).set_index("rate")["status"].to_dict() == {0.2: "finished", 0.9: "skipped"}
     assert "can be corrupted: the rate can be at most 0.6" in " ".join(out.split())
 
 
@@ -190,6 +198,14 @@ def test_the_preset_of_label_noise(lossbench, tmp_path):
     found = trials(tmp_path)
     assert set(found["loss"]) == {"cross_entropy", "brier", "generalized_cross_entropy"}
     assert sorted(found["rate"].unique()) == [0, 0.2, 0.4, 0.6]
+
+
+def test_the_preset_of_the_table_of_label_noise(lossbench, tmp_path):
+    assert lossbench("experiment=label_noise_table", "epochs=0.1", "seeds=1", "rates=[0.6]").code == 0
+    found = trials(tmp_path)
+    assert len(found) == 13
+    assert set(found["n_train"]) == {1293}
+    assert {"taylor_cross_entropy(order=6)", "cross_entropy(label_smoothing=0.1)", "anl_ce"} < set(found["loss"])
 
 
 def test_presets_of_ones_own(lossbench, tmp_path):

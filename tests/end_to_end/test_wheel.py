@@ -31,7 +31,8 @@ def test_it_holds_every_module_and_configuration(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "lossbench").rglob("*.py")}
     configs = {f"lossbench/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.yaml")}
-    assert modules | configs | {"lossbench/py.typed", "lossbench/configs/__init__.py"} <= held
+    others = {"lossbench/py.typed", "lossbench/configs/__init__.py", "lossbench/advice/rules.yaml"}
+    assert modules | configs | others <= held
     # a package of several distributions: an __init__.py would hide the others' plugins
     assert [name for name in held if name.startswith("hydra_plugins")] == ["hydra_plugins/lossbench_launcher.py"]
 

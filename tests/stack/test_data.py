@@ -20,6 +20,7 @@ CORRUPTIONS = {
     "binary": ("symmetric_flips", "asymmetric_flips", "feature_outliers"),
     "multiclass": ("symmetric_flips", "asymmetric_flips", "feature_outliers"),
     "multilabel": ("missing_positives", "label_flips", "feature_outliers"),
+    "embedding": ("wrong_identities", "feature_outliers"),
     "ctc": ("token_substitutions", "token_deletions", "token_insertions", "feature_outliers"),
 }
 CASES = [(task, kind) for task, kinds in CORRUPTIONS.items() for kind in kinds]

@@ -48,6 +48,24 @@ KINDS = {
         "data.n=400",
         "model.channels=2",
     ),
+    "combined": (
+        "task=regression",
+        "data=friedman_outputs",
+        "data.n=300",
+        "losses=[{combined:{terms:[mse,{tukey:{c:3}}]}},{combined:{terms:[{name:mse,outputs:[y1]},"
+        "{name:barron_adaptive,weight:0.5,outputs:[y0,2]}]}},mse]",
+    ),
+    "combined, coupled": ("task=binary", "loss=combined", "loss.terms=[bce,{name:dice,weight:0.1}]"),
+    "combined, with a state": ("task=multiclass", "loss=combined", "loss.terms=[elr,{name:brier,weight:0.1}]"),
+    "weightings of terms": (
+        "task=regression",
+        "data=friedman_outputs",
+        "data.n=300",
+        "epochs=4",
+        "loss=combined",
+        "loss.terms=[{name:mse,outputs:each}]",
+        "weightings=[none,uncertainty,dwa,{dwa:{temperature:1}},random,gradnorm,{gradnorm:{alpha:0.5}},pcgrad]",
+    ),
     "looped": ("task=regression", "losses=[{trimmed_mae:{cut:1}},{trimmed_mae:{cut:2}}]"),
     "external": ("task=regression", "loss=external", "loss.target=torch.nn.HuberLoss", "loss.params={delta:2.0}"),
     "convolutions": ("task=multiclass", "model=cnn", "model.channels=4", "losses=[cross_entropy]"),
@@ -58,6 +76,12 @@ KINDS = {
         "model=cnn_flat",
         "data.n=400",
         "model.channels=2",
+    ),
+    "held-out classes": (
+        "task=embedding",
+        "losses=[triplet,{triplet:{margin:0.5}},contrastive,arcface]",
+        "model=mlp",
+        "data.n=600",
     ),
     "multilabel": (
         "task=multilabel",

@@ -152,3 +152,147 @@ def test_a_trial_follows_the_source_of_an_external_loss(tmp_path, monkeypatch):
         fingerprint.cache_clear()
         found.add(fingerprint(("losses", choice)))
     assert len(found) == 2
+
+
+STRANGERS = """
+import torch
+
+
+def good(prediction, target):
+    return (prediction - target).square()
+
+
+def changes_the_target(prediction, target):
+    target.mul_(2)
+    return (prediction - target).square()
+
+
+def changes_the_prediction(prediction, target):
+    prediction.clamp_(-1, 1)
+    return (prediction - target).square()
+
+
+def detached(prediction, target):
+    return (prediction.detach() - target).square()
+
+
+def item(prediction, target):
+    return torch.tensor((prediction - target).square().mean().item(), requires_grad=True)
+
+
+def branches_on_item(prediction, target):
+    return (prediction - target).abs().mean() * (2 if (prediction - target).mean().item() > 0 else 1)
+
+
+def moved(prediction, target):
+    return (prediction - target).square().to("meta")
+
+
+def nowhere(prediction, target):
+    return (prediction - target.to("no such device")).square()
+
+
+def wrong_shape(prediction, target):
+    return (prediction - target).square().sum(1).repeat(2)
+
+
+def text(prediction, target):
+    return "0.3"
+
+
+def random(prediction, target):
+    return (prediction - target).square() * torch.rand(len(prediction), 1)
+
+
+def one_argument(prediction):
+    return prediction
+
+
+def not_a_number(prediction, target):
+    return (prediction - target).square() * float("nan")
+
+
+def raises(prediction, target):
+    raise RuntimeError("no pixels here")
+
+
+class Remembers(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1))
+
+    def forward(self, prediction, target):
+        self.mean += prediction.detach().mean()
+        return (prediction - target - self.mean).square()
+
+
+class Counts:
+    calls = 0
+
+    def __call__(self, prediction, target):
+        self.calls += 1
+        return (prediction - target).square() * self.calls
+
+
+class Trained(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, prediction, target):
+        return (prediction - target).square() * (-self.scale).exp() + self.scale
+"""
+DEEDS = {
+    "changes_the_target": ("failed", "changes_the_target changes its target in place."),
+    "changes_the_prediction": ("failed", "changes_the_prediction changes its prediction in place."),
+    "detached": ("failed", "detached returned a tensor without a gradient"),
+    "item": ("failed", "item returned a tensor without a gradient: it is detached from the prediction."),
+    "moved": ("failed", "moved was given tensors on cpu and returned one on meta."),
+    "nowhere": ("failed", "no such device"),
+    "wrong_shape": ("failed", "wrong_shape must return one value per example, shape [12, ...]. Got [24]"),
+    "text": ("failed", "text must return a tensor. Got str instead."),
+    "random": ("failed", "random gives another value when it is called again with the same tensors"),
+    "raises": ("failed", "RuntimeError: no pixels here"),
+    "Remembers": ("failed", "Remembers changes its buffer mean with each call"),
+    "Counts": ("failed", "Counts gives another value when it is called again"),
+    "one_argument": ("failed", "without a gradient"),
+    "not_a_number": ("diverged", ""),
+    "branches_on_item": ("finished", ""),
+    "Trained": ("finished", ""),
+    "good": ("finished", ""),
+}
+"""What becomes of it, and what is said."""
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    (tmp_path / "stranger.py").write_text(STRANGERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("stranger", None)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("stranger")
+def test_what_a_strangers_loss_does_is_told_and_the_others_go_on(make_trials):
+    given = {"one_argument": "{target:stranger.one_argument,coupled:false,arguments:[target]}"}
+    losses = ",".join(f"{{external:{given.get(name, f'{{target:stranger.{name}}}')}}}" for name in DEEDS)
+    short = ("task=regression", "model=linear", "seeds=1", "rates=[0]", "epochs=1")
+    trials = make_trials(*short, f"losses=[{losses},mse]")
+    rows = {r.row["loss"]: r.row for r in run_stack(Stack(trials))}
+    for name, (status, said) in DEEDS.items():
+        (row,) = [row for label, row in rows.items() if f"stranger.{name})" in label or f"stranger.{name}," in label]
+        assert row["status"] == status, (name, row["reason"])
+        assert said in (row["reason"] or ""), name
+    good = next(row for label, row in rows.items() if label.endswith("stranger.good)"))
+    assert rows["mse"]["status"] == "finished"
+    assert good["test/mae/last"] == pytest.approx(rows["mse"]["test/mae/last"], rel=1e-5)
+
+
+@pytest.mark.usefixtures("stranger")
+def test_a_row_with_trained_parameters_equals_itself_alone(make_trials):
+    trials = make_trials(*SMALL[:1], "loss=external", "loss.target=stranger.Trained", *SMALL[2:], "precision=64")
+    for record, trial in zip(run_stack(Stack(trials)), trials, strict=True):
+        (alone,) = run_stack(Stack((trial,)))
+        for key, curve in alone.curves.items():
+            np.testing.assert_allclose(record.curves[key], curve, rtol=1e-9, atol=1e-9)

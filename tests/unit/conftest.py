@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lossbench.records import Record, Samples
+from lossbench.records import UNTRAINED, Record, Samples
 
 SETTINGS = {
     "task": "regression", "data": "friedman1", "model": "mlp", "head": "linear", "loss": "huber", "weighting": "none",
@@ -50,7 +50,7 @@ def record(n_evaluations=21, n_test=200, **changes) -> Record:
     draw = np.random.default_rng([row["seed"], int(row["rate"] * 1000)])
     final = 1.0 + HARM.get(row["loss"], 1.0) * row["rate"] + 0.05 * draw.standard_normal()
     metric = row["metric"]
-    if row["status"] == "failed":
+    if row["status"] in UNTRAINED:
         return Record(trial, {"trial": trial} | row, np.zeros(0), np.zeros(0), {}, np.zeros(0), {})
     steps = np.linspace(0, row["steps"], n_evaluations).astype(int)
     curves = _curves(draw, steps, final, row)

@@ -34,8 +34,8 @@ def test_intervals_cover_new_seeds_and_new_rows(n_seeds, seed_sd, example_sd, no
     assert 0.935 <= covered(np.abs(scores), 5) <= 0.985  # on the scale of the logarithm
 
 
-def test_a_t_over_seeds_alone_would_not(  # METHOD: the largest error of comparisons on one fixed test split
-):
+def test_a_t_over_seeds_alone_would_not():
+    """The largest error of comparisons on one fixed test split."""
     generator = np.random.default_rng(0)
     scores = 5 + crossed(generator, 1000, 5, 100, 0.1, 1.0, 0.5)
     estimates = [interval_over_seeds(s.mean(axis=1)) for s in scores]

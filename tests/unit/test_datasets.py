@@ -48,5 +48,5 @@ def test_friedman1_refuses(fields):
 
 
 def test_names_by_task():
-    assert datasets.names("regression") == ["diabetes", "friedman1", "openml"]
+    assert datasets.names("regression") == ["diabetes", "friedman1", "friedman_outputs", "linnerud", "openml"]
     assert "digits" not in datasets.names("binary")

@@ -176,16 +176,16 @@ def test_narrow_terminals_lose_columns_and_no_digits(study):
     assert "trials diverged and are left out" in " ".join(text.split())
 
 
-def test_failures_are_told_by_reason(summaries):
+def test_failures_and_skips_are_told_by_reason(summaries):
     losses = [f"loss{i}" for i in range(5)]
     failed = {"status": "failed", "reason": "out of memory"}
     text = " ".join(printed(summaries(
         {"loss": "mae"}, {"loss": "mae", "rate": 0.1},
         *({"loss": loss, "rate": rate, **failed} for loss in losses for rate in (0, 0.1)),
-        {"loss": "msle", "rate": 0.1, "status": "failed", "reason": "negative targets"},
+        {"loss": "msle", "rate": 0.1, "status": "skipped", "reason": "negative targets"},
     )).split())  # fmt: skip
     assert "10 of 10 failed, 5 losses (loss0, loss1, loss2, ...): out of memory" in text
-    assert "1 of 1 failed, msle at rate 0.1: negative targets" in text
+    assert "1 of 1 skipped, msle at rate 0.1: negative targets" in text
 
 
 def test_many_gaps_are_counted(summaries):

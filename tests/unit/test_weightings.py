@@ -145,7 +145,8 @@ def test_irls_refuses(fields):
 
 
 def test_names_by_task():
-    everywhere = {"deferred", "none", "sample", "self_paced", "trimmed"}
+    of_terms = {"dwa", "gradnorm", "pcgrad", "random", "uncertainty"}
+    everywhere = {"deferred", "none", "sample", "self_paced", "trimmed"} | of_terms
     by_class = {"balanced", "classes", "effective_number", "inverse_sqrt"}
     by_error = {"focal", "ghm"}
     assert set(weightings.names("regression")) == everywhere | {"irls"}

@@ -6,12 +6,18 @@ import pytest
 import torch
 
 from lossbench import losses, registry
+from lossbench.check import CHECKS, Check
 
 
 def test_is_found_by_its_entry_point() -> None:
     assert "trimmed_mae" in losses.names("regression")
     assert "trimmed_mae" not in losses.names("multiclass")
     assert not [p for p in registry.losses.problems if "example" in p.source]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+def test_contract(check: Check) -> None:
+    check.verify(losses.get("trimmed_mae"))
 
 
 @pytest.mark.parametrize("cut", [1.0, 3])

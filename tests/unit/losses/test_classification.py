@@ -84,6 +84,37 @@ def test_cross_entropy_ignores():
     assert CrossEntropy()(logits, torch.full_like(target, -100)).sum() == 0
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_cross_entropy_of_distributions_against_torch(smoothing):
+    logits, target = multiclass()
+    soft = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1), dtype=logits.dtype).softmax(-1)
+    ours = CrossEntropy(label_smoothing=smoothing)
+    for given in (soft, nn.functional.one_hot(target, logits.shape[-1]).to(logits.dtype)):
+        wanted = nn.functional.cross_entropy(logits, given, reduction="none", label_smoothing=smoothing)
+        torch.testing.assert_close(ours(logits, given), wanted)
+        # leading axes are free
+        torch.testing.assert_close(ours(logits[None], given[None]), wanted[None])
+    torch.testing.assert_close(ours(logits, given), ours(logits, target))
+
+
+def test_cross_entropy_of_distributions_against_optax():
+    # computed using optax.losses.softmax_cross_entropy v0.2.8, the second with optax.smooth_labels(labels, 0.1)
+    logits = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -500.0]])
+    labels = torch.tensor([[0.7, 0.2, 0.1], [0.25, 0.75, 0.0]])
+    torch.testing.assert_close(CrossEntropy()(logits, labels), torch.tensor([0.9913113, 0.7985873]))
+    smoothed = CrossEntropy(label_smoothing=0.1)(logits, labels)
+    torch.testing.assert_close(smoothed, torch.tensor([1.0663114, 17.590256]))
+
+
+def test_cross_entropy_of_a_masked_class_without_a_share():
+    logits = torch.tensor([[1.0, 2.0, -torch.inf]], requires_grad=True)
+    found = CrossEntropy()(logits, torch.tensor([[0.5, 0.5, 0.0]]))
+    # log(1 + e) - 1/2 for logits 0 and 1
+    torch.testing.assert_close(found.detach(), torch.tensor([0.8132617]))
+    found.sum().backward()
+    assert logits.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("q", [1e-3, 0.3, 0.7, 1])
 def test_generalized_cross_entropy_against_the_paper(q):
     # equation 6 of Zhang and Sabuncu 2018: (1 - p^q) / q, which needs a p that does not underflow

@@ -1,12 +1,17 @@
 """The cosine loss against scikit-learn and torch."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics.pairwise import paired_cosine_distances
 from torch import nn
 from unit.losses.residuals import close, pair
 
+from lossbench.errors import Incompatible
 from lossbench.losses import CosineSimilarity
+from lossbench.types import Problem
 
 
 def test_against_scikit_learn():
@@ -55,3 +60,10 @@ def test_one_number_has_a_sign_and_nothing_to_learn():
     losses.sum().backward()
     close(losses.detach(), [-1.0, -1.0, 1.0], rtol=0, atol=1e-5)
     assert prediction.grad.abs().max() < 1e-4
+
+
+def test_a_single_target_is_refused():
+    problem = Problem(input_shape=(3,), n_outputs=1, n_examples=2)
+    with pytest.raises(Incompatible, match=r"at least two numbers, which have a direction\. Got targets of one"):
+        CosineSimilarity().check(np.ones((2, 1)), problem)
+    CosineSimilarity().check(np.ones((2, 2)), replace(problem, n_outputs=2))

@@ -100,6 +100,15 @@ def test_square_on_logits_in_numpy(k, m):
     close(SquareOnLogits(k=k, m=m)(logits, hot(target)), wanted)
 
 
+def test_nll_ignores():
+    logs = torch.tensor([[0.25, 0.75], [0.5, 0.5]]).log().requires_grad_()
+    losses = NLL()(logs, torch.tensor([0, -100]))
+    torch.testing.assert_close(losses.detach(), torch.tensor([1.3862944, 0.0]))  # log 4
+    losses.sum().backward()
+    assert logs.grad.tolist() == [[-1, 0], [0, 0]]
+    assert NLL(ignore_index=1)(logs, torch.tensor([1, 1])).tolist() == [0, 0]
+
+
 def test_sparsemax_against_optax():
     # computed using optax.losses.multiclass_sparsemax_loss v0.2.8
     close(Sparsemax()(LOGITS, CLASSES), [0.0, 4.5025, 50.0, 0.0625])

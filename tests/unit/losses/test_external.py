@@ -13,8 +13,8 @@ from torchvision.ops import sigmoid_focal_loss
 
 from lossbench import registry
 from lossbench.errors import InvalidValue
-from lossbench.losses import External
-from lossbench.types import Encoding, Space
+from lossbench.losses import CTC, External
+from lossbench.types import Encoding, Head, Need, Problem, Space
 
 N, C = 12, 3
 
@@ -50,6 +50,43 @@ class Spread(nn.Module):
         return ((prediction - target) * self.scale).var()
 
 
+class Scaled(nn.Module):
+    """A loss with a trainable scale in a part of it."""
+
+    def __init__(self, power=2.0):
+        super().__init__()
+        self.inner = nn.Linear(C, 1, bias=False)
+        self.power = power
+
+    def forward(self, x, y):
+        return self.inner((x - y).abs() ** self.power)
+
+
+class Running(nn.Module):
+    """Keeps a running mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x, y):
+        self.mean.mul_(0.9).add_(0.1 * x.detach().mean())
+        return (x - y - self.mean) ** 2
+
+
+class Named:
+    """Its work is done by a method of another name."""
+
+    def compute(self, prediction, target):
+        return (prediction - target).square()
+
+
+def spatial(prediction, target):
+    """Takes images only."""
+    assert prediction.ndim == target.ndim == 4
+    return (prediction - target).square().mean((1, 2, 3))
+
+
 def focal(prediction, target):
     return sigmoid_focal_loss(prediction, target, alpha=0.25, gamma=1.0, reduction="mean")
 
@@ -60,7 +97,13 @@ def strange(monkeypatch):
     module = ModuleType("strange")
     module.Counting, module.Spread, module.number = Counting, Spread, 3
     module.residual_cube = lambda residual, power=3: residual.abs() ** power
-    module.detour = lambda prediction, target: {"loss": prediction}
+    module.detour = lambda prediction, target: {"loss": (prediction - target).square()}
+    module.several = lambda prediction, target: {"ce": prediction, "l2": (prediction - target).square()}
+    module.pair = lambda prediction, target: (0, (prediction - target).square())
+    module.text = lambda prediction, target: "0.3"
+    module.Scaled, module.Running, module.Named = Scaled, Running, Named
+    module.keywords = lambda *, labels, logits: (logits - labels).square()
+    module.spatial = spatial
     module.swapped = lambda target, prediction: 2 * target - prediction
     monkeypatch.setitem(sys.modules, "strange", module)
     return module
@@ -129,8 +172,20 @@ def test_one_value_for_all_must_be_declared(loss):
 
 
 def test_must_return_a_tensor():
-    with pytest.raises(InvalidValue, match=r"strange\.detour must return a tensor\. Got dict"):
-        External("strange.detour")(PREDICTION, VALUES)
+    with pytest.raises(InvalidValue, match=r"strange\.text must return a tensor\. Got str"):
+        External("strange.text")(PREDICTION, VALUES)
+    with pytest.raises(InvalidValue, match=r"Got a dict instead.*loss\.entry=<one of ce, l2>"):
+        External("strange.several")(PREDICTION, VALUES)
+    with pytest.raises(InvalidValue, match=r"Got a tuple instead, which has no entry '3'"):
+        External("strange.pair", entry="3")(PREDICTION, VALUES)
+
+
+@pytest.mark.parametrize(
+    ("path", "entry"), [("strange.detour", None), ("strange.several", "l2"), ("strange.pair", "1"), ("strange.pair", 1)]
+)
+def test_the_loss_is_an_entry_of_what_is_returned(path, entry):
+    losses = External(path, entry=entry)(PREDICTION, VALUES)
+    torch.testing.assert_close(losses, (PREDICTION - VALUES).square().mean(1))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +206,6 @@ def test_must_return_a_tensor():
         ),
         ("torch.nn.functional.l1_loss", {"redukt": 1}, "l1_loss has no parameter 'redukt'."),
         ("torch.nn.HuberLoss", {"delta": "x"}, "torch.nn.HuberLoss cannot be made with {'delta': 'x'}"),
-        ("torch.nn.PReLU", {}, "has trainable parameters, which External does not train"),
         ("fractions.Fraction", {}, "must be a class or a function."),
     ],
 )
@@ -176,10 +230,14 @@ def test_a_module_that_fails_to_import(tmp_path, monkeypatch):
     [
         ({"space": "logits"}, "The 'space' parameter of External must be one of value, .* Got 'logits'"),
         ({"encoding": "one-hot"}, "The 'encoding' parameter of External must be one of"),
-        ({"reduction": "none"}, "The 'reduction' parameter of External must be one of auto, keep"),
+        ({"reduction": "auto"}, "The 'reduction' parameter of External must be one of none, keep, each"),
+        ({"layout": "channels"}, "The 'layout' parameter of External must be one of last, first, steps"),
+        ({"axes": -1}, "The 'axes' parameter of External must be an int"),
+        ({"coupled": "yes"}, "The 'coupled' parameter of External must be true or false"),
+        ({"method": "froward"}, "torch.nn.MSELoss has no method 'froward'. Did you mean 'forward'?"),
         (
             {"arguments": ["predictions"]},
-            "The 'arguments' parameter of External must be one of prediction, target, resid",
+            "The 'arguments' parameter of External must be one of prediction, target, embedding, residual, input_l",
         ),
     ],
 )
@@ -224,3 +282,99 @@ def test_nothing_is_kept_alive():
 def test_fits_every_task():
     assert registry.fits_task(External, "regression")
     assert registry.fits_task(External, "anything")
+
+
+def test_open_fields_are_what_is_usual():
+    loss = External("torch.nn.MSELoss")
+    assert (loss.space, loss.encoding, loss.arguments) == (Space.VALUE, Encoding.VALUE, ["prediction", "target"])
+    assert (loss.layout, loss.axes, loss.reduction, loss.coupled, loss.entry) == ("last", 0, "none", False, "")
+    assert loss == External("torch.nn.MSELoss", space="value", arguments=["prediction", "target"], coupled=False)
+
+
+def test_arguments_by_keyword():
+    losses = External("strange.keywords", arguments=["logits=prediction", "labels=target"])(PREDICTION, VALUES)
+    torch.testing.assert_close(losses, (PREDICTION - VALUES).square().mean(1))
+
+
+def test_another_method():
+    losses = External("strange.Named", method="compute")(PREDICTION, VALUES)
+    torch.testing.assert_close(losses, (PREDICTION - VALUES).square().mean(1))
+
+
+def test_axes_are_added():
+    losses = External("strange.spatial", axes=2)(PREDICTION, VALUES)
+    torch.testing.assert_close(losses, (PREDICTION - VALUES).square().mean(1))
+
+
+def test_classes_first():
+    sequences, tokens = drawn(N, 5, C), torch.arange(N * 5).view(N, 5) % C
+    losses = External("torch.nn.CrossEntropyLoss", layout="first")(sequences, tokens)
+    wanted = nn.CrossEntropyLoss(reduction="none")(sequences.flatten(0, 1), tokens.flatten()).view(N, 5).mean(1)
+    torch.testing.assert_close(losses, wanted)
+
+
+def test_steps_first_with_lengths():
+    """As the built-in one, which is checked against alignments by brute force."""
+    logits, tokens = drawn(N, 9, C), torch.where(torch.arange(3) < torch.arange(N).view(-1, 1) % 4, 1, -1)
+    roles = ["prediction", "target", "input_lengths", "target_lengths"]
+    loss = External("torch.nn.CTCLoss", layout="steps", arguments=roles)
+    torch.testing.assert_close(loss(logits.log_softmax(-1), tokens), CTC()(logits, tokens))
+
+
+def test_one_example_at_a_time():
+    """A mean over examples that has no other form gives one value for each."""
+    path = "torch.nn.functional.cross_entropy"
+    each = External(path, {"reduction": "mean"}, reduction="each")(PREDICTION, INDEX)
+    torch.testing.assert_close(each, nn.CrossEntropyLoss(reduction="none")(PREDICTION, INDEX))
+
+
+def test_what_broadcasts_is_refused():
+    with pytest.warns(UserWarning, match="target size"), pytest.raises(InvalidValue, match="did prediction and target"):
+        External("torch.nn.MSELoss")(PREDICTION[:, :1], VALUES[:, 0])
+
+
+def test_trainable_parameters_are_trained():
+    problem = Problem(input_shape=(3,), n_outputs=C, n_examples=N)
+    loss = External("strange.Scaled", {"power": 1.0})
+    assert loss.needs == (Need.PARAMETERS,)
+    first, again = (loss.parameters(problem, torch.Generator().manual_seed(s)) for s in (0, 0))
+    other = loss.parameters(problem, torch.Generator().manual_seed(1))
+    assert first.keys() == {"inner/weight"}
+    assert torch.equal(first["inner/weight"], again["inner/weight"])
+    assert not torch.equal(first["inner/weight"], other["inner/weight"])
+    weight = first["inner/weight"].double().requires_grad_()
+    losses = loss(PREDICTION, VALUES, parameters={"inner/weight": weight})
+    torch.testing.assert_close(losses, ((PREDICTION - VALUES).abs() @ weight.T).squeeze(1))
+    losses.sum().backward()
+    torch.testing.assert_close(weight.grad, (PREDICTION - VALUES).abs().sum(0, keepdim=True))
+    trained = loss.module(problem=problem)
+    assert [p.shape for p in trained.parameters()] == [(1, C)]
+
+
+def test_making_one_draws_nothing():
+    before = torch.get_rng_state()
+    External("strange.Scaled").parameters(Problem((3,), C, N), torch.Generator().manual_seed(0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_buffer_that_changes_is_refused():
+    with pytest.raises(InvalidValue, match=r"strange\.Running changes its buffer mean with each call"):
+        External("strange.Running")(PREDICTION, VALUES)
+
+
+def test_parameters_need_forward():
+    with pytest.raises(InvalidValue, match="only its forward can be called"):
+        External("strange.Scaled", method="double")
+
+
+def test_an_embedding_has_its_head():
+    assert External("torch.nn.MSELoss", space="embedding").head is Head.EMBEDDING
+    assert External("torch.nn.MSELoss", space="logit").head is Head.LINEAR
+
+
+def test_it_tells_what_it_is_taken_for():
+    loss = External("torch.nn.MSELoss", space="logit", encoding="one_hot", axes=2, coupled=True)
+    assert loss.told() == (
+        "external torch.nn.MSELoss: takes prediction, target (logit, one_hot, 2 more axes), gives one value per batch, "
+        "so it counts as coupled."
+    )

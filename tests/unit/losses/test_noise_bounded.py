@@ -115,6 +115,12 @@ def test_phuber_ce_is_smooth_at_its_seam():
     assert PHuberCE(tau=4.0)(torch.tensor([[-1e4, 0.0]]), torch.tensor([0])).item() == pytest.approx(1 + math.log(4))
 
 
+@pytest.mark.parametrize(("kind", "fields"), [(AUL, {"a": 1e300}), (AUL, {"q": 1e10}), (AGCE, {"a": 1e10, "q": 9.0})])
+def test_powers_that_nothing_can_hold(kind, fields):
+    with pytest.raises(InvalidValue, match=rf"of {kind.__name__} must keep .* to the power q below 1e\+38. Got a="):
+        kind(**fields)
+
+
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [

@@ -194,3 +194,10 @@ def test_wings_slopes():
 def test_wings_fields_must_be_positive(field):
     with pytest.raises(InvalidValue, match=f"The '{field}' parameter of Wing must be .* Got -1"):
         Wing(**{field: -1})
+
+
+@pytest.mark.parametrize("kind", [Barron, Cauchy, Charbonnier, GemanMcclure, Welsch])
+@pytest.mark.parametrize("c", [1e-30, 1e160])
+def test_widths_whose_square_nothing_can_hold(kind, c):
+    with pytest.raises(InvalidValue, match=rf"The 'c' parameter of {kind.__name__} must be .* range \(1e-15"):
+        kind(c=c)

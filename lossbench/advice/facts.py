@@ -1,0 +1,120 @@
+"""What a rule may ask of the data: a closed vocabulary, and conditions in it."""
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+
+from lossbench.errors import InvalidValue, unknown
+
+RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that one may know of the data, or want. kind: number, switch (true or false) or word.
+
+    words: those that it may be; none where the registry knows them (metrics).
+    """
+
+    meaning: str
+    kind: str = "switch"
+    words: tuple[str, ...] = ()
+
+
+FACTS: Mapping[str, Fact] = {
+    "label_noise": Fact("share of labels that are wrong, 0 to 1", "number"),
+    "noise_kind": Fact("how labels go wrong", "word", ("symmetric", "asymmetric", "missing_positives")),
+    "transition_known": Fact("it is known how often each class is taken for each other"),
+    "n_classes": Fact("classes", "number"),
+    "class_ratio": Fact("examples of the largest class, over those of the smallest", "number"),
+    "positive_share": Fact("share of positives, in a binary task or of a typical label", "number"),
+    "outlier_share": Fact("share of targets (transcripts, boxes) that are grossly wrong, 0 to 1", "number"),
+    "outlier_sides": Fact("whether gross errors point both ways or one way", "word", ("both", "one")),
+    "input_outliers": Fact("some inputs are grossly wrong, and their targets right"),
+    "heavy_tails": Fact("the noise is mostly small and now and then enormous, in both directions"),
+    "noise_varies": Fact("the noise differs between examples, or an error bar is wanted with each prediction"),
+    "counts": Fact("targets are counts"),
+    "overdispersed": Fact("the variance of the counts is far above their mean, for equal inputs"),
+    "many_zeros": Fact("there are more zeros than the other counts (amounts) explain"),
+    "positive": Fact("targets are above 0, and being 10% off costs the same whatever their size"),
+    "quantile": Fact("the quantile that is wanted, between 0 and 1", "number"),
+    "n_outputs": Fact("numbers that are predicted per example", "number"),
+    "direction_only": Fact("the outputs of an example are one vector, of which only the direction counts"),
+    "disjoint_boxes": Fact("first guesses lie apart from their boxes, as those of an untrained model do"),
+    "small_boxes": Fact("boxes are a few pixels wide"),
+    "rare_tokens": Fact("some tokens or transcripts are rare, and the frequent ones are read well"),
+    "calibrated": Fact("probabilities are used as such"),
+    "metric": Fact("what is measured in the end: the name of a metric", "word"),
+    "pairs_known": Fact("known are pairs that belong together, and no classes"),
+    "top_only": Fact("only the top of a list counts"),
+    "graded": Fact("items have grades, and not only an order"),
+    "strong_teacher": Fact("the teacher is far larger than the student"),
+}
+"""Every fact by its name. What is not known is left out: it meets no condition."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a fact must be. relation: one of `RELATIONS` for a number, "is" for a switch or a word."""
+
+    fact: str
+    relation: str
+    value: float | bool | str
+
+    @staticmethod
+    def read(fact: str, text: object) -> "Condition":
+        """A condition as rules write it: `">= 0.3"`, `true`, `one`. Raises `LossbenchError` for anything else."""
+        kind = known(fact).kind
+        if kind != "number":
+            return Condition(fact, "is", _checked(fact, text))
+        found = re.fullmatch(r"(>=|<=|>|<) *([\d.]+)", str(text))
+        if not found:
+            raise InvalidValue(f"{fact} is a number: write for example '>= 0.3'. Got {text!r} instead.")
+        return Condition(fact, found[1], float(found[2]))
+
+    def holds(self, facts: Mapping[str, object]) -> bool:
+        """Whether `facts` meet it; a fact that is not known meets nothing."""
+        value = facts.get(self.fact)
+        if value is None:
+            return False
+        if self.relation == "is":
+            return value == self.value
+        return RELATIONS[self.relation](float(value), float(self.value))  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        if self.relation != "is":
+            return f"{self.fact} {self.relation} {self.value:g}"
+        return self.fact if self.value is True else f"{self.fact} = {str(self.value).lower()}"
+
+
+def known(fact: str) -> Fact:
+    """The fact of that name; raises `UnknownName` with the nearest."""
+    if fact not in FACTS:
+        raise unknown("fact", fact, FACTS, "Facts")
+    return FACTS[fact]
+
+
+def check_facts(facts: Mapping[str, object]) -> None:
+    """Raise `LossbenchError` for what is no fact, or has a value of the wrong type. None stands for "not known"."""
+    for name, value in facts.items():
+        known(name)
+        if value is not None:
+            _checked(name, value)
+
+
+def _checked(name: str, value: object) -> bool | str:
+    fact = known(name)
+    if fact.words and value not in fact.words:
+        raise unknown(f"value of {name!r}:", value, fact.words, "Its values")
+    kinds = {"number": Real, "switch": bool, "word": str}
+    if not isinstance(value, kinds[fact.kind]) or (fact.kind == "number" and isinstance(value, bool)):
+        wanted = {"number": "a number", "switch": "true or false", "word": "a word"}[fact.kind]
+        raise InvalidValue(f"The fact {name!r} must be {wanted}. Got {value!r} instead.")
+    return value  # type: ignore[return-value]

@@ -1,0 +1,147 @@
+"""`lossbench plot huber tukey`, `plot '{huber:{delta:2}}' mse --range -5,5`, `plot hinge bce --against probability`."""
+
+import json
+import os
+import re
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+
+from lossbench import registry
+from lossbench.check.located import is_place, losses_at
+from lossbench.cli import console
+from lossbench.cli.mode import Mode
+from lossbench.cli.overrides import read
+from lossbench.config import register_choices
+from lossbench.config.choices import choice, listed
+from lossbench.errors import InvalidValue, unknown
+from lossbench.interfaces.loss import Loss
+from lossbench.records import telling
+from lossbench.report.plain import finite
+from lossbench.report.shape_axes import AXES
+from lossbench.report.shape_figure import SUFFIXES, figure, gaps, rendered
+from lossbench.report.shapes import Curves, curves
+
+USAGE = (
+    "lossbench plot NAME ... [--against AXIS] [--range LOW,HIGH] [--normalise] [--output FILE.png|FILE.svg], "
+    "a loss with fields being '{huber:{delta:2}}'"
+)
+OPTIONS = ("--against", "--range", "--normalise", "--output")
+NAME_LETTERS = 80
+
+
+def run_plot(arguments: Sequence[str], mode: Mode) -> int:
+    """Draw losses into one file, and say where it is."""
+    asked = _asked(arguments)
+    path = _path(asked)
+    made = curves(_losses(asked.names), asked.against, asked.range, asked.normalise)
+    _write(path, rendered(figure(made), path.suffix[1:]))
+    if mode is Mode.JSON:
+        print(json.dumps(_plain(made, path), indent=1, ensure_ascii=False, allow_nan=False))
+    elif mode is Mode.TABLE:
+        for told in gaps(made):
+            console.messages().print(told, soft_wrap=True, markup=False)
+        console.results().print(f"Picture: {path}", soft_wrap=True, markup=False)
+    return 0
+
+
+def _asked(arguments: Sequence[str]) -> Namespace:
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its usage and exit
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--against")
+    parser.add_argument("--range", type=_range)
+    parser.add_argument("--normalise", action="store_true")
+    parser.add_argument("--output", type=Path)
+    # argparse takes -3,3 for an option of its own
+    joined = re.sub(r"(?<=--range)\0(?=-)", "=", "\0".join(arguments)).split("\0") if arguments else []
+    asked, strange = parser.parse_known_intermixed_args(joined)
+    if strange:
+        raise unknown("option", strange[0].partition("=")[0], OPTIONS, "Options")
+    if not asked.names:
+        raise InvalidValue(f"Write {USAGE}.")
+    if asked.against is not None and asked.against not in AXES:
+        raise unknown("axis", asked.against, AXES, "Axes")
+    return asked
+
+
+def _refuse(message: str) -> NoReturn:
+    raise InvalidValue(f"{message[:1].upper()}{message[1:]}. Write {USAGE}.")
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise InvalidValue(f"The --range must be two numbers, as -3,3. Got {text!r} instead.") from None
+    return low, high
+
+
+def _losses(texts: Sequence[str]) -> dict[str, Loss]:
+    """The losses by label; names, fields and presets as in `losses=[...]`, or files and modules as in `check`."""
+    found: dict[str, Loss] = {}
+    for text in texts:
+        place = is_place(text) and not text.startswith("{")
+        own = _located(text) if place else _listed(text)
+        if again := found.keys() & own.keys():
+            raise InvalidValue(f"{min(again)} is given twice. Name it once.")
+        found |= own
+    return found
+
+
+def _located(text: str) -> dict[str, Loss]:
+    return {name: registry.losses.made(name, kind, {}) for name, kind in losses_at(text).items()}
+
+
+def _listed(text: str) -> dict[str, Loss]:
+    if labelled := re.fullmatch(r"(\w+)\s*\((.*)\)", text):
+        name, own = labelled.groups()
+        as_list = f"{{{name}:{{{own.replace(' ', '').replace('=', ':')}}}}}"
+        raise InvalidValue(f"A loss with fields is written as in losses=[...]: '{as_list}'. Got {text!r} instead.")
+    given = {"losses": read(f"losses=[{text}]").value(), "loss": None}
+    choices = [choice("loss", one) for one in _with_presets(given)]
+    return {one.label: registry.losses.build(one) for one in choices}
+
+
+def _with_presets(given: dict[str, Any]) -> list[Any]:
+    register_choices()
+    if GlobalHydra.instance().is_initialized():
+        return listed("loss", given, "")
+    with initialize_config_module("lossbench.configs", version_base="1.3"):
+        return listed("loss", given, "")
+
+
+def _path(asked: Namespace) -> Path:
+    """The file to write: the one asked for, or one in this folder that is named for the losses."""
+    names = re.sub(r"[^\w.=+-]+", "-", "-".join(asked.names)).strip("-.")[:NAME_LETTERS]
+    path: Path = asked.output or Path(f"{names}.png")
+    if path.suffix[1:] not in SUFFIXES:
+        raise InvalidValue(f"The --output must end in .png or .svg. Got {str(path)!r} instead.")
+    return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    """The whole file or none."""
+    temporary = path.with_name(f".{path.name}.part")
+    with telling("write", path):
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _plain(made: Curves, path: Path) -> dict[str, Any]:
+    """The picture's numbers; what is not finite is null."""
+    curves = [
+        {"loss": c.loss, "variant": c.variant, **{n: getattr(c, n).tolist() for n in ("x", "value", "slope")}}
+        for c in made.curves
+    ]
+    plain: dict[str, Any] = finite(
+        {"picture": str(path), "against": made.axis.name, "held": made.held, "curves": curves}
+    )
+    return plain

@@ -1,0 +1,226 @@
+"""Any existing loss, a class or a function of another library, as one of ours."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from inspect import Parameter
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from lossbench.errors import InvalidValue
+from lossbench.interfaces.loss import Loss
+from lossbench.losses.external import outcome, roles
+from lossbench.losses.external.located import made, method_of, signature
+from lossbench.types import Encoding, Head, Need, Problem, Space
+from lossbench.validation import check_choice, check_count, check_switch
+
+LAYOUTS = ("last", "first", "steps")
+REDUCTIONS = ("none", "keep", "each")
+OPEN: Mapping[str, Any] = {
+    "space": Space.VALUE,
+    "encoding": Encoding.VALUE,
+    "arguments": list(roles.USUAL),
+    "layout": "last",
+    "axes": 0,
+    "reduction": "none",
+    "coupled": False,
+    "entry": "",
+}
+"""Fields that may be left open, and what they are where nothing else is found out."""
+
+S = TypeVar("S", bound=StrEnum)
+
+
+@dataclass(frozen=True)
+class _Built:
+    # no part of an External's value: any two compare equal, so those who compare attributes see no difference
+    instance: Any = field(compare=False)
+
+
+@dataclass(frozen=True)
+class External(Loss):
+    r"""Any existing loss, unchanged: a class (``torch.nn.HuberLoss``) or a function, found by its import path.
+
+    .. math:: \ell = \text{target}(\text{params})(\text{arguments})
+
+    ``params`` go to a class's constructor, or with each call to a function; a list of numbers becomes a tensor where
+    the parameter is annotated as one or is called ``weight`` or ``pos_weight``. ``method``: what is called of the
+    instance, ``forward`` unless it is said.
+
+    What is left open (None) is found out in an experiment, from the names of the arguments and a call on random
+    data of the task; it is told, recorded and can be set. ``space`` and ``encoding``: what it takes; left open, what
+    the task's default loss takes, or else the first that it can be called with. ``arguments``: the call's, in order, of
+    prediction, target, embedding, residual, input_lengths, target_lengths; by keyword as ``labels=target``. ``layout``:
+    where the classes are of sequences, ``last`` as ``[N, T, C]``, ``first`` as ``[N, C, T]``, ``steps`` as ``[T, N,
+    C]``. ``axes``: how many of size 1 are added behind, 2 for losses of images ``[N, C, H, W]``. ``reduction``:
+    ``none`` asks for values per example where ``reduction`` is a parameter that ``params`` leave open and the loss is
+    not ``coupled``, ``keep`` leaves it alone, ``each`` calls it with one example at a time. ``coupled``: it gives one
+    value per batch. ``entry``: of a mapping or tuple that it returns, the key or place of the loss. Trainable
+    parameters of an ``nn.Module`` are trained with the model's.
+
+    prediction, target: one batch ``[N, ...]``, in ``space`` and ``encoding``. Returns ``[N]``, the mean over any
+    further axes; if ``coupled`` the mean over all axes, ``[]``. Raises `InvalidValue` if the path leads nowhere, the
+    parameters do not fit, or a call gives no tensor, one of another shape or on another device, or changes a buffer.
+    Reference: PyTorch, loss functions, https://docs.pytorch.org/docs/stable/nn.html#loss-functions
+
+    >>> import torch
+    >>> huber = External(target="torch.nn.HuberLoss", params={"delta": 2.0})
+    >>> huber(torch.tensor([[1.0], [5.0]]), torch.zeros(2, 1))
+    tensor([0.5000, 8.0000])
+    """
+
+    family = "composition"
+    tasks = ("*",)
+    known_as = ("any nn.Module or function of prediction and target",)
+    use_when = "the loss exists elsewhere, and is to be compared as it is"
+    beware = "space, encoding and the order of the arguments are taken on trust: a wrong one trains, and badly"
+    target: str
+    params: dict[str, Any] = field(default_factory=dict)
+    space: Space | None = None  # type: ignore[misc,assignment]  # a class fact of other losses
+    encoding: Encoding | None = None  # type: ignore[misc,assignment]
+    arguments: list[str] | None = None
+    layout: str | None = None
+    axes: int | None = None
+    reduction: str | None = None
+    coupled: bool | None = None  # type: ignore[misc,assignment]
+    entry: str | None = None
+    method: str = "forward"
+
+    def __post_init__(self) -> None:
+        for name, usual in OPEN.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, usual)
+        object.__setattr__(self, "space", _member(self, Space, "space"))
+        object.__setattr__(self, "encoding", _member(self, Encoding, "encoding"))
+        object.__setattr__(self, "entry", str(self.entry))
+        check_choice(self, LAYOUTS, layout=self.layout)
+        check_choice(self, REDUCTIONS, reduction=self.reduction)
+        check_count(self, 0, axes=self.axes)
+        check_switch(self, coupled=self.coupled)
+        for argument in self.arguments or []:
+            check_choice(self, roles.ROLES, arguments=roles.split(argument)[1])
+        method_of(self.target, self._instance(), self.method)
+        if self._trained() and self.method != "forward":
+            raise InvalidValue(f"{self.target} has trainable parameters: only its forward can be called.")
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @property
+    def head(self) -> Head:  # type: ignore[override]
+        """The one that gives what it takes."""
+        return Head.EMBEDDING if self.space is Space.EMBEDDING else Head.LINEAR
+
+    @property
+    def needs(self) -> tuple[Need, ...]:  # type: ignore[override]
+        """Its trainable parameters, if it has any."""
+        return (Need.PARAMETERS,) if self._trained() else ()
+
+    def __call__(self, prediction: Tensor, target: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
+        """One value per example of one batch, or one in all if `coupled`."""
+        if self.reduction == "each" and not self.coupled:
+
+            def one(p: Tensor, t: Tensor) -> Tensor:
+                return self.value(p[None], t[None], parameters).mean()
+
+            return vmap(one, randomness="different")(prediction, target)
+        value = self.value(prediction, target, parameters)
+        if self.coupled:
+            return value.mean()
+        outcome.check_examples(self.target, value, prediction)
+        return value.flatten(1).mean(1) if value.dim() > 1 else value
+
+    def value(self, prediction: Tensor, target: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The loss among what it returns, of any shape."""
+        result = self.result(prediction, target, parameters)
+        return outcome.entry_of(self.target, result, self.entry or "", prediction.device)
+
+    def result(self, prediction: Tensor, target: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Any:
+        """All that it returns."""
+        given = [roles.split(a) for a in self.arguments or []]
+        # only what is wanted is computed: there may be no residual of a class
+        tensors = [(keyword, self._laid(roles.ROLES[role](prediction, target), prediction)) for keyword, role in given]
+        return outcome.watched(
+            self.target,
+            self._instance(),
+            self._ready(prediction, parameters),
+            [x for keyword, x in tensors if not keyword],
+            {keyword: x for keyword, x in tensors if keyword},
+        )
+
+    def signature(self) -> list[Parameter]:
+        """What a call takes."""
+        return signature(method_of(self.target, self._instance(), self.method))
+
+    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+        """Its trainable ones, drawn anew."""
+        if not self._trained():
+            return {}
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            instance = self._made()
+        # no dots, which no name in an nn.ParameterDict has
+        return {n.replace(".", "/"): p.detach().clone() for n, p in instance.named_parameters() if p.requires_grad}
+
+    def scores(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+        """None: it keeps to itself what its class vectors are."""
+        if self.space is not Space.EMBEDDING:
+            return super().scores(prediction, parameters)
+        raise InvalidValue(f"{self.target} trains an embedding, and what scores it gives to classes is not known.")
+
+    def told(self) -> str:
+        """What it is taken for, in one line."""
+        order = ", ".join(self.arguments or [])
+        form = {"last": "", "first": ", classes first", "steps": ", steps first"}[str(self.layout)]
+        form += f", {self.axes} more axes" if self.axes else ""
+        gives = "one value per batch, so it counts as coupled" if self.coupled else "one value per example"
+        how = ", called with one at a time" if self.reduction == "each" and not self.coupled else ""
+        trains = "; its parameters are trained" if self._trained() else ""
+        return (
+            f"external {self.target}: takes {order} ({self.space}, {self.encoding}{form}), gives {gives}{how}{trains}."
+        )
+
+    def _laid(self, values: Tensor, prediction: Tensor) -> Tensor:
+        """With the axes where the stranger has them; lengths stay."""
+        if values.ndim == prediction.ndim and self.layout != "last":
+            values = values.movedim(-1, 1) if self.layout == "first" else values.transpose(0, 1)
+        return values[(..., *[None] * (self.axes or 0))]
+
+    def _trained(self) -> bool:
+        instance = self._instance()
+        return isinstance(instance, nn.Module) and any(p.requires_grad for p in instance.parameters())
+
+    def _ready(self, like: Tensor, parameters: Mapping[str, Tensor] | None) -> Callable[..., Any]:
+        # where and in the type that the predictions are; does nothing from the second call on
+        instance = self._instance()
+        if isinstance(instance, functools.partial):
+            moved = {n: v.to(like) if isinstance(v, Tensor) else v for n, v in instance.keywords.items()}
+            return functools.partial(instance.func, **moved)
+        if isinstance(instance, nn.Module):
+            instance.to(like)
+        if not parameters:
+            return method_of(self.target, instance, self.method)
+        named = {n.replace("/", "."): p.to(like) for n, p in parameters.items()}
+        return lambda *given, **keywords: functional_call(instance, named, given, keywords)
+
+    def _instance(self) -> Any:
+        built = self.__dict__.get("_built")
+        if built is None:
+            built = self.__dict__["_built"] = _Built(self._made())
+        return built.instance
+
+    def _made(self) -> Any:
+        return made(self.target, self.params, self.reduction == "none" and not self.coupled)
+
+
+def _member(owner: External, kind: type[S], name: str) -> S:
+    value = getattr(owner, name)
+    check_choice(owner, list(kind), **{name: value})
+    return kind(value)

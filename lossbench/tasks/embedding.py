@@ -1,0 +1,91 @@
+"""Embeddings: what belongs together lies together, also of classes that were never seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from lossbench.errors import Incompatible
+from lossbench.interfaces import Scaling, Task
+from lossbench.tasks.classification import check_whole_numbers, class_sizes
+from lossbench.tasks.refusals import refusal
+from lossbench.types import EMBEDDING_WIDTH, Array, Encoding, Examples, Head, Problem, Space
+
+FEWEST = 6
+"""Classes: two in each split."""
+
+
+@dataclass(frozen=True)
+class Embedding(Task):
+    """Which examples show the same: targets `[N]` of whole numbers below C, the class (identity) of each.
+
+    Raw output: `[..., 32]`, an embedding, which is what the metrics take. Training, validation and test share no class.
+    """
+
+    spaces: ClassVar[tuple[Space, ...]] = (Space.EMBEDDING,)
+    encodings: ClassVar[tuple[Encoding, ...]] = (Encoding.INDEX,)
+    heads: ClassVar[tuple[Head, ...]] = (Head.EMBEDDING,)
+    held_out_classes: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = ("recall_at_1", "map_at_r")
+    defaults: ClassVar[Mapping[str, str]] = {
+        "loss": "supcon",
+        "data": "digit_pairs",
+        "model": "cnn_flat",
+        "corruption": "wrong_identities",
+    }
+    settings: ClassVar[Mapping[str, float]] = {"epochs": 20, "batch_size": 64, "lr": 0.003}
+    shortlist: ClassVar[tuple[str, ...]] = ("supcon", "triplet", "contrastive", "arcface")
+    target_share: ClassVar[float] = 0.5
+
+    def n_outputs(self, examples: Examples) -> int:
+        """C, over all splits: the number of class names, or one more than the largest target.
+
+        Raises `Incompatible` unless the targets are `[N]` of whole numbers below C, of at least 6 classes.
+        """
+        n_classes = len(examples.class_names) or int(examples.targets.max(initial=0)) + 1
+        check_whole_numbers("embedding", examples, n_classes)
+        if (found := len(np.unique(examples.targets))) < FEWEST:
+            raise Incompatible(
+                f"The embedding task holds classes out: it needs at least {FEWEST}, two for each split. Got {found}."
+            )
+        return n_classes
+
+    def head_width(self, head: Head, problem: Problem) -> int:
+        """32, the embedding's width."""
+        if head not in self.heads:
+            raise refusal("embedding", head, self.heads)
+        return EMBEDDING_WIDTH
+
+    def scaling(self, targets: Array) -> tuple[Array, Array]:
+        """Zero and one: classes have no scale."""
+        return np.zeros(1), np.ones(1)
+
+    def convert(self, raw: Tensor, space: Space, scaling: Scaling) -> Tensor:
+        """The embedding as it comes."""
+        if space not in self.spaces:
+            raise refusal("embedding", space, self.spaces)
+        return raw
+
+    def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:
+        """Index `[...]`."""
+        self.check(np.zeros(0), encoding)
+        return target.long()
+
+    def check(self, targets: Array, encoding: Encoding) -> None:
+        """Raise `Incompatible` for an encoding that does not exist here."""
+        if encoding not in self.encodings:
+            raise refusal("embedding", encoding, self.encodings)
+
+    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+        """The embedding, `[..., 32]`."""
+        return raw
+
+    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+        """One point for all, `[n, 32]`: equal distances are ranked at random, so that it scores as chance does."""
+        return np.zeros((n, EMBEDDING_WIDTH))
+
+    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+        """Training examples per class, `[C]`: none of those held out."""
+        return class_sizes(targets, problem.n_outputs)

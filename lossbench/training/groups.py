@@ -1,0 +1,230 @@
+"""Rows of a stack whose losses, or weightings, are one class: one call for all of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lossbench.errors import InvalidValue
+from lossbench.interfaces import Loss, Scaling, Task, Weighting
+from lossbench.interfaces.loss import replicated
+from lossbench.interfaces.module import refreshed_scale
+from lossbench.training.feed import Batch, Maps
+from lossbench.training.routes import Call, Routes, check_shape, choose, differing, stacked_fields
+from lossbench.types import Encoding, Need, Problem, Space
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training is, and how the gradients of what is minimised agree there."""
+
+    share: float  # of training done
+    epoch: int  # whole passes done
+    gramian: Callable[[Tensor, slice], Tensor]  # of terms [r, K] of some rows: [r, K, K]
+
+
+TRIAL_MOMENT = Moment(0.5, 1, lambda terms, rows: torch.zeros(*terms.shape, terms.shape[-1]))
+"""When routes are tried."""
+
+
+def representatives(parts: Sequence[Loss]) -> list[int]:
+    """Rows that stand for all when a route is tried: the first, the last (the highest rate), one for each field."""
+    picked = {0, len(parts) - 1}
+    for values in differing(parts).values():
+        picked.add(next(i for i, v in enumerate(values) if v != values[0]))
+    return sorted(picked)
+
+
+class Group(nn.Module):
+    """Neighbouring rows that share a call: what losses and weightings have in common."""
+
+    residual_scale: Tensor | None
+
+    def __init__(self, rows: slice, part: Loss | Weighting, task: Task, problem: Problem) -> None:
+        super().__init__()
+        self.rows, self.part, self.task, self.problem = rows, part, task, problem
+        self.encoding = part.encoding_in(task) if isinstance(part, Weighting) else part.encoding
+        n = rows.stop - rows.start
+        scale = torch.zeros(n, 1, problem.n_outputs) if Need.RESIDUAL_SCALE in part.needs else None
+        self.register_buffer("residual_scale", scale)
+
+    def scaling(self, feed: Maps) -> Scaling:
+        """The rows' target maps, `[r, 1, D]`."""
+        return Scaling(feed.shift[self.rows], feed.scale[self.rows])
+
+    def given(self, raw: Tensor, targets: Tensor, scaling: Scaling) -> tuple[Any, Any]:
+        """Prediction and target as the part wants them (None where it does not), in the precision of `raw`."""
+        space, encoding = self.part.space, self.encoding
+        prediction = None if space is None else self.task.convert(raw, space, scaling).to(raw.dtype)
+        target = None if encoding is None else self.task.encode(targets, encoding, self.problem, scaling)
+        return prediction, target.to(raw.dtype) if target is not None and target.is_floating_point() else target
+
+    def follow(self, prediction: Tensor, target: Tensor) -> None:
+        """Refresh the residuals' scale, if it is wanted."""
+        if self.residual_scale is not None:
+            self.residual_scale = refreshed_scale(self.residual_scale, prediction, target)
+
+    def extras(self, feed: Maps, batch: Batch, moment: Moment, **own: Any) -> dict[str, Any]:
+        """What the part needs at this step."""
+        found: dict[str, Any] = own | {
+            Need.CLASS_COUNTS: None if feed.class_counts is None else feed.class_counts[self.rows],
+            Need.RESIDUAL_SCALE: self.residual_scale,
+            Need.INDEX: batch.position[self.rows],
+            Need.PROGRESS: moment.share,
+            Need.EPOCH: moment.epoch,
+            Need.CLASS_NAMES: self.problem.class_names,
+            Need.N_EXAMPLES: self.problem.n_examples,
+        }
+        if Need.SAMPLE_WEIGHT in self.part.needs:
+            found[Need.SAMPLE_WEIGHT] = feed.weights_at(batch.position[self.rows], self.rows)
+        return {str(n): found[n] for n in self.part.needs}
+
+
+class WeightGroup(Group):
+    """Rows whose weightings are one class."""
+
+    def __init__(self, rows: slice, weightings: Sequence[Weighting], task: Task, problem: Problem) -> None:
+        super().__init__(rows, weightings[0], task, problem)
+        self.weightings, self.weighting = list(weightings), weightings[0]
+
+    def weights_of(self, losses: Tensor, raw: Tensor, feed: Maps, batch: Batch, moment: Moment) -> Tensor:
+        """Weights of its rows' losses `[r, B]`, from raw outputs `[r, B, ..., K]`; of labels, both are `[r, B L]`.
+
+        They are detached, unless their scheme gives them a gradient.
+        """
+        raw = raw if self.weighting.differentiable else raw.detach()
+        prediction, target = self.given(raw, batch.targets[self.rows], self.scaling(feed))
+        self.follow(prediction, target)
+        losses = losses.detach()
+        if self.encoding is Encoding.MULTI_HOT:
+            losses = losses.unflatten(1, (-1, target.shape[-1]))
+        stacked = replicated(self.weighting, **stacked_fields(self.weightings, losses, losses.ndim))
+        weights = stacked(losses, prediction, target, **self.extras(feed, batch, moment)).flatten(1)
+        return weights if self.weighting.differentiable else weights.detach()
+
+
+class LossGroup(Group):
+    """Rows whose losses are one class; and whose weightings are, where those weigh each label."""
+
+    state: Tensor | None
+
+    def __init__(
+        self,
+        rows: slice,
+        losses: Sequence[Loss],
+        seeds: Sequence[int],
+        task: Task,
+        problem: Problem,
+        of_labels: WeightGroup | None = None,
+    ) -> None:
+        super().__init__(rows, losses[0], task, problem)
+        self.of_labels = of_labels
+        self.losses, self.loss = list(losses), losses[0]
+        states = [s for loss in losses if (s := loss.state(problem)) is not None]
+        self.register_buffer("state", torch.stack(states) if states else None)
+        generators = [torch.Generator().manual_seed(s) for s in seeds]
+        self.made = [loss.parameters(problem, g) for loss, g in zip(losses, generators, strict=True)]
+        self.shapes = {n: t.shape for n, t in self.made[0].items()}
+        self.width = sum(s.numel() for s in self.shapes.values())
+        self._call: Call | None = None
+        self.route, self.failure = "", ""
+
+    def columns(self) -> Tensor:
+        """The rows' initial trainable parameters, flat: `[r, Q]`."""
+        empty = torch.zeros(0)
+        return torch.stack([torch.cat([empty, *(t.flatten() for t in made.values())]) for made in self.made])
+
+    def parameters_of(self, extra: Tensor) -> dict[str, Tensor]:
+        """Named parameters `[r, ...]` as views of the stack's extra columns `[R, Q]`."""
+        parts = extra[self.rows, : self.width].split([s.numel() for s in self.shapes.values()], 1)
+        return {n: p.view(len(p), *s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
+
+    def settle(self, shape: torch.Size, feed: Maps, batch: Batch, extra: Tensor) -> None:
+        """Choose the route on random outputs and this batch's targets; a loss that fails is remembered.
+
+        In float64; in float32 where that fails, as some losses of others take nothing else. shape: of one example's
+        raw output.
+        """
+        for dtype in (torch.float64, torch.float32):
+            try:
+                self.route = choose(*self._trial_run(shape, feed, batch, extra, dtype))
+                self._call = getattr(Routes(self.losses), self.route)
+            except Exception as error:  # a stranger's loss may raise anything; its rows fail, the others go on
+                self.fail(error)
+            else:
+                self.failure = ""
+                return
+
+    def _trial_run(
+        self, shape: torch.Size, feed: Maps, batch: Batch, extra: Tensor, dtype: torch.dtype
+    ) -> tuple[Any, ...]:
+        picked = representatives(self.losses)
+        generator = torch.Generator().manual_seed(0)
+        size = (len(picked), batch.targets.shape[1], *shape)
+        # heavy tails, so that branches for large errors are met
+        spread = torch.linspace(1, 8, size[1]).view(-1, *[1] * len(shape))
+        raw = torch.randn(size, generator=generator, dtype=torch.float64).to(dtype) * spread
+        rows = [self.rows.start + i for i in picked]
+        scaling = Scaling(_pick(feed.shift, rows), _pick(feed.scale, rows))
+        prediction, target = self._examples(*self.given(raw, _pick(batch.targets, rows), scaling))
+        extras = self.extras(feed, batch, TRIAL_MOMENT, state=self.state, parameters=self.parameters_of(extra))
+        if self.residual_scale is not None:
+            extras[Need.RESIDUAL_SCALE] = torch.ones_like(self.residual_scale)
+        return [self.losses[i] for i in picked], prediction, target, {n: _pick(v, picked) for n, v in extras.items()}
+
+    def fail(self, error: Exception) -> None:
+        """Remember why these rows cannot go on."""
+        text = str(error).strip().splitlines()
+        self.failure = f"{type(error).__name__}: {text[0] if text else 'no message'}"
+
+    def losses_of(self, raw: Tensor, feed: Maps, batch: Batch, extra: Tensor, moment: Moment) -> Tensor:
+        """One loss per example `[r, B]`, or per batch `[r]`; NaN if the loss has failed."""
+        if not self.failure:
+            try:
+                return self._losses(raw, feed, batch, extra, moment)
+            except torch.OutOfMemoryError:  # not the loss's fault: the chunk is too large
+                raise
+            except Exception as error:  # as in settle(): the other rows go on
+                self.fail(error)
+        return raw.flatten(2)[:, :, 0] * torch.nan  # the NaN gradient freezes the rows
+
+    def _losses(self, raw: Tensor, feed: Maps, batch: Batch, extra: Tensor, moment: Moment) -> Tensor:
+        if self._call is None:
+            raise InvalidValue("settle() comes before the first step.")
+        prediction, target = self._examples(*self.given(raw, batch.targets[self.rows], self.scaling(feed)))
+        self.follow(prediction, target)
+        extras = self.extras(feed, batch, moment, state=self.state, parameters=self.parameters_of(extra))
+        result = self._call(prediction, target, extras)
+        if Need.STATE in self.loss.needs:
+            result, state = result
+            self.state = state.detach()
+        check_shape(self.loss, result, prediction)
+        if self.of_labels is None:
+            return result
+        weights = self.of_labels.weights_of(result, raw, feed, batch, moment)
+        return (result * weights).unflatten(1, raw.shape[1:]).mean(2)
+
+    def _examples(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """What the loss is to take for examples: each label, `[r, B L, 1]`, where labels are weighed."""
+        if self.of_labels is None:
+            return prediction, target
+        return prediction.flatten(1).unsqueeze(-1), target.flatten(1).unsqueeze(-1)
+
+    def point(self, raw: Tensor, extra: Tensor, feed: Maps) -> Tensor:
+        """What the metrics take, from the rows' raw outputs `[r, N, K]`."""
+        if self.loss.space == Space.EMBEDDING and not self.task.held_out_classes:
+            stacked = replicated(self.loss, **stacked_fields(self.losses, raw, raw.ndim))
+            raw = stacked.scores(raw, self.parameters_of(extra))
+        return self.task.point(raw, self.loss.space, self.problem, self.scaling(feed))
+
+
+def _pick(value: Any, rows: list[int]) -> Any:
+    """Some rows of a tensor, or of a mapping of tensors, in float64 where they are floats; others as they are."""
+    if isinstance(value, Tensor):
+        picked = value[torch.tensor(rows)].detach()
+        return picked.double() if picked.is_floating_point() else picked
+    if isinstance(value, dict):
+        return {k: _pick(v, rows) for k, v in value.items()}
+    return value

@@ -1,0 +1,52 @@
+"""The pictures of what losses look like can be drawn again, each family has one, and the page shows them all."""
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lossbench import registry
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "shapes.py"
+PAGE = (ROOT / "docs" / "shapes.md").read_text()
+PICTURES = runpy.run_path(str(SCRIPT))["PICTURES"]
+COMPOSED = {"composition"}
+"""Families whose losses are made of others."""
+
+
+def built_in():
+    entries = registry.losses.entries()
+    return {n: e.kind for n, e in entries.items() if re.fullmatch(r"lossbench\.losses\.\w+", e.kind.__module__)}
+
+
+def test_every_family_has_a_picture():
+    families = {kind.family for kind in built_in().values()} - COMPOSED
+    named = {family for family in families for name in PICTURES if name.startswith(family.replace(" ", "-"))}
+    assert named == families
+
+
+def test_no_picture_has_too_many_curves_to_tell_apart():
+    for losses, _ in PICTURES.values():
+        assert 1 <= len(losses.split()) <= 10
+
+
+def test_the_page_shows_every_picture():
+    shown = re.findall(r"\]\(pictures/losses/([\w-]+)\.png\)", PAGE)
+    assert shown == list(dict.fromkeys(shown))
+    assert set(shown) == set(PICTURES)
+    assert {path.stem for path in (ROOT / "docs" / "pictures" / "losses").iterdir()} == set(PICTURES)
+
+
+@pytest.mark.slow
+def test_the_script_draws_them_small(tmp_path):
+    subprocess.run([sys.executable, SCRIPT, tmp_path], check=True)
+    assert {path.stem for path in tmp_path.iterdir()} == set(PICTURES)
+    for path in tmp_path.iterdir():
+        assert path.stat().st_size < 150_000
+        with Image.open(path) as new, Image.open(ROOT / "docs" / "pictures" / "losses" / path.name) as old:
+            assert new.size == old.size

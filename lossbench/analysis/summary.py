@@ -52,7 +52,7 @@ class Summary:
     diverged: tuple[str, ...]  # ids of those left out of the means
     n_failed: int
     n_skipped: int  # as loss or corruption cannot take their data
-    reasons: tuple[str, ...]  # why trials failed or were skipped
+    reasons: tuple[str, ...]  # why trials failed, were skipped, or were not finite from the start
     wall_seconds: float  # median
     notes: tuple[str, ...] = ()
 
@@ -173,6 +173,7 @@ def _summary(rows: _Rows, keys: list[str], evidence: Evidence, confidence: float
     rows = _latest(rows)
     failed, skipped = (rows.where(rows["status"] == status) for status in UNTRAINED)
     untrained = np.isin(rows["status"].astype(str), UNTRAINED)
+    explained = untrained | (rows.numbers("diverged_step") == 0)
     tried = rows.where(~untrained)
     first = tried if len(tried) else rows  # failed trials may leave no more than their settings
     better = first.first("higher_is_better") in (True, 1)
@@ -203,7 +204,7 @@ def _summary(rows: _Rows, keys: list[str], evidence: Evidence, confidence: float
         diverged=tuple(tried["trial"][~np.isin(tried["trial"].astype(str), good["trial"].astype(str))]),
         n_failed=len(failed),
         n_skipped=len(skipped),
-        reasons=tuple(sorted({str(reason) for reason in _texts(rows.where(untrained), "reason")})),
+        reasons=tuple(sorted({str(reason) for reason in _texts(rows.where(explained), "reason")})),
         wall_seconds=float(np.median(good.numbers("wall_seconds"))) if len(good) else np.nan,
         notes=(f"{n - len(rows)} trials repeat a seed; the latest of each is used",) if n > len(rows) else (),
     )

@@ -110,9 +110,11 @@ def _diverged(rows: Sequence[Summary]) -> Iterator[str]:
 
 
 def _untrained(rows: Sequence[Summary]) -> Iterator[str]:
-    """One line for all that failed, or were skipped, for the same reason."""
+    """One line for all that failed, were skipped, or were not finite from the start, for the same reason."""
     yield from _for_same_reason("failed", [(row, row.n_failed) for row in rows if row.n_failed])
     yield from _for_same_reason("skipped", [(row, row.n_skipped) for row in rows if row.n_skipped])
+    told = [row for row in rows if row.n_diverged and row.reasons and not (row.n_failed or row.n_skipped)]
+    yield from _for_same_reason("diverged", [(row, row.n_diverged) for row in told])
 
 
 def _for_same_reason(status: str, counted: Sequence[tuple[Summary, int]]) -> Iterator[str]:

@@ -67,7 +67,8 @@ def records(prepared: Prepared, pieces: Pieces, module: "StackModule", seconds: 
         own = {key: values[:, row] for key, values in curves.items()}
         steps, clock = np.array(pieces.evaluation.steps), np.array(pieces.evaluation.seconds)
         facts = _data_facts(trial, prepared.variants[row], prepared, pieces.evaluation.primary)
-        columns = settings(trial) | shared | _outcome(own, steps, best[row], diverged[row]) | facts
+        outcome = _outcome(own, steps, best[row], diverged[row])
+        columns = settings(trial) | shared | outcome | facts | {"reason": module.row_optimizer.why_diverged(row)}
         columns["route"] = f"{pieces.replicas.route}, {_route(row, pieces)}"
         ends = (pieces.evaluation.scores, pieces.evaluation.shown)
         scores, shown = (_kept(values, row, best[row], diverged[row]) for values in ends)
@@ -116,7 +117,7 @@ def _outcome(curves: dict[tuple[str, str], Array], steps: Array, best: int, dive
     values |= {f"{n}/best": float(c[at]) if best else np.nan for n, c in judged.items()}
     finite = diverged < 0
     status = {"status": "finished" if finite else "diverged", "diverged_step": None if finite else diverged}
-    return {**status, "reason": "", "best_step": best, **values}
+    return {**status, "best_step": best, **values}
 
 
 def _data_facts(trial: Trial, variant: Variant, prepared: Prepared, metric: Metric) -> dict[str, Any]:

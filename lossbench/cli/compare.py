@@ -1,0 +1,114 @@
+"""`lossbench compare results`, `compare one two --baseline huber --where rate=0.4 --format csv`."""
+
+import csv
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lossbench.analysis import study
+from lossbench.analysis.comparison import Asked, Comparison, compare
+from lossbench.cli import console
+from lossbench.cli.mode import Mode
+from lossbench.errors import InvalidValue, unknown
+from lossbench.report import compared, flat
+
+USAGE = (
+    "lossbench compare STUDY ... [--baseline LOSS] [--metric METRIC] [--where KEY=VALUE ...] [--sort "
+    f"{'|'.join(compared.SORTS)}] [--rope SIZE] [--confidence SHARE] [--format table|csv|json|latex|markdown]"
+)
+OPTIONS = ("--baseline", "--metric", "--where", "--sort", "--rope", "--confidence", "--format")
+
+
+def run_compare(arguments: Sequence[str], mode: Mode) -> int:
+    """Compare the losses of one or more studies, from their records alone."""
+    asked = _asked(arguments)
+    found = study.read([Path(folder) for folder in asked.folders], _where(asked.where), asked.metric)
+    comparisons = compare(found, Asked(asked.baseline, asked.rope, asked.confidence))
+    comparisons = [one for one in comparisons if any(len(level.rows) > 1 for level in one.levels)]
+    shape = "json" if mode is Mode.JSON else asked.format
+    if mode is not Mode.QUIET:
+        FORMATS[shape](comparisons, asked.sort)
+    return 0
+
+
+def _print_table(comparisons: Sequence[Comparison], sort: str) -> None:
+    console.results().print(compared.tables(comparisons, sort))
+
+
+def _print_json(comparisons: Sequence[Comparison], sort: str) -> None:
+    document = {"comparisons": flat.nested(comparisons, sort)}
+    print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _print_csv(comparisons: Sequence[Comparison], sort: str) -> None:
+    rows = flat.flat(comparisons, sort)
+    writer = csv.DictWriter(sys.stdout, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _print_latex(comparisons: Sequence[Comparison], sort: str) -> None:
+    print(flat.latex(flat.brief(comparisons, sort)))
+
+
+def _print_markdown(comparisons: Sequence[Comparison], sort: str) -> None:
+    print(flat.markdown(flat.brief(comparisons, sort)))
+
+
+FORMATS: dict[str, Callable[[Sequence[Comparison], str], None]] = {
+    "table": _print_table,
+    "json": _print_json,
+    "csv": _print_csv,
+    "latex": _print_latex,
+    "markdown": _print_markdown,
+}
+
+
+def _asked(arguments: Sequence[str]) -> Namespace:
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its usage and exit
+    parser.add_argument("folders", nargs="*")
+    for option in ("--baseline", "--metric"):
+        parser.add_argument(option, default="")
+    parser.add_argument("--where", action="append", default=[])
+    parser.add_argument("--sort", default="metric")
+    parser.add_argument("--rope", type=float)
+    parser.add_argument("--confidence", type=float, default=0.95)
+    parser.add_argument("--format", default="table")
+    asked, strange = parser.parse_known_intermixed_args(list(arguments))
+    if strange:
+        raise unknown("option", strange[0].partition("=")[0], OPTIONS, "Options")
+    _check(asked)
+    return asked
+
+
+def _check(asked: Namespace) -> None:
+    if not asked.folders:
+        raise InvalidValue(f"Write {USAGE}.")
+    if asked.sort not in compared.SORTS:
+        raise unknown("order", asked.sort, compared.SORTS, "--sort takes")
+    if asked.format not in FORMATS:
+        raise unknown("format", asked.format, FORMATS, "--format takes")
+    if not 0.5 <= asked.confidence < 1:
+        raise InvalidValue(f"The --confidence must be a share from 0.5 to below 1. Got {asked.confidence:g} instead.")
+    if asked.rope is not None and not 0 < asked.rope < 100:
+        raise InvalidValue(
+            "The --rope must be in (0, 100): percent of an error, or points of accuracy and the like. "
+            f"Got {asked.rope:g} instead."
+        )
+
+
+def _where(given: Sequence[str]) -> dict[str, list[str]]:
+    """`rate=0,0.4` as a setting and the values that are asked for."""
+    pairs = [text.partition("=") for text in given]
+    for text, (key, sign, value) in zip(given, pairs, strict=True):
+        if not (key and sign and value):
+            raise InvalidValue(f"--where takes a setting and its value, as rate=0.4 or loss=mse,mae. Got {text!r}.")
+    return {key: value.split(",") for key, _, value in pairs}
+
+
+def _refuse(message: str) -> NoReturn:
+    raise InvalidValue(f"{message[:1].upper()}{message[1:]}. Write {USAGE}.")

@@ -1,0 +1,142 @@
+"""What the terms of a comparison's tables mean, and what is missing from it, in plain words."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lossbench.analysis.comparison import Comparison, Level
+from lossbench.report.footer import gaps
+from lossbench.report.verdicts import listed, rope_text
+
+
+def explained(comparison: Comparison) -> list[str]:
+    """Lines to be printed below a comparison's tables."""
+    lines = [
+        _speaks(comparison),
+        _verdict(comparison),
+        _recommended(comparison),
+        _chance(comparison),
+        _epochs(comparison),
+        _way(comparison),
+        _robust(comparison),
+        _interaction(comparison),
+        _tuning(comparison),
+    ]
+    rows = [row.summary for level in comparison.levels for row in level.rows]
+    return [line for line in lines if line] + [*_unequal(comparison), *_baselines(comparison), *gaps(rows)]
+
+
+def _speaks(comparison: Comparison) -> str:
+    level, percent = comparison.levels[-1], f"{100 * comparison.confidence:g}%"
+    if level.n_examples:
+        return (
+            f"[low, high]: {percent} interval, for new seeds and new test rows of this data ({level.n_examples} rows "
+            "here), not for other data sets. Differences are paired by seed and test row."
+        )
+    return (
+        f"[low, high]: {percent} interval, for new seeds on these very test rows only: what other rows would do to "
+        f"{comparison.first.metric} is not on record. Equal losses are then called different far too often."
+    )
+
+
+def _verdict(comparison: Comparison) -> str:
+    level = max(comparison.levels, key=lambda one: len(one.rows))
+    n = len([row for row in level.rows if row.summary.trials])
+    rope, alpha = rope_text(level.scale), 1 - comparison.confidence
+    return (
+        f"verdict: on the last epoch. better, worse: different, if perhaps by less than {rope}; equivalent: by less "
+        f"than {rope}; p < {alpha:.2g} by t tests with Holm's correction for the {n * (n - 1) // 2} pairs at each rate "
+        "(the interval is for one pair by itself). inconclusive: neither. wants more: what would settle it if the "
+        "difference stayed as it is; test rows: no number of seeds would, only more of them."
+    )
+
+
+def _recommended(comparison: Comparison) -> str:
+    level, n = comparison.levels[-1], max(len(level.rows) for level in comparison.levels)
+    alpha = 1 - comparison.confidence
+    return (
+        f"✓ recommended: no other loss is shown to be better by more than {rope_text(level.scale)} (one-sided t at "
+        f"{alpha:.2g}/{max(n - 1, 1)}), and no trial diverged. The first in a table flatters itself: its lead is no "
+        "verdict."
+    )
+
+
+def _chance(comparison: Comparison) -> str:
+    return (
+        "P of better: the probability that the loss is better than the baseline at all, by the t distribution of the "
+        "difference (a flat prior), not corrected for many pairs."
+    )
+
+
+def _epochs(comparison: Comparison) -> str:
+    if comparison.settings.get("validation") == "clean":
+        return "best epoch: by clean validation data, an oracle. memorised: last against best epoch, + is worse."
+    return "best epoch: by validation, corrupted like training. memorised: last against best epoch, + is worse."
+
+
+def _way(comparison: Comparison) -> str:
+    if not np.isfinite(comparison.target):
+        return ""
+    sign = "≥" if comparison.first.higher_is_better else "≤"
+    return (
+        f"steps to {comparison.target:.3g}: first evaluation with test {comparison.first.metric} {sign} that, 90% of "
+        f"the way from the trivial predictor ({comparison.trivial:.3g}) to the best clean result; median over seeds, "
+        "2/5: only 2 of 5 seeds got there. area: mean height of the test curve. seconds: a trial's share of the stack "
+        "it trained in."
+    )
+
+
+def _robust(comparison: Comparison) -> str:
+    if len(comparison.levels) < 2:
+        return ""
+    return (
+        "lost to corruption: against rate 0, as a mean over the rates up to the highest. clean price: against the "
+        "baseline at rate 0. useless from rate: no better than the trivial predictor."
+    )
+
+
+def _interaction(comparison: Comparison) -> str:
+    found = [one for level in comparison.levels for one in level.interactions]
+    if not found:
+        return ""
+    other = f"{found[0].other_loss} by {found[0].weighting} instead of {found[0].other_weighting}"
+    better = "+ helps more" if comparison.first.higher_is_better else "+ helps less"
+    return f"effect beyond that on another loss: how the weighting changes it, less the change of {other}; {better}."
+
+
+def _tuning(comparison: Comparison) -> str:
+    rows = [row for level in comparison.levels for row in level.rows]
+    grids = sorted({row.tuned.tried for row in rows})
+    if all(len(grid) < 2 for grid in grids):
+        tried = sorted({f"{rate:g}" for grid in grids for rate in grid})
+        each = "for all" if len(tried) == 1 else "each, not the same for all"
+        return f"untuned: one learning rate {each} ({', '.join(tried)}). Others can turn the order round."
+    edge = list(dict.fromkeys(row.name for row in rows if row.tuned.at_edge))
+    beyond = f" At the edge, so a better one may lie beyond: {listed(edge)}." if edge else ""
+    unequal = " Not all losses were tried at the same ones: an unequal budget." if len(grids) > 1 else ""
+    return (
+        "lr: for each loss and rate the best by validation at the last epoch, on the same seeds. learning rates as "
+        f"good: the share of those tried that do as well on test, in practice.{unequal}{beyond}"
+    )
+
+
+def _unequal(comparison: Comparison) -> Iterator[str]:
+    """Seeds that a loss lacks, whose differences are then over fewer."""
+    found: dict[tuple[str, str], list[Level]] = {}
+    for level in comparison.levels:
+        everything = {seed for row in level.rows for seed in row.summary.values}
+        for row in level.rows:
+            missing = ", ".join(map(str, sorted(everything - row.summary.values.keys())))
+            if missing and row.summary.trials:
+                found.setdefault((row.name, missing), []).append(level)
+    for (name, missing), levels in found.items():
+        rates = ", ".join(f"{level.rate:g}" for level in levels)
+        seeds = "seeds" if "," in missing else "seed"
+        yield f"{name} at rate {rates} has no result of {seeds} {missing}: compared on those that both have."
+
+
+def _baselines(comparison: Comparison) -> Iterator[str]:
+    names = {level.baseline: level.rate for level in comparison.levels}
+    if len(names) > 1:
+        told = ", ".join(f"{level.baseline} at rate {level.rate:g}" for level in comparison.levels)
+        yield f"Not the same baseline at all rates, as one is not there: {told}."

@@ -1,0 +1,133 @@
+"""Comparisons as plain values, for programs: nested for JSON, or a row per loss and rate for tables elsewhere."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from lossbench.analysis.comparison import Comparison, Level, Row
+from lossbench.analysis.paired import Difference
+from lossbench.analysis.robustness import robustness
+from lossbench.report.compared import ordered, title
+from lossbench.report.explained import explained
+from lossbench.report.plain import finite
+from lossbench.report.verdicts import sentences
+
+NAMES = ("loss", "weighting", "corruption")
+
+
+def nested(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dict[str, Any]]:
+    """One mapping per comparison, with all that its tables show and more."""
+    return [_nested(comparison, sort) for comparison in comparisons]
+
+
+def flat(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dict[str, Any]]:
+    """One mapping per comparison, rate and loss, of scalars."""
+    return [
+        {**comparison.settings, **_plain(row, level)}
+        for comparison in comparisons
+        for level in comparison.levels
+        for row in ordered(level, sort)
+    ]
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table that GitHub renders."""
+    lines = [[*rows[0]], ["---"] * len(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def latex(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A `tabular` with the rules of booktabs."""
+    escape = str.maketrans({c: f"\\{c}" for c in "_%&#$"} | {"✓": r"\checkmark"})
+    cells = [[*rows[0]], *(list(row.values()) for row in rows)]
+    lines = [" & ".join(_cell(value).translate(escape) for value in row) + r" \\" for row in cells]
+    body = "\n".join([lines[0], r"\midrule", *lines[1:]])
+    return f"\\begin{{tabular}}{{{'l' * len(rows[0])}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else ""
+    return "" if value is None else str(value)
+
+
+def brief(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dict[str, Any]]:
+    """The columns of `flat` that fit on a page; settings only where they differ."""
+    rows = flat(comparisons, sort)
+    kept = ["task", "data", "model", "corruption", "lr"]
+    differing = [n for n in kept if len({str(row.get(n)) for row in rows}) > 1]
+    shown = ["rate", "value", "low", "high", "difference", "difference_low", "difference_high", "verdict"]
+    wanted = ["name", *differing, *shown, "better", "recommended"]
+    return [{name: row[name] for name in wanted} for row in rows]
+
+
+def _nested(comparison: Comparison, sort: str) -> dict[str, Any]:
+    said = sentences(comparison)
+    levels = [
+        {
+            "rate": level.rate,
+            "verdict": text,
+            "recommended": list(level.recommended),
+            "baseline": level.baseline,
+            "rope": abs(level.scale.shown(level.scale.rope)),
+            "unit": level.scale.unit.strip(),
+            "n_test_rows": level.n_examples,
+            "identical": [list(pair) for pair in level.identical],
+            "losses": [_plain(row, level) for row in ordered(level, sort)],
+            "interactions": [asdict(one) for one in level.interactions],
+        }
+        for level, text in zip(comparison.levels, said, strict=True)
+    ]
+    made = {
+        "title": title(comparison),
+        "settings": {**comparison.settings, "corruption": comparison.corruption},
+        "metric": comparison.first.metric,
+        "higher_is_better": comparison.first.higher_is_better,
+        "confidence": comparison.confidence,
+        "trivial": comparison.trivial,
+        "target": comparison.target,
+        "rates": levels,
+        "robustness": [
+            {**asdict(one), "values": {f"{r:g}": v for r, v in one.values.items()}} for one in robustness(comparison)
+        ],
+        "notes": explained(comparison),
+    }
+    plain: dict[str, Any] = finite(made)
+    return plain
+
+
+def _plain(row: Row, level: Level) -> dict[str, Any]:
+    summary, last = row.summary, row.summary.last
+    return {
+        "name": row.name,
+        **{name: getattr(summary, name) for name in NAMES},
+        **{name: summary.settings.get(name) for name in ("head", "lr")},
+        "rate": level.rate,
+        "metric": summary.metric,
+        "value": last.value if last else math.nan,
+        "low": last.low if last else math.nan,
+        "high": last.high if last else math.nan,
+        "speaks_for": last.speaks_for if last else "nothing",
+        "best_epoch": summary.best.value if summary.best else math.nan,
+        **_difference(row.against, level),
+        "recommended": row.recommended,
+        "beaten_by": row.beaten.other if row.beaten else None,
+        "steps_to_target": row.steps.median if row.steps else math.nan,
+        "seeds_at_target": row.steps.n_reached if row.steps else None,
+        "seconds_to_target": row.seconds,
+        "area": summary.area,
+        "gap": summary.gap,
+        "wall_seconds": summary.wall_seconds,
+        "ease_of_tuning": row.tuned.ease,
+        "n_learning_rates": len(row.tuned.tried),
+        **{name: getattr(summary, name) for name in ("n_trials", "n_diverged", "n_failed", "n_skipped")},
+    }
+
+
+def _difference(found: Difference | None, level: Level) -> dict[str, Any]:
+    names = {"difference": "value", "difference_low": "low", "difference_high": "high"}
+    names |= {name: name for name in ("better", "more_seeds")}
+    told = {name: getattr(found, field) if found else math.nan for name, field in names.items()}
+    verdict = str(found.verdict) if found else None
+    return {"baseline": level.baseline, **told, "unit": level.scale.unit.strip(), "verdict": verdict}

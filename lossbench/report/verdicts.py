@@ -1,0 +1,122 @@
+"""What a comparison comes to, in words."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from lossbench.analysis.comparison import Comparison, Level, Row
+from lossbench.analysis.paired import Difference
+from lossbench.analysis.scale import Scale
+from lossbench.analysis.verdicts import Verdict
+
+NAMED = 4
+"""How many losses one sentence names of each kind."""
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """One per corruption rate."""
+    tuning = tuning_short(comparison)
+    return [sentence(level) + (f" ({tuning})." if tuning else ".") for level in comparison.levels]
+
+
+def sentence(level: Level) -> str:
+    """Which losses are recommended, which are beaten and by how much, and which diverged; without a full stop."""
+    parts = [_recommended(level), *_beaten(level), *_diverged(level), *_identical(level)]
+    return "; ".join(parts)
+
+
+def difference_text(found: Difference, scale: Scale, signed: bool = True) -> str:
+    """`+20% [12,28]`; unsigned, how much worse it is: `20% [12%, 28%]`, `5.6 points [0.7, 10.6]`."""
+    if found.verdict is Verdict.IDENTICAL:
+        return "0"
+    numbers = [found.value, found.low, found.high]
+    if not signed and scale.higher_is_better:
+        numbers = [-numbers[0], -numbers[2], -numbers[1]]
+    decimals = _decimals(numbers[2] - numbers[1])
+    unit = "%" if scale.unit == "%" else (" pt" if signed else " points")
+    numbers = [round(number, decimals) + 0.0 for number in numbers]  # no -0.0
+    value = f"{numbers[0]:{'+' if signed else ''}.{decimals}f}{unit}"
+    if not np.isfinite(numbers[1]):
+        return value
+    low, high = (f"{number:.{decimals}f}" for number in numbers[1:])
+    if signed:
+        return f"{value} [{low},{high}]"  # no space to break it at
+    sign = "%" if scale.unit == "%" else ""
+    return f"{value} [{low}{sign}, {high}{sign}]"
+
+
+def rope_text(scale: Scale) -> str:
+    """`2%`, `1 point`."""
+    size = abs(scale.shown(scale.rope))
+    return f"{size:.3g}%" if scale.unit == "%" else f"{size:.3g} point{'' if round(size, 9) == 1 else 's'}"
+
+
+def tuning_short(comparison: Comparison) -> str:
+    """A word or two for each verdict; nothing where all losses had the same learning rates to choose from."""
+    grids = {row.tuned.tried for level in comparison.levels for row in level.rows}
+    if all(len(grid) < 2 for grid in grids):
+        return "untuned"
+    return "" if len(grids) == 1 else "unequally tuned"
+
+
+def listed(names: Sequence[str], most: int = NAMED) -> str:
+    """`a, b and c`; of many, the first and how many more."""
+    if len(names) > most + 1:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _decimals(width: float) -> int:
+    if not np.isfinite(width):
+        return 1
+    return 0 if width >= 20 else 1 if width >= 2 else 2
+
+
+def _recommended(level: Level) -> str:
+    there = [row for row in level.rows if row.summary.trials]
+    names, rope = level.recommended, rope_text(level.scale)
+    if not there:
+        return "no loss has a finished trial"
+    if max(row.summary.last.n_seeds if row.summary.last else 0 for row in there) < 2:
+        return "one seed tells nothing of others: no verdict"
+    if not names:
+        return "no loss is recommended: of each some trials diverged, or another beats it"
+    if len(names) == 1:
+        return f"{names[0]} is recommended"
+    every = "all are" if len(names) == len(there) else "they are"
+    if level.apart:
+        return f"{listed(names)} are recommended: none is shown to be beaten by more than {rope}"
+    return f"{listed(names)} cannot be told apart; {every} recommended"
+
+
+def _beaten(level: Level) -> Iterator[str]:
+    """The worst last; each against the rival that most surely beats it."""
+    out = [row for row in level.rows if row.beaten]
+    for row in out[:NAMED]:
+        if row.beaten:
+            yield f"{row.name} is worse than {row.beaten.other} by {difference_text(row.beaten, level.scale, False)}"
+    if len(out) > NAMED:
+        yield f"{len(out) - NAMED} more are beaten, too"
+
+
+def _diverged(level: Level) -> Iterator[str]:
+    for row in level.rows:
+        if row.summary.n_diverged:
+            yield f"{row.name} diverged in {row.summary.n_diverged} of {row.summary.n_trials} trials: not recommended"
+
+
+def _identical(level: Level) -> Iterator[str]:
+    for names in level.identical[:NAMED]:
+        yield f"{listed(names)} are identical"
+
+
+def settled_by(row: Row, level: Level) -> str:
+    """What more would settle an inconclusive verdict, if the difference stayed as it is."""
+    found = row.against
+    if found is None or found.verdict is not Verdict.INCONCLUSIVE:
+        return ""
+    if np.isnan(found.more_seeds):
+        return "seeds" if found.n_seeds < 2 else ""
+    if np.isfinite(found.more_seeds):
+        return f"{found.more_seeds:.0f} seed{'' if found.more_seeds == 1 else 's'}"
+    return "test rows" if level.n_examples else "too close"

@@ -1,0 +1,258 @@
+"""From records to comparisons: what is paired, tuned, aimed at, and said to be missing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lossbench.analysis import study
+from lossbench.analysis.comparison import Asked, compare
+from lossbench.analysis.robustness import robustness
+from lossbench.analysis.verdicts import Verdict
+from lossbench.errors import LossbenchError
+from lossbench.records import load, save
+
+
+@pytest.fixture
+def compared(tmp_path, made_up):
+    """A function that saves made-up trials, one folder per loss, and compares them."""
+
+    def make(*changes, where=None, metric="", **asked):
+        for loss in {change["loss"] for change in changes}:
+            save(tmp_path / loss, [made_up(**change) for change in changes if change["loss"] == loss], {})
+        return compare(study.read([tmp_path], where, metric), Asked(**asked))
+
+    return make
+
+
+def grid(losses, seeds=range(5), rates=(0.0,), **changes):
+    return [{"loss": n, "seed": s, "rate": r} | changes for n in losses for r in rates for s in seeds]
+
+
+def row(level, name):
+    return next(r for r in level.rows if r.name == name)
+
+
+def scores_of(root, loss):
+    """``[S, m]`` at the last epoch, by seed, from the files themselves."""
+    held = load(root / loss)
+    trials = held.trials.sort_values("seed")["trial"]
+    last = held.test[held.test["epoch"] == "last"]
+    return np.stack([last[last["trial"] == t].sort_values("example")["score"].to_numpy() for t in trials])
+
+
+def test_a_difference_by_hand(compared, tmp_path):
+    ((level,),) = (c.levels for c in compared(*grid(["mae", "huber"], rates=[0.2]), baseline="mae"))
+    mae, huber = (scores_of(tmp_path, loss) for loss in ("mae", "huber"))
+    logs = np.log(huber.mean(axis=1)) - np.log(mae.mean(axis=1))
+    found = row(level, "huber").against
+    assert found.value == pytest.approx(100 * np.expm1(logs.mean()))
+    assert (found.other, found.n_seeds) == ("mae", 5)
+    assert found.low < found.value < found.high
+    lines = [x / x.mean(axis=1, keepdims=True) for x in (huber, mae)]  # less a constant, the logarithm to first order
+    d = lines[0] - lines[1] + logs[:, None]
+    variance = d.mean(axis=1).var(ddof=1) / 5 + d.mean(axis=0).var(ddof=1) / 200
+    half = np.log1p(found.value / 100) - np.log1p(found.low / 100)
+    assert 1.97 < half / np.sqrt(variance) < 2.78  # t(0.975) of 200 and of 4 degrees of freedom
+
+
+def test_harm_is_found(compared):
+    (comparison,) = compared(*grid(["mse", "huber", "mae"], rates=[0.0, 0.4]), baseline="huber")
+    clean, noisy = comparison.levels
+    assert noisy.recommended == ("mae",)
+    assert row(noisy, "mse").against.verdict == Verdict.WORSE
+    assert row(noisy, "mse").beaten.other == "mae"
+    assert row(noisy, "huber").against is None
+    assert clean.scale.log
+    assert [r.name for r in noisy.rows] == ["mae", "huber", "mse"]
+
+
+def test_clones_that_went_through_the_same_numbers_are_identical(compared):
+    (comparison,) = compared(*grid(["mse", "huber"]))  # at rate 0 their made-up records are equal
+    (level,) = comparison.levels
+    assert level.identical == (("huber", "mse"),)
+    assert row(level, "mse").against.verdict == Verdict.IDENTICAL
+    assert (row(level, "mse").against.better, level.recommended) == (0.5, ("huber", "mse"))
+
+
+def test_the_default_loss_of_the_task_is_the_baseline(compared):
+    (comparison,) = compared(*grid(["mse", "huber"], default_loss="mse"))
+    assert comparison.levels[0].baseline == "mse"
+
+
+def test_without_one_on_record_it_is_the_first(compared):
+    assert compared(*grid(["mse", "huber"]))[0].levels[0].baseline == "huber"
+
+
+def test_unequal_seeds_are_paired_on_those_that_both_have(compared):
+    (comparison,) = compared(*grid(["mae", "huber"], rates=[0.2]), *grid(["mse"], seeds=(1, 3, 8), rates=[0.2]))
+    (level,) = comparison.levels
+    assert row(level, "mse").against.n_seeds == 2
+    assert row(level, "mae").against.n_seeds == 5
+
+
+def test_a_loss_that_diverged_is_not_recommended(compared):
+    diverged = {"loss": "mae", "seed": 5, "rate": 0.4, "status": "diverged"}
+    (comparison,) = compared(
+        *grid(["mae", "mse"], rates=[0.4]), diverged, {**diverged, "loss": "mse", "status": "finished"}
+    )
+    (level,) = comparison.levels
+    assert level.recommended == ("mse",)
+    assert (level.baseline, row(level, "mse").against.verdict) == ("mae", Verdict.INCONCLUSIVE)  # much worse, else
+
+
+def test_all_diverged_or_failed_is_a_row_without_a_difference(compared):
+    (comparison,) = compared(
+        *grid(["mae", "mse"], rates=[0.4]),
+        {"loss": "huber", "rate": 0.4, "status": "diverged"},
+        {"loss": "tukey", "rate": 0.4, "status": "failed", "reason": "no memory"},
+    )
+    (level,) = comparison.levels
+    assert row(level, "huber").against is row(level, "tukey").against is None
+    assert not row(level, "huber").recommended
+    assert level.rows[-1].summary.last is None
+
+
+def test_each_loss_is_compared_at_its_best_learning_rate_by_validation(compared):
+    first = grid(["mae", "mse"], rates=[0.2], lr=0.003)
+    better = grid(["mse"], rates=[0.2], lr=0.03)
+    (comparison,) = compared(*first, *(c | {"validation/mae/last": 0.5} for c in better))
+    mse = row(comparison.levels[0], "mse")
+    assert mse.summary.settings["lr"] == 0.03
+    assert (mse.tuned.tried, mse.tuned.at_edge) == ((0.003, 0.03), True)
+    assert mse.tuned.ease == 1  # the same test scores at both
+    assert np.isnan(row(comparison.levels[0], "mae").tuned.ease)
+
+
+def test_weightings_interact(compared):
+    changes = [c | {"weighting": w} for w in ("none", "irls") for c in grid(["mae", "mse"], rates=[0.2])]
+    ((level,),) = (c.levels for c in compared(*changes, baseline="mae"))
+    assert level.baseline == "mae"
+    assert {r.name for r in level.rows} == {"mae", "mse", "mae + irls", "mse + irls"}
+    (found,) = level.interactions
+    assert (found.loss, found.weighting, found.other_loss, found.other_weighting) == ("mse", "irls", "mae", "none")
+    assert found.value == pytest.approx(0, abs=1e-9)  # made-up records know nothing of weightings
+    assert found.low < 0 < found.high
+
+
+def test_heads_tell_apart_what_has_several(compared):
+    changes = [c | {"head": h} for h in ("linear", "cosine") for c in grid(["mae"], rates=[0.2])]
+    ((level,),) = (c.levels for c in compared(*changes))
+    assert {r.name for r in level.rows} == {"mae, head=linear", "mae, head=cosine"}
+
+
+def test_the_target_is_one_for_all_and_between_the_trivial_predictor_and_the_best(compared):
+    (comparison,) = compared(*grid(["mae", "mse"], rates=[0.0, 0.4]))
+    best = min(r.summary.last.value for r in comparison.levels[0].rows)
+    assert comparison.trivial == pytest.approx(4.1)
+    assert comparison.target == pytest.approx(4.1 + 0.9 * (best - 4.1))
+    assert row(comparison.levels[0], "mae").steps.n_reached == 5
+    steps = [row(comparison.levels[0], "mae").steps.median, row(comparison.levels[1], "mse").steps.median]
+    assert steps[0] < steps[1] == np.inf
+    assert row(comparison.levels[0], "mae").seconds == pytest.approx(3.2 * steps[0] / 500)
+
+
+def test_robustness_over_rates(compared):
+    (comparison,) = compared(*grid(["mae", "mse"], rates=[0.0, 0.2, 0.4]), baseline="mse")
+    mae, mse = robustness(comparison)
+    assert (mae.name, mse.name) == ("mae", "mse")
+    assert 0 < mae.area < mse.area
+    assert mae.falls_at == np.inf
+    values = mse.values
+    at = 0.2 + 0.2 * (4.1 - values[0.2]) / (values[0.4] - values[0.2])  # 4.1: the trivial predictor
+    assert mse.falls_at == pytest.approx(at)
+    assert mae.clean.other == "mse"
+    assert mse.clean is None
+
+
+def test_a_loss_is_useless_from_the_rate_at_which_all_its_trials_diverge(compared):
+    changes = [*grid(["mae", "mse"]), *grid(["mse"], rates=[0.4]), *grid(["mae"], rates=[0.4], status="diverged")]
+    (comparison,) = compared(*changes)
+    found = {r.name: r for r in robustness(comparison)}
+    assert found["mae"].falls_at == 0.4
+    assert np.isnan(found["mae"].area)
+    assert set(found["mae"].values) == {0.0}
+
+
+def test_a_metric_that_is_no_mean_speaks_for_seeds_only(compared):
+    changes = grid(["mae", "mse"], rates=[0.4], metric="auroc", transform="none", higher_is_better=True, perfect=1.0)
+    ((level,),) = (c.levels for c in compared(*changes))
+    assert level.n_examples == 0
+    assert row(level, "mae").summary.last.speaks_for == "new seeds"
+    assert level.scale.unit == " points"
+
+
+def test_another_metric_than_the_primary_one(compared):
+    (comparison,) = compared(*grid(["mae", "mse"], rates=[0.4]), metric="rmse")
+    assert (comparison.first.metric, comparison.levels[0].n_examples) == ("rmse", 0)
+    assert not comparison.first.higher_is_better
+    assert row(comparison.levels[0], "mae").summary.area > 0
+
+
+def test_settings_are_never_averaged(compared):
+    found = compared(*grid(["mae", "mse"], model="mlp"), *grid(["mae", "mse"], model="linear"))
+    assert [c.settings["model"] for c in found] == ["linear", "mlp"]
+
+
+def test_other_test_rows_are_compared_on_those_that_all_have(tmp_path, made_up):
+    for loss, shift in (("mae", 0), ("mse", 50)):
+        own = [made_up(loss=loss, seed=s, rate=0.2) for s in range(3)]
+        save(tmp_path / loss, [replace(r, test_index=r.test_index + shift) for r in own], {})
+    (comparison,) = compare(study.read([tmp_path]), Asked())
+    assert comparison.levels[0].n_examples == 150
+    one, other = scores_of(tmp_path, "mae")[:, 50:], scores_of(tmp_path, "mse")[:, :150]
+    expected = np.log(other.mean(axis=1) / one.mean(axis=1)).mean()
+    assert row(comparison.levels[0], "mse").against.value == pytest.approx(100 * np.expm1(expected))
+
+
+def test_where_keeps_what_is_asked_for(compared):
+    changes = grid(["mae", "mse", "huber"], rates=[0.0, 0.2, 0.4])
+    (comparison,) = compared(*changes, where={"rate": ["0.2", "0.40"], "loss": ["mae", "mse"]})
+    assert [level.rate for level in comparison.levels] == [0.2, 0.4]
+    assert {r.name for level in comparison.levels for r in level.rows} == {"mae", "mse"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"baseline": "maee"}, "Unknown baseline 'maee'. Did you mean 'mae'?"),
+        ({"metric": "rsme"}, "Unknown metric 'rsme'. Did you mean 'rmse'?"),
+        ({"where": {"rat": ["0"]}}, "Unknown setting 'rat'. Did you mean 'rate'?"),
+        ({"where": {"rate": ["0.3"]}}, "No trial has rate=0.3. On record: 0.0."),
+        ({"where": {"loss": ["mae"]}}, "There is one loss only, mae"),
+    ],
+)
+def test_what_is_not_there_is_said(compared, asked, message):
+    with pytest.raises(LossbenchError, match=message.replace("?", r"\?")):
+        compared(*grid(["mae", "mse"], seeds=[0]), **asked)
+
+
+def test_losses_that_share_no_setting_are_told_why(compared):
+    with pytest.raises(LossbenchError, match=r"they differ in epochs \(30.0, 50.0\)"):
+        compared({"loss": "mae", "epochs": 30.0}, {"loss": "mse", "epochs": 50.0})
+
+
+def test_folders_that_are_not_there_or_empty(tmp_path):
+    (tmp_path / "results").mkdir()
+    with pytest.raises(LossbenchError, match=r"There is no folder '.*resluts'. Did you mean '.*results'\?"):
+        study.read([tmp_path / "resluts"])
+    with pytest.raises(LossbenchError, match="There are no records at or below"):
+        study.read([tmp_path / "results"])
+
+
+def test_a_damaged_file_is_named(tmp_path, made_up):
+    save(tmp_path / "mae", [made_up()], {})
+    (tmp_path / "mae" / "test.parquet").write_bytes(b"cut")
+    with pytest.raises(LossbenchError, match=r"test\.parquet is damaged"):
+        study.read([tmp_path])
+
+
+def test_columns_of_numbers_here_and_of_text_there(tmp_path, made_up):
+    save(tmp_path / "mae", [made_up(loss="mae", clip=1.0)], {})
+    save(tmp_path / "mse", [made_up(loss="mse", clip="x")], {})
+    assert set(study.read([tmp_path]).trials["loss"]) == {"mae", "mse"}
+
+
+def test_a_folder_given_twice_counts_once(tmp_path, made_up):
+    save(tmp_path / "mae", [made_up()], {})
+    assert len(study.read([tmp_path, tmp_path / "mae"]).trials) == 1

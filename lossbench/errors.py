@@ -47,3 +47,13 @@ def unknown(kind: str, name: object, choices: Iterable[str], label: str = "Known
     near = get_close_matches(str(name), choices, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return UnknownName(f"Unknown {kind} {str(name)!r}.{hint} {label}: {enumerated(choices) or 'none'}.")
+
+
+LONGEST = 300
+"""Characters of a stranger's error that are told."""
+
+
+def told(error: BaseException) -> str:
+    """A stranger's error in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:LONGEST]}{'…' if len(text) > LONGEST else ''}"

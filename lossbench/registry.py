@@ -62,12 +62,17 @@ def _fields(kind: type) -> tuple["Field[Any]", ...]:
     return fields(kind) if is_dataclass(kind) else ()
 
 
+def hints(kind: type) -> dict[str, Any]:
+    """The annotations; none where only their own module's type checker can resolve them."""
+    try:
+        return get_type_hints(kind)
+    except NameError:
+        return {}
+
+
 def _typed(kind: type, name: str, value: Any) -> Any:
     """Whole numbers to floats and texts to enums, as the field's annotation asks: `delta=2` is `delta=2.0`."""
-    try:
-        hint = get_type_hints(kind).get(name)
-    except NameError:  # an annotation that only its own module's type checker can resolve
-        return value
+    hint = hints(kind).get(name)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not (inspect.isclass(hint) and issubclass(hint, Enum)):
@@ -91,13 +96,7 @@ class Registry(Generic[T]):
 
         The same class twice is fine, and the same definition run again (a notebook's cell) replaces the older.
         """
-        if not (inspect.isclass(kind) and issubclass(kind, self.interface)):
-            raise InvalidValue(
-                f"{name!r} of {source} must be a subclass of lossbench.interfaces.{self.interface.__name__}. "
-                f"Got {kind!r} instead."
-            )
-        if clash := RESERVED & {f.name for f in _fields(kind)}:
-            raise InvalidValue(f"{kind.__qualname__} of {source} has a field called {min(clash)!r}: that is reserved.")
+        self._check(name, kind, source)
         present = self._entries.get(name)
         again = present is not None and _run_again(present.kind, kind)
         if present and present.kind is not kind and not again:
@@ -107,6 +106,26 @@ class Registry(Generic[T]):
             )
         # a later one replaces it: an entry point knows its source better than a decorator
         self._entries[name] = Entry(name, kind, source, installed)
+
+    def _check(self, name: str, kind: type[T], source: str) -> None:
+        if not (inspect.isclass(kind) and issubclass(kind, self.interface)):
+            raise InvalidValue(
+                f"{name!r} of {source} must be a subclass of lossbench.interfaces.{self.interface.__name__}. "
+                f"Got {kind!r} instead."
+            )
+        told = f"{kind.__qualname__} of {source}"
+        if not is_dataclass(kind):
+            raise InvalidValue(
+                f"{told} must be a dataclass: put @dataclass(frozen=True) above it, or _ before its name if it is only "
+                "for others to inherit from."
+            )
+        lacks = [fact for fact in inspect.get_annotations(self.interface) if not hasattr(kind, fact)]
+        if lacks and not hasattr(kind, "__post_init__"):  # where an instance may set facts of its own
+            raise InvalidValue(f"{told} must declare {', '.join(lacks)}, as the built-in ones do.")
+        if isinstance(declared := getattr(kind, "tasks", ()), str):
+            raise InvalidValue(f"{told} must declare tasks as a tuple, ({declared!r},). Got {declared!r} instead.")
+        if clash := RESERVED & {f.name for f in _fields(kind)}:
+            raise InvalidValue(f"{told} has a field called {min(clash)!r}: that is reserved.")
 
     def entries(self) -> dict[str, Entry[T]]:
         """All of them by name."""
@@ -147,6 +166,18 @@ class Registry(Generic[T]):
         """An instance from a plain choice."""
         return self.get(choice.name, **choice.fields)
 
+    def forget(self, module: str) -> None:
+        """Take out what a module of this name has registered, before it runs again."""
+        self._load()
+        self._entries = {n: e for n, e in self._entries.items() if e.installed or e.kind.__module__ != module}
+
+    def offered(self, module: ModuleType) -> Iterator[tuple[str, type[T]]]:
+        """The public classes of a module that are of this kind, by name."""
+        for attribute, value in vars(module).items():
+            public = inspect.isclass(value) and not attribute.startswith("_")
+            if public and issubclass(value, self.interface) and not inspect.isabstract(value):
+                yield _derived_name(attribute, value), value
+
     def _load(self) -> None:
         if self._loaded:
             return
@@ -177,14 +208,11 @@ class Registry(Generic[T]):
         reason = str(error) if isinstance(error, LossbenchError) else f"{type(error).__name__}: {error}"
         self.problems.append(Problem(f"lossbench.{self.group}", name, source, reason))
 
-    def _offered(self, name: str, loaded: object) -> Iterator[tuple[str, type[T]]]:
-        if not isinstance(loaded, ModuleType):
-            yield name, loaded  # type: ignore[misc]  # register() checks it
-            return
-        for attribute, value in vars(loaded).items():
-            public = inspect.isclass(value) and not attribute.startswith("_")
-            if public and issubclass(value, self.interface) and not inspect.isabstract(value):
-                yield _derived_name(attribute, value), value
+    def _offered(self, name: str, loaded: Any) -> Iterator[tuple[str, type[T]]]:
+        if isinstance(loaded, ModuleType):
+            yield from self.offered(loaded)
+        else:
+            yield name, loaded
 
 
 def _run_again(old: type, new: type) -> bool:
@@ -212,11 +240,14 @@ def _built_in_first(point: EntryPoint) -> tuple[bool, str]:
 
 
 def fits_task(kind: type, task: str) -> bool:
-    """Whether a class declares `task`, or no tasks as it fits all; a model must give sequences where they are due."""
-    declared = getattr(kind, "tasks", None)
-    if issubclass(kind, Model) and kind.sequence != tasks.find(task).sequence:
+    """Whether a class declares `task`, one that it is like, or no tasks as it fits all.
+
+    A model must give sequences where they are due.
+    """
+    declared, wanted = getattr(kind, "tasks", None), tasks.find(task)
+    if issubclass(kind, Model) and kind.sequence != wanted.sequence:
         return False
-    return declared is None or task in declared or "*" in declared
+    return declared is None or not {task, "*", *wanted.like}.isdisjoint(declared)
 
 
 losses: Registry[Loss] = Registry("losses", "loss", Loss)  # type: ignore[type-abstract]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ from PIL import Image
 
 from lossbench import registry
 from lossbench.interfaces import Corrupted, Task
+from lossbench.registry import Registry
 from lossbench.report.pictures import PREDICTION, TARGET, WRONG, gallery, png
 from lossbench.types import Array, Examples, Picture
 
@@ -54,18 +56,23 @@ def main() -> int:
 
 def pages() -> Iterator[tuple[str, Figure]]:
     """Names and figures."""
-    for name in registry.tasks.names():
+    for name in built_in(registry.tasks):
         task = registry.tasks.get(name)
         clean = mixed(registry.datasets.get(task.defaults["data"]).load())
         draws = {
             kind: registry.corruptions.get(kind)(clean, np.random.default_rng(SEED))
-            for kind in registry.corruptions.names(name)
+            for kind in built_in(registry.corruptions, name)
             if kind != "none"
         }
         images = clean.inputs.ndim == 4
         if images:
             yield f"{name}-samples", samples(task, clean)
         yield f"{name}-corruptions", before_and_after(task, clean, draws) if images else scatters(clean, draws)
+
+
+def built_in(names: Registry[Any], task: str | None = None) -> list[str]:
+    """The names that are not a plug-in's."""
+    return [name for name in names.names(task) if names.find(name).__module__.startswith("lossbench.")]
 
 
 def mixed(examples: Examples) -> Examples:

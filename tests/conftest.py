@@ -1,5 +1,6 @@
 import os
 import shutil
+import sys
 import tempfile
 
 import pytest
@@ -26,3 +27,24 @@ def seeded():
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         yield
+
+
+@pytest.fixture
+def forgotten(monkeypatch):
+    """What a test registers, and the modules that it comes from, are forgotten after it."""
+    from hydra.core.config_store import ConfigStore
+
+    from lossbench import plugins, registry
+    from lossbench.config.experiment import GROUPS
+
+    before, known = set(sys.modules), {group: dict(names.entries()) for group, names in registry.ALL.items()}
+    for group, names in registry.ALL.items():
+        monkeypatch.setattr(names, "_entries", known[group].copy())
+    monkeypatch.setattr(plugins, "_loaded", {})
+    yield
+    for group, names in GROUPS.items():
+        for name in names.entries().keys() - known[names.group].keys():
+            ConfigStore.instance().repo.get(group, {}).pop(f"{name}.yaml", None)
+    for module in {entry.kind.__module__ for names in registry.ALL.values() for entry in names.entries().values()}:
+        if module not in before and not module.startswith("lossbench"):
+            del sys.modules[module]

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from lossbench.check.comparison import agree
-from lossbench.check.contract import CheckFailed, NotApplicable, built_in, told
+from lossbench.check.contract import CheckFailed, NotApplicable, built_in
 from lossbench.check.declaration import float_fields
 from lossbench.check.samples import B, Call, call_for, stack
-from lossbench.errors import LossbenchError
+from lossbench.errors import LossbenchError, told
 from lossbench.interfaces.loss import Loss, replicated
 from lossbench.losses.external import External
 from lossbench.types import Encoding

@@ -7,10 +7,8 @@ from enum import StrEnum
 
 import torch
 
+from lossbench.errors import told
 from lossbench.interfaces.loss import Loss
-
-LONGEST = 300
-"""Characters of a stranger's error that are told."""
 
 
 class CheckFailed(Exception):
@@ -84,12 +82,6 @@ class Check:
             return Status.FAILED, str(failure)
         except Exception as error:  # a stranger's loss may raise anything
             return Status.FAILED, f"it raises {told(error)}"
-
-
-def told(error: BaseException) -> str:
-    """An error in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:LONGEST]}{'…' if len(text) > LONGEST else ''}"
 
 
 def built_in(loss: Loss) -> bool:

@@ -9,9 +9,9 @@ from enum import Enum
 from typing import Any, get_type_hints
 
 from lossbench.check.comparison import agree
-from lossbench.check.contract import CheckFailed, NotApplicable, built_in, told
+from lossbench.check.contract import CheckFailed, NotApplicable, built_in
 from lossbench.check.samples import PAIRS, call_for
-from lossbench.errors import InvalidValue, LossbenchError
+from lossbench.errors import InvalidValue, LossbenchError, told
 from lossbench.interfaces.loss import Loss
 from lossbench.types import Encoding, Head, Need, Space
 

@@ -1,17 +1,10 @@
 """Losses by where they are: `path/to/file.py:Class`, `path/to/file.py`, `package.module:Class`."""
 
-import importlib.util
 import inspect
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from lossbench.check.contract import told
-from lossbench.errors import InvalidValue, LossbenchError, unknown
+from lossbench import plugins
+from lossbench.errors import InvalidValue, unknown
 from lossbench.interfaces.loss import Loss
 
 Kind = type[Loss]
@@ -19,7 +12,7 @@ Kind = type[Loss]
 
 def is_place(text: str) -> bool:
     """Whether `text` says where a loss is, and not what it is called."""
-    return ":" in text or text.endswith(".py")
+    return ":" in text or text.endswith(plugins.FILE)
 
 
 def losses_at(place: str) -> dict[str, Kind]:
@@ -29,7 +22,7 @@ def losses_at(place: str) -> dict[str, Kind]:
     there is no loss; `UnknownName`, with the nearest, if the name is none of its losses.
     """
     path, _, name = place.partition(":")
-    module = _from_file(Path(path)) if path.endswith(".py") else _imported(path)
+    module = plugins.run(plugins.found(path))
     own = {n: kind for n, kind in vars(module).items() if _is_loss(kind) and kind.__module__ == module.__name__}
     if not name:
         if not own:
@@ -48,45 +41,3 @@ def losses_at(place: str) -> dict[str, Kind]:
 
 def _is_loss(found: Any) -> bool:
     return inspect.isclass(found) and issubclass(found, Loss) and not inspect.isabstract(found)
-
-
-def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise InvalidValue(f"There is no file {str(path)!r}.")
-    # a name of its own, so that it hides no module; in sys.modules, where pickle and dataclasses look for it
-    name = path.stem if path.stem.isidentifier() and not _exists(path.stem) else f"checked_{abs(hash(path.resolve()))}"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    if spec is None or spec.loader is None:
-        raise InvalidValue(f"{str(path)!r} cannot be imported.")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        with _import_of(str(path), [str(path.resolve().parent)]):
-            spec.loader.exec_module(module)
-    except LossbenchError:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _exists(name: str) -> bool:
-    return name in sys.modules or importlib.util.find_spec(name) is not None
-
-
-def _imported(name: str) -> ModuleType:
-    with _import_of(name, [str(Path.cwd())]):
-        return import_module(name)
-
-
-@contextmanager
-def _import_of(name: str, folders: list[str]) -> Iterator[None]:
-    """What a stranger's module raises as `InvalidValue`; its neighbours are found; no compiled file stays behind."""
-    before, written = sys.path[:], sys.dont_write_bytecode
-    sys.path[:0], sys.dont_write_bytecode = folders, True
-    try:
-        yield
-    except LossbenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise InvalidValue(f"{name!r} cannot be imported: {told(error)}") from error
-    finally:
-        sys.path[:], sys.dont_write_bytecode = before, written

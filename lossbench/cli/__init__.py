@@ -22,7 +22,7 @@ lossbench: choose a training loss with evidence.
 
 Choices        task= data= model= loss= weighting= corruption=       (fields: loss.delta=2, model.width=128)
 Settings       losses= weightings= corruptions= seeds= rates= epochs= batch_size= lr= metric= head= validation=
-               evaluations= precision= optimizer.* clip.* split.* output= workers=
+               evaluations= precision= optimizer.* clip.* split.* output= workers= plugins=
 Take lists     losses= weightings= corruptions= seeds= rates= lr= and optimizer.weight_decay, optimizer.warmup,
                clip.threshold
 Lists          lossbench losses [--task TASK]    also: tasks, datasets, models, weightings, corruptions, metrics
@@ -30,6 +30,7 @@ One name       lossbench describe huber    of any kind, or as other libraries ca
 Check a loss   lossbench check huber        also: check huber loss.delta=2, check --all, check my_losses.py:MyLoss
 Compare losses lossbench compare results    also: --baseline mse --where rate=0.4 --format csv|json|latex|markdown
 Draw losses    lossbench plot huber tukey   also: '{huber:{delta:2}}' --against AXIS --range -9,9 --output FILE.svg
+Your own       lossbench 'plugins=[my_losses.py]' loss=mine    what is installed: lossbench plugins
 Output         --quiet (nothing but errors)   --json (one JSON document, for programs)
 Hydra          --cfg job (show the configuration)   -m (sweep)   --hydra-help
 Other          --debug (tracebacks)   --version   --help

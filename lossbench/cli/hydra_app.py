@@ -12,6 +12,7 @@ from hydra._internal.utils import _run_hydra, get_args_parser
 
 from lossbench.cli import overrides
 from lossbench.cli.jobs import Jobs
+from lossbench.cli.loading import load_plugins
 from lossbench.cli.mode import Mode
 from lossbench.cli.translation import translated
 from lossbench.config import register_choices
@@ -22,7 +23,6 @@ CONFIGS = "pkg://lossbench.configs"
 
 def run_hydra(arguments: Sequence[str], mode: Mode = Mode.TABLE) -> int:
     """Compose the configuration and run it; the exit code."""
-    register_choices()
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its usage and exit
     args = parser.parse_intermixed_args(arguments)
@@ -41,6 +41,8 @@ def run_hydra(arguments: Sequence[str], mode: Mode = Mode.TABLE) -> int:
 
 def _run(parser: ArgumentParser, args: Namespace, jobs: Jobs) -> None:
     try:
+        load_plugins(args, CONFIGS)
+        register_choices()
         _run_hydra(
             args=args,
             args_parser=parser,

@@ -21,6 +21,7 @@ from lossbench.cli.signals import Interrupted, Stopping, stopping
 from lossbench.cli.work import Work
 from lossbench.config.choices import EXTERNAL
 from lossbench.config.experiment import Experiment
+from lossbench.plugins import loaded
 from lossbench.records import UNTRAINED, Record
 from lossbench.training.size import cores
 from lossbench.training.workers import CannotStart, Crew, Events, Part, Setup, registered_here
@@ -130,7 +131,7 @@ class Session:
         kinds = registered_here(list(self.work.missing.values()))
         names = gpu_names()
         devices = [names[i % len(names)] if names else "" for i in range(self.n_workers)]
-        return [Setup(self.started, device, kinds) for device in devices]
+        return [Setup(self.started, device, kinds, loaded()) for device in devices]
 
     def _ended(self, part: Part, found: Sequence[Record] | None) -> None:
         new = self.work.ended(part, found)

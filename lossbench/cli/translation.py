@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from lossbench.cli import elsewhere
+from lossbench.config import packages
 from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import of_libraries, preset
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName, enumerated, unknown
@@ -42,9 +43,11 @@ def translated(error: Exception, arguments: Sequence[str]) -> LossbenchError:
 def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str]) -> LossbenchError:
     group, _, name = path.rpartition("/")
     if group.startswith("loss/"):
-        return unknown("loss", path.removeprefix("loss/"), of_libraries("loss"), "Presets for losses of libraries")
+        return _with_problems(
+            unknown("loss", path.removeprefix("loss/"), of_libraries("loss"), "Presets for losses of libraries")
+        )
     if group not in GROUPS or group == "task":
-        return unknown(group or "configuration", name, options, f"{group.capitalize()}s")
+        return _with_problems(unknown(group or "configuration", name, options, f"{group.capitalize()}s"))
     names, task = GROUPS[group], _task(arguments)
     if name in {p.name for p in names.problems}:
         return _broken(group, name)
@@ -53,7 +56,13 @@ def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str])
     label = names.group.capitalize() + (f" for {task}" if task else "")
     hint = elsewhere.hint(names, name, fitting) or elsewhere.nearest(name, [*fitting, *presets], options)
     told = f"Unknown {names.word} {name!r}.{hint} {label}: {enumerated(fitting)}."
-    return UnknownName(told + (f" Presets: {', '.join(presets)}." if presets else ""))
+    return _with_problems(UnknownName(told + (f" Presets: {', '.join(presets)}." if presets else "")))
+
+
+def _with_problems(error: UnknownName) -> UnknownName:
+    """A name may be one that a package with a problem ships."""
+    told = [f" ({p.source} failed to load ({p.group}: {p.name}): {p.reason})" for p in packages.problems()]
+    return UnknownName(f"{error}{''.join(told)}")
 
 
 def _task(arguments: Sequence[str]) -> str | None:

@@ -12,25 +12,27 @@ from lossbench.errors import InvalidValue, unknown
 if TYPE_CHECKING:  # it imports torch, which comparing records needs not
     from lossbench.registry import Registry
 
-OTHERS = ("check", "compare", "describe", "plot")
+OTHERS = ("check", "compare", "describe", "plot", "plugins")
 """Verbs that are no lists."""
 
 
 def run_verb(verb: str, arguments: Sequence[str], mode: Mode = Mode.TABLE) -> int:
-    """List what is registered, for one task if it is named; or `check`, `compare`, `describe` or `plot`."""
+    """List what is registered, for one task if it is named; or one of `OTHERS`."""
     if verb == "compare":
         from lossbench.cli.compare import run_compare
 
         return run_compare(arguments, mode)
+    from lossbench.cli.loading import without_plugins
     from lossbench.registry import ALL
 
+    arguments = without_plugins(arguments)
     if verb in OTHERS:
         code = _run_other(verb, arguments, mode)
     elif verb in ALL:
         code = _run_list(verb, _task(verb, arguments), mode)
     else:
         raise unknown("verb", verb, [*ALL, *OTHERS], "Verbs")
-    if mode is not Mode.QUIET:
+    if mode is not Mode.QUIET and verb != "plugins":  # which tells them in its table
         for names in [ALL[verb]] if verb in ALL else ALL.values() if verb == "describe" else [ALL["losses"]]:
             _tell_problems(names)
     return code
@@ -46,6 +48,10 @@ def _run_other(verb: str, arguments: Sequence[str], mode: Mode) -> int:
         from lossbench.cli.plot import run_plot
 
         return run_plot(arguments, mode)
+    if verb == "plugins":
+        from lossbench.cli.plugins import run_plugins
+
+        return run_plugins(arguments, mode)
     from lossbench.cli.describe import run_describe
 
     return run_describe(arguments, mode)

@@ -51,7 +51,7 @@ def check_pair(loss_name: str, loss: Loss, weighting_name: str, weighting: Weigh
 
 def check_scheme(weighting: Choice, built: Weighting, task: str, data: Choice) -> None:
     """Raise `Incompatible` for one that wraps a weighting of other tasks, or wants weights that data do not have."""
-    if not {task, "*"} & set(built.tasks):
+    if not {task, "*", *registry.tasks.find(task).like} & set(built.tasks):
         told = f"weighting={weighting.label} is for {' and '.join(built.tasks)}, not for task={task}."
         raise Incompatible(told, weighting.label, "for another task")
     if Need.SAMPLE_WEIGHT in built.needs and not registry.datasets.build(data).weighted:

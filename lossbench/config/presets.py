@@ -1,7 +1,6 @@
 """Presets: YAML files of a group that are no registered names, read as Hydra would."""
 
-from importlib.resources import files
-from pathlib import Path
+import re
 from typing import Any, cast
 
 from hydra.core.global_hydra import GlobalHydra
@@ -9,12 +8,13 @@ from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from lossbench.config.packages import packages
+
 
 def of_libraries(group: str) -> list[str]:
     """Names of the presets in folders of a group, each a library: `timm/asymmetric`."""
-    folder = files("lossbench.configs") / group
-    libraries = [entry for entry in folder.iterdir() if entry.is_dir()]
-    return sorted(f"{library.name}/{Path(f.name).stem}" for library in libraries for f in library.iterdir())
+    configs = [config for package in packages() for config in package.configs]
+    return sorted(config.removeprefix(f"{group}/") for config in configs if re.match(f"{group}/[^/]+/", config))
 
 
 def preset(group: str, name: str) -> dict[str, Any] | None:

@@ -9,10 +9,11 @@ from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from lossbench import registry
+from lossbench import plugins, registry
 from lossbench.config import numbers
 from lossbench.config.choices import LISTS, check_fits, choice, listed
 from lossbench.config.experiment import GROUPS, Experiment
+from lossbench.config.own import places
 from lossbench.config.pairs import check_outputs, check_pair, check_scheme
 from lossbench.config.schema import Schema
 from lossbench.errors import Incompatible, unknown
@@ -44,6 +45,7 @@ def combinations(cfg: DictConfig) -> Combinations:
     """
     plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     _check_known(plain)
+    plugins.load(places(plain["plugins"]))  # in other processes than that of the command
     shared = _Shared(plain)
     skipped: list[Incompatible] = []
     options = [_fitting(listed(g, plain, shared.task.name), partial(shared.part, g), skipped) for g in LISTS]

@@ -62,3 +62,4 @@ class Schema:
     precision: str = "32"  # 32 | bf16 | 64
     output: str = "results"
     workers: int | None = None  # worker processes; null chooses
+    plugins: Any = field(default_factory=list)  # files and modules with losses and other choices of your own

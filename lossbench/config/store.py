@@ -3,7 +3,7 @@
 from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
 from enum import Enum
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
@@ -32,9 +32,9 @@ def register_choices() -> None:
 
 def node(name: str, kind: type) -> Any:
     """A writable, typed config node: the name, then the fields of the class."""
-    hints = get_type_hints(kind)
+    hints = registry.hints(kind)
     own = fields(kind) if is_dataclass(kind) else ()
-    columns = [("name", str, field(default=name)), *((f.name, _type(hints[f.name]), _default(f)) for f in own)]
+    columns = [("name", str, field(default=name)), *((f.name, _type(hints.get(f.name, Any)), _default(f)) for f in own)]
     try:
         made = OmegaConf.structured(make_dataclass(kind.__name__, columns))
     except Exception:  # OmegaConf refuses Literal, unions and tuples in several ways: such fields are left untyped

@@ -43,6 +43,8 @@ class Task(ABC):
     held_out_classes: ClassVar[bool] = False
     """Its splits share no class (targets are `[N]` indices), and what is measured is the embedding itself: no loss has
     scores for classes that it never saw."""
+    like: ClassVar[tuple[str, ...]] = ()
+    """Tasks of which it is a variant: whatever fits one of them fits it, too."""
     side_by_side: ClassVar[bool] = False
     """Its targets are `[N, D]` columns of one kind, so that a loss can be taken of some of them."""
     shortlist: ClassVar[tuple[str, ...]] = ()

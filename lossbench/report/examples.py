@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lossbench import registry
+from lossbench import plugins, registry
 from lossbench.config.experiment import GROUPS
 from lossbench.interfaces.loss import Loss
 from lossbench.registry import Entry, Registry, fits_task, required
@@ -42,7 +42,8 @@ def example(names: Registry[Any], entry: Entry[Any], said: Docstring) -> str:
         return script(entry) if issubclass(entry.kind, Loss) else ""
     group = next((g for g, r in GROUPS.items() if r is names), "metric")
     chosen = "" if names is registry.tasks else f" {group}={entry.name}"
-    return f"lossbench task={tasks[0]}{chosen}"
+    own = next((f" 'plugins=[{p.place}]'" for p in plugins.loaded() if p.module == entry.kind.__module__), "")
+    return f"lossbench{own} task={tasks[0]}{chosen}"
 
 
 def script(entry: Entry[Loss]) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossbench.errors import InvalidValue
+from lossbench.errors import InvalidValue, LossbenchError
 from lossbench.interfaces import Loss, Scaling, Task, Weighting
 from lossbench.interfaces.loss import replicated
 from lossbench.interfaces.module import refreshed_scale
+from lossbench.sources import own_line
 from lossbench.training.feed import Batch, Maps
-from lossbench.training.routes import Call, Routes, check_shape, choose, differing, stacked_fields
+from lossbench.training.routes import Call, Routes, check_shape, choose, differing, name_of, stacked_fields
 from lossbench.types import Encoding, Need, Problem, Space
 
 
@@ -176,8 +177,9 @@ class LossGroup(Group):
 
     def fail(self, error: Exception) -> None:
         """Remember why these rows cannot go on."""
-        text = str(error).strip().splitlines()
-        self.failure = f"{type(error).__name__}: {text[0] if text else 'no message'}"
+        text = next(iter(str(error).strip().splitlines()), "no message")
+        ours = isinstance(error, LossbenchError)
+        self.failure = text if ours else f"{name_of(self.loss)} raises {type(error).__name__}: {text}{own_line(error)}"
 
     def losses_of(self, raw: Tensor, feed: Maps, batch: Batch, extra: Tensor, moment: Moment) -> Tensor:
         """One loss per example `[r, B]`, or per batch `[r]`; NaN if the loss has failed."""

@@ -84,6 +84,7 @@ class RowOptimizer(torch.optim.Optimizer):
             "step": 0,
             "active": torch.ones(n_rows, dtype=torch.bool, device=theta.device),
             "lived": torch.zeros(n_rows, dtype=torch.long, device=theta.device),  # steps while active
+            "seen": torch.zeros(n_rows, dtype=theta.dtype, device=theta.device),  # the loss that a row saw last
             "inner": _inner_state(theta, rows[0]),
         }
         self.losses: Tensor | None = None
@@ -100,6 +101,16 @@ class RowOptimizer(torch.optim.Optimizer):
         """`[R]`: the step at which a row stopped being finite, -1 if it has not."""
         return torch.where(self.active, -1, self.memory["lived"])
 
+    def why_diverged(self, row: int) -> str:
+        """What was not finite, and when; empty if the row has not diverged."""
+        step, seen = int(self.diverged_step[row]), float(self.memory["seen"][row])
+        if step < 0:
+            return ""
+        what = (
+            f"the loss is {seen:g}" if not math.isfinite(seen) else "the gradient, or what is predicted, is not finite"
+        )
+        return f"{what} at step {step}" + (", before anything is learned" if step == 0 else "")
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of every active row. A row whose gradient, or its loss in `losses`, is not finite stops before it.
@@ -115,6 +126,8 @@ class RowOptimizer(torch.optim.Optimizer):
             return loss
         self.norm = torch.linalg.vector_norm(gradient, dim=1)
         finite = self.norm if self.losses is None else self.norm + self.losses
+        if self.losses is not None:
+            self.memory["seen"] = torch.where(self.active, self.losses.to(self.norm), self.memory["seen"])
         self.memory["active"] = self.active & finite.isfinite()
         self.memory["lived"] += self.active
         if self.theta.is_cpu and bool(self.active.all()):

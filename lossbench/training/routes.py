@@ -17,7 +17,7 @@ from lossbench.types import Need
 Extras = Mapping[str, Any]
 Call = Callable[[Tensor, Tensor, Extras], Any]
 
-SHARED = (Need.PROGRESS, Need.CLASS_NAMES, Need.N_EXAMPLES)
+SHARED = (Need.PROGRESS, Need.EPOCH, Need.CLASS_NAMES, Need.N_EXAMPLES)
 """Needs without a leading row axis."""
 TIGHT, LOOSE = (1e-6, 1e-9), (1e-4, 1e-6)
 """Relative and absolute tolerance of two ways to the same numbers, in float64 and in less."""
@@ -79,9 +79,20 @@ class Routes:
             loss(prediction[r], target[r], **{n: row_of(v, r, n) for n, v in extras.items()})
             for r, loss in enumerate(self.losses)
         ]
+        for result in results:
+            _check_result(self.losses[0], result)
         if Need.STATE in self.losses[0].needs:
             return torch.stack([x[0] for x in results]), torch.stack([x[1] for x in results])
         return torch.stack(results)
+
+
+def _check_result(loss: Loss, result: Any) -> None:
+    """Raise `InvalidValue` unless it is a tensor, or a pair of them where there is a state."""
+    pair = Need.STATE in loss.needs
+    parts = result if pair and isinstance(result, tuple) and len(result) == 2 else (result,)
+    if len(parts) != 1 + pair or not all(isinstance(part, Tensor) for part in parts):
+        wanted = "a pair of tensors, the losses and the next state" if pair else "a tensor"
+        raise InvalidValue(f"{name_of(loss)} must return {wanted}. Got {type(result).__name__} instead.")
 
 
 def row_of(value: Any, row: int, name: str) -> Any:
@@ -127,7 +138,7 @@ def _branches(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras
 
 def _watched(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras) -> list[Tensor]:
     """What the loop gives, if the loss keeps to what losses may do."""
-    name = _name(routes.losses[0])
+    name = name_of(routes.losses[0])
     given = {"prediction": prediction.clone(), "target": target.clone()}  # no leaf, which would refuse to be changed
     versions = {what: tensor._version for what, tensor in given.items()}
     result = routes.loop(given["prediction"], given["target"], extras)
@@ -139,7 +150,10 @@ def _watched(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras)
         raise InvalidValue(f"{name} was given tensors on {prediction.device} and returned one on {losses.device}.")
     wanted = _outcome(routes.loop, prediction, target, extras)
     if wanted is None:
-        raise InvalidValue(f"{name} returned a tensor without a gradient: it is detached from the prediction.")
+        raise InvalidValue(
+            f"{name} returned a tensor without a gradient: it is detached from the prediction. "
+            ".detach(), .item(), no_grad and numpy do that."
+        )
     if not _agree([losses], wanted[:1]):
         raise InvalidValue(
             f"{name} gives another value when it is called again with the same tensors: it keeps a state of its own, "
@@ -159,9 +173,10 @@ def _outcome(call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> 
     return None if gradient is None else [losses, gradient, *state]
 
 
-def _name(loss: Loss) -> str:
+def name_of(loss: Loss) -> str:
     """What it is called in messages: an adapter, what it adapts."""
-    return str(getattr(loss, "target", type(loss).__name__))
+    target = getattr(loss, "target", None)
+    return target if isinstance(target, str) else type(loss).__name__
 
 
 def _agree(got: list[Tensor], wanted: list[Tensor]) -> bool:
@@ -176,6 +191,6 @@ def check_shape(loss: Loss, losses: Tensor, prediction: Tensor) -> None:
     if losses.shape != wanted:
         kind = "value per batch" if loss.coupled else "value per example"
         raise InvalidValue(
-            f"{_name(loss)} must return one {kind}, shape {list(wanted[1:])} for predictions "
+            f"{name_of(loss)} must return one {kind}, shape {list(wanted[1:])} for predictions "
             f"{list(prediction.shape[1:])}. Got {list(losses.shape[1:])} instead."
         )

@@ -21,6 +21,7 @@ from typing import Any
 from lossbench import registry
 from lossbench.claims import Claim
 from lossbench.config.experiment import GROUPS
+from lossbench.plugins import Plugin, start
 from lossbench.records import Record
 from lossbench.training.products import one_core
 from lossbench.types import Stack, Trial
@@ -54,6 +55,7 @@ class Setup:
     started: float  # when the command began to train, time.time()
     device: str = ""  # CUDA_VISIBLE_DEVICES, where it is to be set
     kinds: bytes = b""  # classes that a script has registered
+    plugins: tuple[Plugin, ...] = ()  # files and modules that have been loaded
 
 
 def registered_here(trials: Sequence[Trial]) -> bytes:
@@ -290,6 +292,8 @@ def _ready(pipe: Connection, setup: Setup, stop: Callable[[], bool]) -> Callable
 
     torch.set_num_threads(1)
     _tell_through(pipe)
+    for plugin in setup.plugins:  # before the classes, which are pickled by name
+        start(plugin)
     for group, entry in pickle.loads(setup.kinds) if setup.kinds else ():
         registry.ALL[group].register(entry.name, entry.kind, entry.source)
 

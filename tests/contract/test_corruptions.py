@@ -4,12 +4,13 @@ from dataclasses import is_dataclass
 
 import numpy as np
 import pytest
+from registered import built_in
 
 from lossbench import registry
 from lossbench.types import Examples
 
-DATA = {task: registry.tasks.find(task).defaults["data"] for task in registry.tasks.names()}
-PAIRS = [(name, task) for task in DATA for name in registry.corruptions.names(task)]
+DATA = {task: registry.tasks.find(task).defaults["data"] for task in built_in(registry.tasks)}
+PAIRS = [(name, task) for task in DATA for name in built_in(registry.corruptions, task)]
 ASSURED = [pair for pair in PAIRS if pair[0] != "none"]
 
 
@@ -22,7 +23,7 @@ def changed(before, after):
     return (before != after).reshape(len(before), -1).any(1)
 
 
-@pytest.mark.parametrize("name", registry.corruptions.names())
+@pytest.mark.parametrize("name", built_in(registry.corruptions))
 def test_corruption_is_documented_and_frozen(name):
     kind = registry.corruptions.find(name)
     assert kind.__doc__

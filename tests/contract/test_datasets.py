@@ -4,12 +4,13 @@ from dataclasses import is_dataclass
 
 import numpy as np
 import pytest
+from registered import built_in
 from unit.data_files import FIELDS, Web, no_network
 
 from lossbench import registry
 from lossbench.types import Examples
 
-DATASETS = registry.datasets.names()
+DATASETS = built_in(registry.datasets)
 
 
 @pytest.fixture

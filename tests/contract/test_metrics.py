@@ -4,12 +4,13 @@ from dataclasses import is_dataclass
 
 import pytest
 import torch
+from registered import built_in
 
 from lossbench import registry
 from lossbench.interfaces.metric import ExampleMetric
 from lossbench.types import BLANK, PADDING
 
-CASES = [(name, task) for task in registry.tasks.names() for name in registry.metrics.names(task)]
+CASES = [(name, task) for task in built_in(registry.tasks) for name in built_in(registry.metrics, task)]
 R, N = 5, 40
 
 
@@ -80,7 +81,7 @@ def perfect(task, target):
     return PERFECT[task](target)
 
 
-@pytest.mark.parametrize("name", registry.metrics.names())
+@pytest.mark.parametrize("name", built_in(registry.metrics))
 def test_metric_is_documented_and_frozen(name):
     kind = registry.metrics.find(name)
     assert kind.__doc__

@@ -4,13 +4,14 @@ from dataclasses import is_dataclass
 
 import pytest
 import torch
+from registered import built_in
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from lossbench import registry
 from lossbench.errors import Incompatible
 
-MODELS = registry.models.names()
+MODELS = built_in(registry.models)
 SHAPES = [(10,), (1, 8, 8), (3, 9, 12)]
 LOOPED = {"recogniser_lstm"}  # vmap refuses an LSTM
 

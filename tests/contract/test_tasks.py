@@ -5,6 +5,7 @@ from dataclasses import is_dataclass
 import numpy as np
 import pytest
 import torch
+from registered import built_in
 
 from lossbench import registry
 from lossbench.errors import Incompatible
@@ -12,7 +13,7 @@ from lossbench.interfaces import Scaling
 from lossbench.models import heads
 from lossbench.types import Encoding, Head, Problem, Space
 
-TASKS = registry.tasks.names()
+TASKS = built_in(registry.tasks)
 R, B, T = 3, 5, 7
 
 

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from registered import built_in
 
 from lossbench import registry
 from lossbench.interfaces import TermWeighting
 from lossbench.types import Need
 
-NAMES = [n for n in registry.weightings.names() if issubclass(registry.weightings.find(n), TermWeighting)]
+NAMES = [n for n in built_in(registry.weightings) if issubclass(registry.weightings.find(n), TermWeighting)]
 R, K = 3, 4
 
 

@@ -18,7 +18,10 @@ from lossbench.cli import main
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-TASK_PAGES = sorted((ROOT / "docs" / "tasks").glob("*.md"))
+WITH_COMMANDS = [
+    *sorted((ROOT / "docs" / "tasks").glob("*.md")),
+    *(ROOT / "docs" / n for n in ("combined.md", "label-noise.md")),
+]
 
 
 def commands(text):
@@ -26,7 +29,7 @@ def commands(text):
     return [line[2:] for block in re.findall(r"```console\n(.*?)```", text, re.S) for line in block.splitlines()]
 
 
-COMMANDS = list(dict.fromkeys(c for text in (README, *(p.read_text() for p in TASK_PAGES)) for c in commands(text)))
+COMMANDS = list(dict.fromkeys(c for text in (README, *(p.read_text() for p in WITH_COMMANDS)) for c in commands(text)))
 QUICK = ["epochs=1"]
 
 

@@ -47,7 +47,7 @@ INSTALLED = [step for step in STEPS if step not in ALONE]
 
 
 @pytest.fixture
-def files(tmp_path, monkeypatch):
+def files(tmp_path, monkeypatch, forgotten):
     """The files of the page, in an empty folder."""
     for block in BLOCKS:
         name = re.match(r"# (\S+\.\w+)\n", block.text)
@@ -65,7 +65,7 @@ def follow(step, capsys):
     for command in step.commands:
         program, *arguments = shlex.split(command)
         assert program == "lossbench"
-        trains = arguments[0] != "check"
+        trains = arguments[0] not in ("check", "describe")
         code = main([*arguments, *(QUICK if trains else [])])
         out = words(capsys.readouterr().out)
         assert code == (1 if "wrong.py" in command else 0), out
@@ -158,13 +158,3 @@ def test_the_package(files, wheel, tmp_path_factory):
     assert "power (exponent=1.2)" in out
     out = run(place, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_power.py")
     assert f"{len(CHECKS)} passed" in out
-
-
-@pytest.mark.slow
-def test_the_wheel_of_the_example(wheel):
-    example = ROOT / "plugins" / "lossbench-example"
-    built = wheel(example, "pyproject.toml", "README.md", "lossbench_example.py")
-    assert built.name == "lossbench_example-0.1.0-py3-none-any.whl"
-    listed = run(example, "-m", "zipfile", "-l", str(built))
-    assert "lossbench_example.py" in listed
-    assert "entry_points.txt" in listed

@@ -149,7 +149,6 @@ def test_a_trial_follows_the_source_of_an_external_loss(tmp_path, monkeypatch):
         (tmp_path / "some_losses.py").write_text(f"def f(p, t):\n    return {body}\n")
         sys.modules.pop("some_losses", None)
         linecache.clearcache()
-        fingerprint.cache_clear()
         found.add(fingerprint(("losses", choice)))
     assert len(found) == 2
 

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from registered import built_in
 from torch import nn
 
-from lossbench import models
+from lossbench import models, registry
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.models import heads
 from lossbench.types import Head
@@ -113,5 +114,5 @@ def test_cosine_head_has_a_moderate_gradient_at_a_zero_vector():
 
 
 def test_names():
-    assert models.names("regression") == ["cnn", "cnn_flat", "cnn_max", "linear", "mlp"]
+    assert built_in(registry.models, "regression") == ["cnn", "cnn_flat", "cnn_max", "linear", "mlp"]
     assert set(models.names()) - set(models.names("regression")) == {"recogniser", "recogniser_lstm"}

@@ -1,0 +1,1 @@
+"""Presets and studies: YAML files in the folders of Hydra's groups."""

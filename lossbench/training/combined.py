@@ -78,16 +78,11 @@ class TermsGroup(nn.Module):
         ]
         self.registered = nn.ModuleList(self.terms)  # so that Lightning moves their state
         self.scheme = Scheme(weightings, len(terms), seeds) if isinstance(weightings[0], TermWeighting) else None
-        self._failure = ""
 
     @property
-    def failure(self) -> str:
-        """Why the rows cannot go on: that of the first term that has failed; none if empty."""
-        return self._failure or next((term.failure for term in self.terms if term.failure), "")
-
-    @failure.setter
-    def failure(self, reason: str) -> None:
-        self._failure = reason
+    def failures(self) -> dict[int, str]:
+        """Why rows cannot go on, by their place in the group: that of the first term that has failed."""
+        return {row: reason for term in reversed(self.terms) for row, reason in term.failures.items()}
 
     @property
     def route(self) -> str:

@@ -1,7 +1,8 @@
 """Rows of a stack whose losses, or weightings, are one class: one call for all of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from lossbench.interfaces.loss import replicated
 from lossbench.interfaces.module import refreshed_scale
 from lossbench.sources import own_line
 from lossbench.training.feed import Batch, Maps
-from lossbench.training.routes import Call, Routes, check_shape, choose, differing, name_of, stacked_fields
+from lossbench.training.routes import Call, Extras, Routes, check_shape, choose, differing, name_of, stacked_fields
 from lossbench.types import Encoding, Need, Problem, Space
 
 
@@ -129,8 +130,11 @@ class LossGroup(Group):
         self.made = [loss.parameters(problem, g) for loss, g in zip(losses, generators, strict=True)]
         self.shapes = {n: t.shape for n, t in self.made[0].items()}
         self.width = sum(s.numel() for s in self.shapes.values())
+        self._routes = Routes(losses)
         self._call: Call | None = None
-        self.route, self.failure = "", ""
+        self.route = ""
+        self.failures: dict[int, str] = {}
+        """Why rows cannot go on, by their place in the group."""
 
     def columns(self) -> Tensor:
         """The rows' initial trainable parameters, flat: `[r, Q]`."""
@@ -143,25 +147,40 @@ class LossGroup(Group):
         return {n: p.view(len(p), *s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
 
     def settle(self, shape: torch.Size, feed: Maps, batch: Batch, extra: Tensor) -> None:
-        """Choose the route on random outputs and this batch's targets; a loss that fails is remembered.
+        """Choose the route on random outputs and this batch's targets; rows whose loss fails there are remembered.
 
-        In float64; in float32 where that fails, as some losses of others take nothing else. shape: of one example's
-        raw output.
+        shape: of one example's raw output.
         """
+        trial = partial(self._trial_run, shape, feed, batch, extra)
+        if self._chosen(representatives(self.losses), trial) is None:
+            return
+        for row in range(len(self.losses)):  # a loss may raise on the data of some rows only
+            if (error := self._chosen([row], trial)) is not None:
+                self.fail([row], error)
+        self._by_row()
+
+    def _chosen(self, picked: list[int], trial: Callable[[list[int], torch.dtype], tuple[Any, ...]]) -> Any:
+        """Settle on the route of some rows; the error of a loss that fails.
+
+        In float64; in float32 where that fails, as some losses of others take nothing else.
+        """
+        found: Exception | None = None
         for dtype in (torch.float64, torch.float32):
             try:
-                self.route = choose(*self._trial_run(shape, feed, batch, extra, dtype))
-                self._call = getattr(Routes(self.losses), self.route)
+                self.route = choose(*trial(picked, dtype))
             except Exception as error:  # a stranger's loss may raise anything; its rows fail, the others go on
-                self.fail(error)
+                found = error
             else:
-                self.failure = ""
-                return
+                self._call = getattr(self._routes, self.route)
+                return None
+        return found
+
+    def _by_row(self) -> None:
+        self.route, self._call = "loop", self._routes.loop
 
     def _trial_run(
-        self, shape: torch.Size, feed: Maps, batch: Batch, extra: Tensor, dtype: torch.dtype
+        self, shape: torch.Size, feed: Maps, batch: Batch, extra: Tensor, picked: list[int], dtype: torch.dtype
     ) -> tuple[Any, ...]:
-        picked = representatives(self.losses)
         generator = torch.Generator().manual_seed(0)
         size = (len(picked), batch.targets.shape[1], *shape)
         # heavy tails, so that branches for large errors are met
@@ -175,22 +194,31 @@ class LossGroup(Group):
             extras[Need.RESIDUAL_SCALE] = torch.ones_like(self.residual_scale)
         return [self.losses[i] for i in picked], prediction, target, {n: _pick(v, picked) for n, v in extras.items()}
 
-    def fail(self, error: Exception) -> None:
-        """Remember why these rows cannot go on."""
+    def fail(self, rows: Iterable[int], error: Exception) -> None:
+        """Remember why these rows, counted within the group, cannot go on."""
         text = next(iter(str(error).strip().splitlines()), "no message")
         ours = isinstance(error, LossbenchError)
-        self.failure = text if ours else f"{name_of(self.loss)} raises {type(error).__name__}: {text}{own_line(error)}"
+        reason = text if ours else f"{name_of(self.loss)} raises {type(error).__name__}: {text}{own_line(error)}"
+        self.failures |= dict.fromkeys(rows, reason)
 
     def losses_of(self, raw: Tensor, feed: Maps, batch: Batch, extra: Tensor, moment: Moment) -> Tensor:
-        """One loss per example `[r, B]`, or per batch `[r]`; NaN if the loss has failed."""
-        if not self.failure:
-            try:
-                return self._losses(raw, feed, batch, extra, moment)
-            except torch.OutOfMemoryError:  # not the loss's fault: the chunk is too large
-                raise
-            except Exception as error:  # as in settle(): the other rows go on
-                self.fail(error)
-        return raw.flatten(2)[:, :, 0] * torch.nan  # the NaN gradient freezes the rows
+        """One loss per example `[r, B]`, or per batch `[r]`; NaN for rows whose loss has failed."""
+        if len(self.failures) == len(self.losses):
+            return _nothing(raw)
+        try:
+            losses = self._losses(raw, feed, batch, extra, moment)
+        except torch.OutOfMemoryError:  # not the loss's fault: the chunk is too large
+            raise
+        except Exception as error:  # as in settle(): the other groups go on
+            self.fail(range(len(self.losses)), error)
+            return _nothing(raw)
+        return self._without_failed(losses, raw) if self.failures else losses
+
+    def _without_failed(self, losses: Tensor, raw: Tensor) -> Tensor:
+        # of those rows alone: through NaN times all of raw even a gradient of 0 would come back as NaN
+        failed = {r: _nothing(raw[r : r + 1])[0] for r in self.failures}
+        nothing = {r: row if losses.ndim > 1 else row.sum() for r, row in failed.items()}
+        return torch.stack([nothing.get(r, row) for r, row in enumerate(losses)])
 
     def _losses(self, raw: Tensor, feed: Maps, batch: Batch, extra: Tensor, moment: Moment) -> Tensor:
         if self._call is None:
@@ -198,15 +226,45 @@ class LossGroup(Group):
         prediction, target = self._examples(*self.given(raw, batch.targets[self.rows], self.scaling(feed)))
         self.follow(prediction, target)
         extras = self.extras(feed, batch, moment, state=self.state, parameters=self.parameters_of(extra))
-        result = self._call(prediction, target, extras)
+        result = self._called(self._call, prediction, target, extras)
         if Need.STATE in self.loss.needs:
             result, state = result
             self.state = state.detach()
-        check_shape(self.loss, result, prediction)
         if self.of_labels is None:
             return result
         weights = self.of_labels.weights_of(result, raw, feed, batch, moment)
         return (result * weights).unflatten(1, raw.shape[1:]).mean(2)
+
+    def _called(self, call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
+        """What the losses return; once that of one row raises, row by row, so that the others go on."""
+        if not self.failures:
+            try:
+                result = call(prediction, target, extras)
+                check_shape(self.loss, result[0] if isinstance(result, tuple) else result, prediction)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception:  # whose it is, the calls below tell
+                self._by_row()
+            else:
+                return result
+        parts = [self._alone(row, prediction, target, extras) for row in range(len(self.losses))]
+        return tuple(map(torch.stack, zip(*parts, strict=True))) if isinstance(parts[0], tuple) else torch.stack(parts)
+
+    def _alone(self, row: int, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
+        """What the loss of one row returns; zeros in the place of it if it raises, or has before."""
+        if row not in self.failures:
+            try:
+                result = self._routes.alone(row, prediction, target, extras)
+                values = result[0] if isinstance(result, tuple) else result
+                check_shape(self.loss, values[None], prediction[row : row + 1])
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                self.fail([row], error)
+            else:
+                return result
+        losses = prediction.new_zeros(() if self.loss.coupled else prediction.shape[1:2])
+        return (losses, extras[Need.STATE][row]) if Need.STATE in self.loss.needs else losses
 
     def _examples(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """What the loss is to take for examples: each label, `[r, B L, 1]`, where labels are weighed."""
@@ -220,6 +278,11 @@ class LossGroup(Group):
             stacked = replicated(self.loss, **stacked_fields(self.losses, raw, raw.ndim))
             raw = stacked.scores(raw, self.parameters_of(extra))
         return self.task.point(raw, self.loss.space, self.problem, self.scaling(feed))
+
+
+def _nothing(raw: Tensor) -> Tensor:
+    """In place of losses, `[r, B]`: NaN, whose gradient, NaN as well, freezes the rows."""
+    return raw.flatten(2)[:, :, 0] * torch.nan
 
 
 def _pick(value: Any, rows: list[int]) -> Any:

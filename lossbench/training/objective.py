@@ -39,6 +39,11 @@ def runs(keys: Sequence[Hashable]) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
+def parts_of(group: LossGroup | TermsGroup) -> list[LossGroup]:
+    """The terms of a combined loss, or the group itself."""
+    return group.terms if isinstance(group, TermsGroup) else [group]
+
+
 class Objective(nn.Module):
     """The mean over the batch of weight times loss, of each row."""
 
@@ -108,16 +113,16 @@ class Objective(nn.Module):
 
     def failures(self) -> dict[int, str]:
         """Rows whose loss has raised, with the message."""
-        return {r: g.failure for g in self.groups if g.failure for r in range(g.rows.start, g.rows.stop)}
+        return {g.rows.start + r: reason for g in self.groups for r, reason in g.failures.items()}
 
-    def group_failures(self) -> list[str]:
-        """Why each group's loss has raised; empty where it has not."""
-        return [g.failure for g in self.groups]
+    def group_failures(self) -> list[dict[int, str]]:
+        """Why rows of each group's, or term's, loss have raised, by their place in the group."""
+        return [dict(part.failures) for g in self.groups for part in parts_of(g)]
 
-    def fail_again(self, failures: Sequence[str]) -> None:
+    def fail_again(self, failures: Sequence[dict[int, str]]) -> None:
         """Go on from `group_failures()`."""
-        for group, failure in zip(self.groups, failures, strict=True):
-            group.failure = group.failure or failure
+        for part, found in zip((p for g in self.groups for p in parts_of(g)), failures, strict=True):
+            part.failures |= found
 
     def point(self, raw: Tensor, extra: Tensor, feed: Feed) -> Tensor:
         """Point predictions of all rows."""

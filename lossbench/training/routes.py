@@ -75,15 +75,17 @@ class Routes:
 
     def loop(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
         """One call per row: any loss at all."""
-        results = [
-            loss(prediction[r], target[r], **{n: row_of(v, r, n) for n, v in extras.items()})
-            for r, loss in enumerate(self.losses)
-        ]
-        for result in results:
-            _check_result(self.losses[0], result)
+        results = [self.alone(row, prediction, target, extras) for row in range(len(self.losses))]
         if Need.STATE in self.losses[0].needs:
             return torch.stack([x[0] for x in results]), torch.stack([x[1] for x in results])
         return torch.stack(results)
+
+    def alone(self, row: int, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
+        """The call of one row; raises `InvalidValue` unless it gives a tensor, or a pair where there is a state."""
+        loss = self.losses[row]
+        result = loss(prediction[row], target[row], **{n: row_of(v, row, n) for n, v in extras.items()})
+        _check_result(loss, result)
+        return result
 
 
 def _check_result(loss: Loss, result: Any) -> None:

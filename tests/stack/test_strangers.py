@@ -295,3 +295,45 @@ def test_a_row_with_trained_parameters_equals_itself_alone(make_trials):
         (alone,) = run_stack(Stack((trial,)))
         for key, curve in alone.curves.items():
             np.testing.assert_allclose(record.curves[key], curve, rtol=1e-9, atol=1e-9)
+
+
+SOME_ROWS = """
+import torch
+
+
+def by_size(prediction, target):  # as many sizes as clean targets have
+    return (prediction - target).abs() * torch.ones(4)[target.abs().long()]
+
+
+def known_sizes(prediction, target):
+    if target.abs().max() >= 4:
+        raise ValueError(f"no size for {target.abs().max():.0f}")
+    return (prediction - target).abs()
+
+"""
+
+
+@pytest.fixture
+def some_rows(tmp_path, monkeypatch):
+    (tmp_path / "some_rows.py").write_text(SOME_ROWS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("some_rows", None)
+
+
+@pytest.mark.usefixtures("some_rows")
+@pytest.mark.parametrize(("name", "said"), [("by_size", "IndexError: index"), ("known_sizes", "ValueError: no size")])
+def test_a_loss_that_raises_on_the_data_of_some_rows_fails_those_alone(make_trials, name, said):
+    """The highest rate's at once, and the lowest's when their one wrong target comes up."""
+    asked = ("task=regression", "model=linear", "seeds=2", "rates=[0,0.01,0.4]", "epochs=1", "precision=64")
+    trials = make_trials(*asked, f"losses=[{{external:{{target:some_rows.{name}}}}},mae]")
+    found = {t: r for t, r in zip(trials, run_stack(Stack(trials)), strict=True)}
+    alike = {(t.seed, t.rate): r for t, r in found.items() if t.loss.name == "mae"}
+    for trial, record in found.items():
+        if trial.loss.name == "mae":
+            continue
+        assert record.row["status"] == ("failed" if trial.rate else "finished"), record.row["reason"]
+        if trial.rate:
+            assert f"some_rows.{name} raises {said}" in record.row["reason"]
+        else:
+            np.testing.assert_allclose(record.curves["test", "mae"], alike[trial.seed, 0].curves["test", "mae"])

@@ -17,13 +17,11 @@ ABOVE_ZERO = 0.05
 """How far rounding, in bfloat16 too, may push a log probability above 0."""
 
 
-def _log_probabilities(prediction: Tensor) -> Tensor:
-    if any_of(prediction > ABOVE_ZERO):
-        raise InvalidValue(
-            "prediction must hold log probabilities, none of them above 0 (of logits: their log_softmax). "
-            f"Got {prediction.max().item():.4g}."
-        )
-    return prediction
+def _no_log_probabilities(highest: Tensor) -> InvalidValue:
+    return InvalidValue(
+        "prediction must hold log probabilities, none of them above 0 (of logits: their log_softmax). "
+        f"Got {highest.item():.4g}."
+    )
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,12 @@ class NLL(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
         one_axis_less(prediction, target)
-        kept = target != self.ignore_index
-        index = torch.where(kept, target, 0).long().unsqueeze(-1)
-        return torch.where(kept, -_log_probabilities(prediction.gather(-1, index)).squeeze(-1), 0)
+        flat = prediction.reshape(-1, prediction.shape[-1])
+        index = target.reshape(-1).long()
+        nll = functional.nll_loss(flat, index, reduction="none", ignore_index=self.ignore_index)
+        if any_of(nll < -ABOVE_ZERO):
+            raise _no_log_probabilities(-nll.min())
+        return nll.reshape(target.shape)
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,19 @@ class KLDivergence(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The sum over classes."""
         same_shape(prediction, target)
-        lost = functional.kl_div(_log_probabilities(prediction), target, reduction="none")
-        # where a target is 0 the term is, even if log p is -inf
-        return total(torch.where(target == 0, 0, lost))
+        lost = functional.kl_div(prediction, target, reduction="none")
+        # where a target is 0 the term is, even if log p is -inf, which torch makes NaN; the look is the cheaper pass
+        return total(lost if _all_finite(prediction) else torch.where(target == 0, 0, lost))
+
+
+def _all_finite(prediction: Tensor) -> bool:
+    """Whether no log probability is -inf, as far as can be seen: inside vmap it cannot. Logits are refused."""
+    if prediction.numel() == 0:
+        return False
+    lowest, highest = prediction.detach().aminmax()
+    if any_of(highest > ABOVE_ZERO):
+        raise _no_log_probabilities(highest)
+    return any_of(lowest > -torch.inf)
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,21 @@ def test_kl_divergence_where_both_are_zero():
     assert logs.grad.tolist() == [[-1, 0, 0]]
 
 
+def test_kl_divergence_of_what_is_held_for_impossible():
+    logs = torch.tensor([[1.0, 0.0], [0.5, 0.5]], dtype=torch.float64).log()
+    close(KLDivergence()(logs, torch.tensor([[0.0, 1.0], [0.5, 0.5]], dtype=torch.float64)), [torch.inf, 0.0])
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's kl_div under vmap
+def test_log_probabilities_of_an_empty_batch_and_inside_vmap():
+    assert KLDivergence()(torch.zeros(0, C), torch.zeros(0, C)).shape == (0,)
+    assert NLL()(torch.zeros(0, C), torch.zeros(0, dtype=torch.long)).shape == (0,)
+    logits, target = drawn()
+    logs = logits.log_softmax(-1)
+    for loss, wanted in ((NLL(), target), (KLDivergence(), hot(target))):
+        close(torch.vmap(loss)(logs, wanted), loss(logs, wanted))
+
+
 def test_jensen_shannon_against_scipy():
     # scipy's is the root of the divergence with weights 1/2; the scale is -log(1/2) / 2
     logits, target = drawn()

@@ -21,7 +21,11 @@ if TYPE_CHECKING:  # takes 0.3 s
 # Okabe and Ito's colours, told apart by people with any colour vision (https://jfly.uni-koeln.de/color/); their yellow
 # is faint as a line, so grey takes its place.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
-DASHES: tuple[Any, ...] = ("-", (0, (6, 1.8)), (0, (1.2, 1.2)), (0, (7, 1.8, 1.2, 1.8)))
+# the first is drawn first, and no two have their gaps in the same places: of equal curves both are seen
+DASHES: tuple[Any, ...] = (
+    "-", (0, (6, 1.8)), (0, (1.2, 1.2)), (0, (7, 1.8, 1.2, 1.8)),
+    (0, (11, 2.5)), (0, (3, 3)), (0, (4, 1.5, 1.2, 1.5, 1.2, 1.5)), (0, (1.2, 3)),
+)  # fmt: skip
 THICK, THIN = 1.9, 0.9
 SIZE = (10.2, 4.3)
 DPI = 200
@@ -112,7 +116,6 @@ def _panel(axes: "Axes", curves: Curves, name: str) -> list[str]:
 def _style(place: int) -> dict[str, Any]:
     turn, colour = divmod(place, len(COLOURS))
     dash = (colour + turn) % len(DASHES)
-    # gaps let what is below be seen: of equal curves, both
     return {"color": COLOURS[colour], "linestyle": DASHES[dash], "zorder": 2 + dash / 10}
 
 

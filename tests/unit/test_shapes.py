@@ -308,6 +308,13 @@ def test_ten_losses_differ_in_colour_or_dashes():
     assert len(looks) == 2 * len(COLOURS)
 
 
+def test_no_two_of_six_losses_have_their_gaps_in_the_same_places():
+    # squared_hinge and square_on_margin are one curve up to the margin, which showed the second only
+    found = drawn("hinge squared_hinge perceptron exponential soft_margin square_on_margin")
+    lines = [line for line in figure(found).axes[0].lines if line.get_label() in found.labels]
+    assert len({str(line._dash_pattern) for line in lines}) == len(lines) == 6
+
+
 def test_both_panels_draw_the_curves_in_the_same_style():
     found = drawn("mse huber tukey")
     left, right = figure(found).axes

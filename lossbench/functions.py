@@ -16,7 +16,8 @@ from lossbench.types import Encoding, Head, Need, Space
 from lossbench.validation import check_number, check_switch, check_whole
 
 E = TypeVar("E", bound=StrEnum)
-FACTS = ("use_when", "beware", "known_as", "scalar_fields", "convex", "bounded", "robust", "symmetric", "held_still")
+CLAIMS = ("convex", "bounded", "robust", "symmetric", "held_still", "flaws")
+FACTS = ("use_when", "beware", "known_as", "scalar_fields", *CLAIMS)
 CHECKS: dict[Any, Callable[..., None]] = {float: check_number, int: check_whole, bool: check_switch}
 """What every value of a field is asked for, by its annotation."""
 
@@ -34,7 +35,7 @@ def loss(
     """Make a loss of a function `(prediction, target, *, field=default, ...)` that returns one value per example.
 
     Keyword arguments with a default become fields, those that `needs` names are given at each call. `facts`: use_when,
-    beware, known_as, scalar_fields, convex, bounded, robust, symmetric, held_still. Raises `InvalidValue` for a
+    beware, known_as, scalar_fields, convex, bounded, robust, symmetric, held_still, flaws. Raises `InvalidValue` for a
     signature that does not fit; the class raises it for a field that is no number (whole number, switch) but should be.
     """
     if callable(tasks):

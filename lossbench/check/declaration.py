@@ -38,6 +38,8 @@ def facts_are_declared(loss: Loss) -> None:
     _check_head(loss, Head.EMBEDDING, (Space.EMBEDDING,))
     _check_head(loss, Head.MEAN_SCALE, PAIRS)
     _check_names("scalar_fields", loss.scalar_fields, _names(loss))
+    if loss.flaws and built_in(loss):
+        raise CheckFailed(f"flaws: found {', '.join(loss.flaws)}, wanted none in a built-in loss")
     _check_needs(loss)
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lossbench.check.contract import Result, Status
 
-STYLES = {Status.PASSED: "green", Status.FAILED: "bold red", Status.NOT_APPLICABLE: "dim"}
+STYLES = {Status.PASSED: "green", Status.FAILED: "bold red", Status.KNOWN: "yellow", Status.NOT_APPLICABLE: "dim"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class Verdict:
     def failed(self) -> list[Result]:
         """The checks that it fails."""
         return [r for r in self.results if r.status is Status.FAILED]
+
+    @property
+    def flaws(self) -> list[Result]:
+        """The checks that it fails as it says itself."""
+        return [r for r in self.results if r.status is Status.KNOWN]
 
     @property
     def seconds(self) -> float:
@@ -43,8 +48,11 @@ class Verdict:
 def checks_table(verdict: Verdict) -> RenderableType:
     """All checks of one loss. A failure also says what is demanded."""
     table = _table("check", "verdict", "ms", "what there is to say")
+    told = set[str]()
     for r in verdict.results:
         message = f"{r.message}\nwanted: {r.demand}" if r.status is Status.FAILED else r.message
+        message = "the same" if r.status is Status.FAILED and r.message in told else message
+        told.add(r.message)
         status = Text(r.status, style=STYLES[r.status])
         table.add_row(Text(r.check), status, Text(f"{1000 * r.seconds:.0f}"), Text(message))
     return Group(table, Text(""), Text(_sentence(verdict)))
@@ -54,10 +62,16 @@ def losses_table(verdicts: Sequence[Verdict]) -> RenderableType:
     """A row per loss, with the checks that it fails or why it was skipped."""
     table = _table("loss", "verdict", "ms", "what there is to say")
     for v in verdicts:
-        status = Status.FAILED if v.failed else Status.NOT_APPLICABLE if v.skipped else Status.PASSED
+        status = _status(v)
         word = "skipped" if v.skipped else str(status)
         table.add_row(Text(v.loss), Text(word, style=STYLES[status]), Text(_milliseconds(v)), Text(_row(v)))
     return Group(table, Text(""), Text(_total(verdicts)))
+
+
+def _status(verdict: Verdict) -> Status:
+    if verdict.skipped:
+        return Status.NOT_APPLICABLE
+    return Status.FAILED if verdict.failed else Status.KNOWN if verdict.flaws else Status.PASSED
 
 
 def plain(verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -92,8 +106,8 @@ def _sentence(verdict: Verdict) -> str:
 def _row(verdict: Verdict) -> str:
     if verdict.skipped:
         return verdict.skipped
-    if verdict.failed:
-        return "\n".join(f"{r.check}: {r.message}" for r in verdict.failed)
+    if bad := verdict.failed or verdict.flaws:
+        return "\n".join(f"{r.check}: {r.message}" for r in bad)
     return f"{verdict.told('route_through_a_stack')}, {verdict.told('time_per_element')}"
 
 
@@ -106,5 +120,9 @@ def _total(verdicts: Sequence[Verdict]) -> str:
     bad = [v.loss for v in ran if v.failed]
     seconds = sum(v.seconds for v in verdicts)
     names = f" ({', '.join(bad)})" if bad else ""
+    n_known = sum(_status(v) is Status.KNOWN for v in ran)
+    known = f", {n_known} of them with known flaws" if n_known else ""
     skipped = f", {len(verdicts) - len(ran)} skipped" if len(ran) < len(verdicts) else ""
-    return f"{len(ran) - len(bad)} of {len(ran)} losses pass, {len(bad)} fail{names}{skipped}, in {seconds:.1f} s."
+    return (
+        f"{len(ran) - len(bad)} of {len(ran)} losses pass{known}, {len(bad)} fail{names}{skipped}, in {seconds:.1f} s."
+    )

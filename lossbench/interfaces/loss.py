@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -56,6 +57,8 @@ class Loss(ABC):
     """Its values for all classes that a target could be add up to a constant."""
     held_still: ClassVar[Mapping[str, Any] | None] = None
     """Part of the formula has no gradient, on purpose: the fields at which that does not matter, if there are any."""
+    flaws: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What another library's loss breaks of the contract and is used all the same: names of checks, and why."""
 
     @abstractmethod
     def __call__(self, prediction: Tensor, target: Tensor, *_: Any, **needs: Any) -> Any:

@@ -82,6 +82,19 @@ NOTES = {
     "P2SGradLoss": "its class vectors are scaled to length 1 in each call, not in place",
     "ProxyNCALoss": "few proxies at the default softmax_scale give it hardly any gradient",
 }
+_EXTREMES = ("extremes_are_finite", "extremes_are_finite_in_bfloat16")
+FLAWS: dict[str, dict[str, str]] = {
+    "DynamicSoftMarginLoss": dict.fromkeys(_EXTREMES, "its last bin has no successor"),
+    "HistogramLoss": dict.fromkeys(
+        (*_EXTREMES, "right_beats_wrong", "time_per_element"), "its last bin has no successor"
+    ),
+    "InstanceLoss": {"order_does_not_matter": "it takes the k-th class of a batch for the k-th example"},
+    "NPairsLoss": {"order_does_not_matter": "it takes one pair of each class, which depends on the order"},
+    "P2SGradLoss": dict.fromkeys(_EXTREMES, "it divides by the length of an embedding"),
+    "SignalToNoiseRatioContrastiveLoss": dict.fromkeys(_EXTREMES, "it divides by the variance of an embedding"),
+    "TupletMarginLoss": {_EXTREMES[1]: "its angles have an infinite slope at equal directions"},
+}
+"""What `lossbench check` finds wrong with them, and why: told as known, since they are used as they are."""
 HELD_STILL = ("CircleLoss", "P2SGradLoss")
 """Part of their formula has no gradient: the weights of the pairs, the scaling of the class vectors."""
 
@@ -192,6 +205,7 @@ def _wrapped(origin: str, defaults: Mapping[str, Any], parent: type[_Wrapped], *
         "known_as": (f"pytorch_metric_learning.losses.{origin}",),
         "scalar_fields": tuple(n for n, v in defaults.items() if type(v) is float),
         "held_still": {} if origin in HELD_STILL else None,
+        "flaws": FLAWS.get(origin, {}),
         "beware": NOTES.get(origin, "its defaults are the library's, some of them for millions of classes"),
         "__doc__": _documentation(origin, defaults),
         **facts,

@@ -556,6 +556,22 @@ def test_what_is_held_still_on_purpose():
     )
 
 
+def test_a_flaw_that_a_loss_names_is_known_and_no_failure():
+    kind = type("Named", (Overflows,), {"flaws": {"extremes_are_finite": "it squares"}, "__module__": __name__})
+    flaw = BY_NAME["extremes_are_finite"].run(kind())
+    assert flaw.status is Status.KNOWN
+    assert flaw.message.startswith("it squares (")
+    assert BY_NAME["extremes_are_finite_in_bfloat16"].run(kind()).status is Status.FAILED
+    assert BY_NAME["facts_are_declared"].run(kind()).status is Status.PASSED
+    assert BY_NAME["extremes_are_finite"].run(Overflows()).status is Status.FAILED
+
+
+def test_a_built_in_loss_has_no_flaws():
+    kind = type("Named", (Good,), {"flaws": {"pickles": "why not"}, "__module__": "lossbench.losses"})
+    result = BY_NAME["facts_are_declared"].run(kind())
+    assert (result.status, result.message) == (Status.FAILED, "flaws: found pickles, wanted none in a built-in loss")
+
+
 def test_results_are_plain():
     results = check_loss(Good())
     assert pickle.loads(pickle.dumps(results)) == results

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # pandas and pyarrow take longer to import than a command lin
 
 TRIALS, CURVES, TEST, CONFIG = "trials.parquet", "curves.parquet", "test.parquet", "config.yaml"
 PREDICTIONS, SAMPLES = "predictions.parquet", "samples.npz"
+GROUP = "group"
 UNTRAINED = ("failed", "skipped")
 """The status of a trial that raised, and of one whose loss or corruption cannot take its data: both have a reason."""
 
@@ -59,10 +61,12 @@ class Record:
     steps, seconds: ``[E]``, where and when (since the start of training) it was evaluated.
     curves: ``(split, metric) -> [E]``, split being train, validation or test.
     test_index: ``[n_test]``, the test examples' row numbers in the data set.
-    scores: ``"last"`` and ``"best"`` (epoch) -> ``[n_test]``, the primary metric's value per test example; empty where
-        the metric is no mean over examples.
+    scores: ``"last"`` and ``"best"`` (epoch) -> ``[n_test]``, the primary metric's score per test example; empty where
+        it has none.
     samples: the first test examples, where they can be drawn.
     shown: ``"last"`` and ``"best"`` -> ``[n, K]``, what a picture shows of the predictions on them (`Task.shown`).
+    test_groups: ``[n_test]``, whole numbers; None where the test examples do not come in groups.
+    others: metric -> ``[n_test]``, scores at the last epoch whose mean is that metric.
 
     Raises InvalidValue when lengths do not agree.
     """
@@ -76,12 +80,16 @@ class Record:
     scores: dict[str, Array]
     samples: Samples | None = None
     shown: dict[str, Array] = field(default_factory=dict)
+    test_groups: Array | None = None
+    others: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         curves = {f"The curve {split}/{metric}": c for (split, metric), c in self.curves.items()}
         scores = {f"The {epoch} scores": s for epoch, s in self.scores.items()}
         self._check(len(self.steps), {"The seconds": self.seconds} | curves)
-        self._check(len(self.test_index), scores)
+        scores |= {f"The scores of {name}": s for name, s in self.others.items()}
+        groups = {} if self.test_groups is None else {"The groups": self.test_groups}
+        self._check(len(self.test_index), scores | groups)
         shown = {f"The {epoch} predictions": s for epoch, s in self.shown.items()}
         self._check(0 if self.samples is None else len(self.samples.inputs), shown)
 
@@ -97,7 +105,7 @@ class Results:
 
     trials: "pd.DataFrame"  # one row per trial
     curves: "pd.DataFrame"  # trial, step, seconds, split, metric, value
-    test: "pd.DataFrame"  # trial, example, epoch, score
+    test: "pd.DataFrame"  # trial, example, epoch, score; where known, group and score/METRIC
     config: dict[str, Any]
     predictions: "pd.DataFrame | None" = None  # trial, example, epoch, values; None where nothing can be drawn
     samples: Samples | None = None
@@ -124,6 +132,11 @@ def check_writable(folder: Path) -> None:
     for name in (TRIALS, CURVES, TEST, PREDICTIONS):
         if (folder / name).exists():
             _read(folder / name, [])  # the footer only, which a cut file lacks
+
+
+def score_of(metric: str) -> str:
+    """The column of ``test.parquet`` with the scores of a metric that is not the primary one."""
+    return f"score/{metric}"
 
 
 def statuses(folder: Path) -> dict[str, str]:
@@ -260,15 +273,28 @@ def _curves_table(records: Sequence[Record]) -> "pa.Table":
 def _test_table(records: Sequence[Record]) -> "pa.Table":
     import pyarrow as pa
 
-    parts = [(r, epoch, scores) for r in records for epoch, scores in r.scores.items()]
-    lengths = [len(scores) for *_, scores in parts]
+    parts = [(r, epoch) for r in records for epoch in r.scores or (["last"] if r.others else [])]
+    lengths = [len(r.test_index) for r, _ in parts]
+
+    def joined(pick: Callable[[Record, str], Array | None], kind: type = np.float64) -> Array:
+        held = [(pick(*part), n) for part, n in zip(parts, lengths, strict=True)]
+        return _joined([np.full(n, np.nan) if x is None else x for x, n in held], kind)
+
     columns = {
-        "trial": _categories([r.trial for r, *_ in parts], lengths),
-        "example": _joined([r.test_index for r, *_ in parts], np.int64),
-        "epoch": _categories([epoch for _, epoch, _ in parts], lengths),
-        "score": _joined([scores for *_, scores in parts], np.float64),
+        "trial": _categories([r.trial for r, _ in parts], lengths),
+        "example": joined(lambda r, _: r.test_index, np.int64),
+        "epoch": _categories([epoch for _, epoch in parts], lengths),
+        "score": joined(lambda r, epoch: r.scores.get(epoch)),
     }
+    if parts and all(r.test_groups is not None for r, _ in parts):
+        columns[GROUP] = joined(lambda r, _: r.test_groups, np.int64)
+    for name in dict.fromkeys(name for r in records for name in r.others):
+        columns[score_of(name)] = joined(partial(_other, name), np.float32)
     return pa.table(columns)
+
+
+def _other(name: str, record: Record, epoch: str) -> Array | None:
+    return record.others.get(name) if epoch == "last" else None
 
 
 def _predictions_table(records: Sequence[Record]) -> "pa.Table":
@@ -305,7 +331,7 @@ def _merged(path: Path, kept: "pa.Array", fresh: "pa.Table") -> "pa.Table":
     import pyarrow as pa
 
     old = [_rows_of(_read(path), kept)] if len(kept) else []
-    return pa.concat_tables([*old, fresh])
+    return pa.concat_tables([*old, fresh], promote_options="default")  # older files lack some columns
 
 
 def _rows_of(table: "pa.Table", trials: "pa.Array") -> "pa.Table":

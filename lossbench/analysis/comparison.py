@@ -11,7 +11,7 @@ import pandas as pd
 from lossbench.analysis.curves import Reach, reach, steps_to_target
 from lossbench.analysis.interactions import Interaction, interactions
 from lossbench.analysis.paired import Difference, Paired
-from lossbench.analysis.rivals import rivals
+from lossbench.analysis.rivals import Sample, rivals
 from lossbench.analysis.scale import Scale, scale
 from lossbench.analysis.study import DEFAULT_LOSS, Study
 from lossbench.analysis.summary import Evidence, Summary, summarise_trials
@@ -66,7 +66,7 @@ class Level:
 
     apart: whether some of the recommended losses can be told apart, if by no more than the ROPE for sure.
     identical: groups of losses whose trainings went through the same numbers.
-    n_examples: of the test split; 0 where the metric is no mean over them, and intervals speak for new seeds only.
+    sample: the test rows that differences are over; none where intervals speak for new seeds only.
     """
 
     rate: float
@@ -76,7 +76,7 @@ class Level:
     apart: bool
     identical: tuple[tuple[str, ...], ...]
     interactions: tuple[Interaction, ...]
-    n_examples: int
+    sample: Sample
 
     @property
     def recommended(self) -> tuple[str, ...]:
@@ -211,7 +211,7 @@ def _level(
         apart=bool(np.isin(judged.verdicts[inside].astype(str), ["better", "worse"]).any()),
         identical=entered.identical(),
         interactions=interactions(tuned, entered, baseline, measured, asked.confidence),
-        n_examples=entered.found.n_examples,
+        sample=entered.sample,
     )
 
 

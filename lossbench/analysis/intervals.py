@@ -16,8 +16,9 @@ class Estimate:
     low: float
     high: float
     n_seeds: int
-    n_examples: int  # 0 where the metric is no mean over examples
+    n_examples: int  # or groups of them; 0 where they are no sample
     seed_share: float  # of the variance: near 1, more seeds narrow the interval; near 0, only more test rows do
+    grouped: bool = False
 
     @property
     def speaks_for(self) -> str:
@@ -25,7 +26,8 @@ class Estimate:
         if not np.isfinite(self.low + self.high):
             return "nothing"
         over = ["new seeds"] if self.n_seeds > 1 else []
-        return " and ".join(over + (["new test rows"] if self.n_examples else []))
+        rows = "new groups of test rows" if self.grouped else "new test rows"
+        return " and ".join(over + ([rows] if self.n_examples else []))
 
 
 def interval(
@@ -34,6 +36,7 @@ def interval(
     higher_is_better: bool = False,
     confidence: float = 0.95,
     perfect: float | None = None,
+    groups: Array | None = None,
 ) -> Estimate:
     r"""The interval of one loss's metric over S seeds and m test rows, both being samples.
 
@@ -44,9 +47,11 @@ def interval(
     is there, and the interval speaks for new test rows only.
 
     scores: ``[S, m]``, the metric's value per example; rows that are not finite (diverged) are left out.
-    transform: ``mean``, or ``root`` where the metric is the square root of the mean over examples. Its value is then
-        the mean over seeds of the root, not the root of the pooled mean: the number that averaging the metric over
-        seeds gives, and that one bad seed does not rule. Scores are linearised about each seed's root.
+    transform: ``mean``; ``linear``, where single scores have no sign of their own; or ``root`` where the metric is the
+        square root of the mean over examples. Its value is then the mean over seeds of the root, not the root of the
+        pooled mean: the number that averaging the metric over seeds gives, and that one bad seed does not rule. Scores
+        are linearised about each seed's root.
+    groups: ``[m]``, of the rows: those of one group are not a sample of their own, groups are.
     perfect: a perfect prediction's value, which no limit passes.
 
     Reference: Owen, The Pigeonhole Bootstrap, 2007, https://arxiv.org/abs/0712.1111 (its crossed design);
@@ -54,23 +59,26 @@ def interval(
     https://doi.org/10.2307/3002019
     """
     rows = np.asarray(scores, np.float64)
-    rows = rows[np.isfinite(rows).all(axis=1)]  # [S, m]
+    keep = np.isfinite(rows).all(axis=1)
+    rows = rows[keep]  # [S, m]
     if transform == "root":
         rows = linearised(rows)
+    positive = bool(((rows.mean(axis=1) if transform == "linear" else np.asarray(scores)[keep]) >= 0).all())
+    if groups is not None:
+        rows = by_group(rows, groups)
     n_seeds, n_examples = rows.shape
     if not rows.size:
         return Estimate(np.nan, np.nan, np.nan, n_seeds, n_examples, np.nan)
     parts = _part(rows.mean(axis=1)), _part(rows.mean(axis=0))
-    positive = bool((np.asarray(scores)[np.isfinite(scores)] >= 0).all())
     low, high = _limits(float(rows.mean()), parts, positive and not higher_is_better, confidence, perfect)
     low = max(low, 0.0) if positive else low  # the mean of what is not negative is not
-    return Estimate(float(rows.mean()), low, high, n_seeds, n_examples, _share(*parts))
+    return Estimate(float(rows.mean()), low, high, n_seeds, n_examples, _share(*parts), groups is not None)
 
 
 def interval_over_seeds(
     values: Array, higher_is_better: bool = False, confidence: float = 0.95, perfect: float | None = None
 ) -> Estimate:
-    """Student's t over seeds, for a metric that is no mean over examples: it speaks for new seeds only.
+    """Student's t over seeds, for a metric without scores per example: it speaks for new seeds only.
 
     values: ``[S]``; those that are not finite are left out.
     """
@@ -81,6 +89,21 @@ def interval_over_seeds(
     log = not higher_is_better and bool((values >= 0).all())
     low, high = _limits(float(values.mean()), (_part(values),), log, confidence, perfect)
     return Estimate(float(values.mean()), low, high, values.size, 0, 1.0)
+
+
+def by_group(rows: Array, groups: Array) -> Array:
+    r"""``[S, m]`` as ``[S, G]``, a column for each of G groups, with the same row means; they vary as the means do.
+
+    With :math:`\bar x` the mean of a row, a group's number is :math:`\bar x + G/m \sum_{i \in g} (x_i - \bar x)`:
+    large groups weigh more.
+    """
+    codes, n_groups = np.unique(groups, return_inverse=True)[1], len(np.unique(groups))
+    means = rows.mean(axis=1, keepdims=True)
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(n_groups))
+    sums = np.add.reduceat((rows - means)[:, order], starts, axis=1)
+    grouped: Array = means + sums * n_groups / rows.shape[1]
+    return grouped
 
 
 def linearised(rows: Array) -> Array:

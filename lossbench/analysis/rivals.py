@@ -2,31 +2,46 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 
+from lossbench.analysis.crossed import SCORED, crossed, is_sample
 from lossbench.analysis.differences import SAME, Differences, differences
+from lossbench.analysis.intervals import by_group
 from lossbench.analysis.scale import Scale
 from lossbench.analysis.summary import Evidence, Summary
 from lossbench.types import Array
 
 
 @dataclass(frozen=True)
+class Sample:
+    """How many test rows the differences are taken over, and how many groups of them; 0 where they are no sample."""
+
+    n_rows: int = 0
+    n_groups: int = 0
+
+
+@dataclass(frozen=True)
 class Rivals:
     """Losses with finished trials.
 
-    seeds: per loss, those of its finished trials. harm: per loss ``[S, m]``; m is 1 where test rows are no sample.
-    crossed: whether they are.
+    seeds: per loss, those of its finished trials.
+    harm: per loss ``[S, m]``, of test rows, or of groups of them where they have groups; m is 1 where they are no
+        sample.
     same: ``[L, L]``, pairs whose trainings went through the same numbers.
     """
 
     names: tuple[str, ...]
     seeds: tuple[tuple[int, ...], ...]
     harm: tuple[Array, ...]
-    crossed: bool
+    sample: Sample
     found: Differences
     same: Array
+
+    @property
+    def crossed(self) -> bool:
+        """Whether test rows are a sample of their own."""
+        return self.sample.n_rows > 0
 
     def identical(self) -> tuple[tuple[str, ...], ...]:
         """Groups of names whose trainings went through the same numbers."""
@@ -40,37 +55,22 @@ def rivals(names: Sequence[str], summaries: Sequence[Summary], scale: Scale, evi
     pairs = [(name, summary) for name, summary in zip(names, summaries, strict=True) if summary.trials]
     kept = [summary for _, summary in pairs]
     seeds = tuple(tuple(s.values) for s in kept)
-    scores = _scores(kept, evidence)
-    crossed = bool(scores)
-    if crossed:
-        harm = tuple(scale.of_scores(own, s.transform) for own, s in zip(scores, kept, strict=True))
-    else:
-        harm = tuple(scale.of_values(np.array([*s.values.values()]))[:, None] for s in kept)
-    found = differences(harm, seeds, crossed)
-    return Rivals(tuple(name for name, _ in pairs), seeds, harm, crossed, found, _same(kept, found, evidence))
+    harm, sample = _harm(kept, scale, evidence)
+    found = differences(harm, seeds, sample.n_rows > 0)
+    return Rivals(tuple(name for name, _ in pairs), seeds, harm, sample, found, _same(kept, found, evidence))
 
 
-def _scores(summaries: Sequence[Summary], evidence: Evidence) -> list[Array]:
-    """Per loss ``[S, m]``, of the test rows that all trials have; nothing where they cannot be a sample."""
+def _harm(summaries: Sequence[Summary], scale: Scale, evidence: Evidence) -> tuple[tuple[Array, ...], Sample]:
+    """Per loss ``[S, m]``, of what all trials have and can be a sample; else ``[S, 1]``."""
     keys = [[(trial, "last") for trial in s.trials] for s in summaries]
-    if not all(s.transform in ("mean", "root") for s in summaries):
-        return []
-    if not all(key in evidence.scores for own in keys for key in own):
-        return []
-    first = evidence.scores[keys[0][0]][0]
-    if all(np.array_equal(evidence.scores[key][0], first) for own in keys for key in own):
-        tables = [np.stack([evidence.scores[key][1] for key in own]) for own in keys]
-    else:
-        common = reduce(np.intersect1d, (evidence.scores[key][0] for own in keys for key in own))
-        tables = [np.stack([_of_rows(*evidence.scores[key], common) for key in own]) for own in keys]
-    usable = tables[0].shape[1] > 1 and all(np.isfinite(table).all() for table in tables)
-    return tables if usable else []
-
-
-def _of_rows(examples: Array, scores: Array, wanted: Array) -> Array:
-    order = np.argsort(examples, kind="stable")
-    picked: Array = scores[order[np.searchsorted(examples[order], wanted)]]
-    return picked
+    scored = all(s.transform in SCORED for s in summaries) and all(k in evidence.scores for own in keys for k in own)
+    tables, groups = crossed([[evidence.scores[key] for key in own] for own in keys]) if scored and keys else ([], None)
+    if not tables or not all(is_sample(table, groups) for table in tables):
+        return tuple(scale.of_values(np.array([*s.values.values()]))[:, None] for s in summaries), Sample()
+    harm = [scale.of_scores(own, s.transform) for own, s in zip(tables, summaries, strict=True)]
+    n_groups = 0 if groups is None else len(np.unique(groups))
+    harm = harm if groups is None else [by_group(own, groups) for own in harm]
+    return tuple(harm), Sample(tables[0].shape[1], n_groups)
 
 
 def _same(summaries: Sequence[Summary], found: Differences, evidence: Evidence) -> Array:

@@ -11,16 +11,17 @@ import numpy as np
 import pandas as pd
 
 from lossbench import records
+from lossbench.analysis.crossed import Scores
 from lossbench.analysis.summary import SETTINGS, Evidence, filled
 from lossbench.errors import InvalidValue, unknown
-from lossbench.records import CURVES, TEST, TRIALS, RecordError
+from lossbench.records import CURVES, GROUP, TEST, TRIALS, RecordError, score_of
 from lossbench.types import Array
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FOLDER, SCORED, DEFAULT_LOSS = "folder", "scored", "default_loss"
-"""Columns that are added to the table of trials, and one that older records lack."""
+FOLDER, SCORED, DEFAULT_LOSS, SCORE = "folder", "scored", "default_loss", "score"
+"""Columns that are added to the table of trials, one that older records lack, and one of `test.parquet`."""
 KNOWN = frozenset(
     (
         *("trial", "loss", "weighting", "corruption", "rate", "seed", *SETTINGS, DEFAULT_LOSS),
@@ -46,8 +47,7 @@ class Study:
 def read(roots: Sequence[Path], where: Mapping[str, Sequence[str]] | None = None, metric: str = "") -> Study:
     """All trials at or below `roots` that have one of the values that `where` asks for, judged by `metric`.
 
-    metric: one of those on record; by default each trial's own. Of another than its own there are no scores per
-        example.
+    metric: one of those on record; by default each trial's own.
 
     Raises RecordError where there is no folder, or no record in it, and LossbenchError for unknown names.
     """
@@ -116,18 +116,19 @@ def _is_same(own: Any, value: str) -> bool:
 
 
 def _judged(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The trials with `metric` for their own; those that were trained for it keep their scores."""
+    """The trials with `metric` for their own, and the column of its scores."""
     if not metric:
-        return trials.assign(scored=True)
+        return trials.assign(scored=SCORE)
     names = {c.split("/")[1] for c in map(str, trials) if c.startswith("test/") and c.endswith("/last")}
     if metric not in names:
         raise unknown("metric", metric, names, "On record")
     own = trials["metric"] == metric
     if own.all():
-        return trials.assign(scored=True)
+        return trials.assign(scored=SCORE)
     facts = {n: trials.loc[own, n].iloc[0] for n in ("higher_is_better", "perfect")} if own.any() else _facts(metric)
-    others = trials[~own].assign(**facts, metric=metric, transform="none", target=np.nan, trivial=np.nan, scored=False)
-    return pd.concat([trials[own].assign(scored=True), others], ignore_index=True)
+    strange: dict[str, Any] = {"metric": metric, "transform": "linear", "target": np.nan, "trivial": np.nan}
+    others = trials[~own].assign(**facts, **strange, scored=score_of(metric))
+    return pd.concat([trials[own].assign(scored=SCORE), others], ignore_index=True)
 
 
 def _facts(metric: str) -> dict[str, Any]:
@@ -150,22 +151,26 @@ def _evidence(trials: pd.DataFrame) -> Evidence:
 
 def _evidence_of(folder: Path, trials: pd.DataFrame) -> tuple[dict[Any, Any], dict[Any, Any]]:
     metrics = set(trials["metric"])
-    own = dict(zip(trials["trial"], trials["metric"], strict=True))
-    scored = set(trials["trial"][trials[SCORED]])
+    own, scored = (dict(zip(trials["trial"], trials[name], strict=True)) for name in ("metric", SCORED))
     curves = records.columns(folder, CURVES, {"trial", "step", "split", "metric", "value"}.__contains__)
-    scores = records.columns(folder, TEST, {"trial", "example", "epoch", "score"}.__contains__)
+    scores = records.columns(folder, TEST, {"trial", "example", "epoch", GROUP, *scored.values()}.__contains__)
     drawn = {
         trial: values
         for metric in metrics
         for trial, values in _parts(curves, {"split": "test", "metric": metric}, "step", "value")
         if own.get(trial) == metric
     }
-    last = {(trial, "last"): values for trial, values in _parts(scores, {"epoch": "last"}, "example", "score")}
-    return drawn, {key: values for key, values in last.items() if key[0] in scored}
+    last = {
+        (trial, "last"): Scores(*values)
+        for column in {*scored.values()} & {*scores.column_names}
+        for trial, values in _parts(scores, {"epoch": "last"}, "example", column, *({GROUP} & {*scores.column_names}))
+        if scored.get(trial) == column and np.isfinite(values[1]).all()
+    }
+    return drawn, last
 
 
-def _parts(table: "pa.Table", where: Mapping[str, str], x: str, y: str) -> Iterator[tuple[str, tuple[Array, Array]]]:
-    """Columns `x` and `y` of each trial, of the rows that have the values asked for."""
+def _parts(table: "pa.Table", where: Mapping[str, str], *columns: str) -> Iterator[tuple[str, tuple[Array, ...]]]:
+    """Some columns of each trial, of the rows that have the values asked for."""
     if not table.num_rows:
         return
     table = table.unify_dictionaries().combine_chunks()
@@ -174,7 +179,7 @@ def _parts(table: "pa.Table", where: Mapping[str, str], x: str, y: str) -> Itera
         codes, names = _coded(table, name)
         kept &= codes == (names.index(value) if value in names else -1)
     codes, names = _coded(table, "trial")
-    trial, values = codes[kept], [table[name].to_numpy()[kept] for name in (x, y)]
+    trial, values = codes[kept], [table[name].to_numpy()[kept] for name in columns]
     if (np.diff(trial) < 0).any():
         order = np.argsort(trial, kind="stable")
         trial, values = trial[order], [column[order] for column in values]

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lossbench.analysis.crossed import SCORED, Scores, crossed, is_sample
 from lossbench.analysis.curves import Degradation, Reach, area, degradation, reach, steps_to_target
 from lossbench.analysis.intervals import Estimate, interval, interval_over_seeds
-from lossbench.records import UNTRAINED, Results
+from lossbench.records import GROUP, UNTRAINED, Results
 from lossbench.types import Array
 
 # Trials that differ in one of these are never averaged.
@@ -34,7 +35,7 @@ class Summary:
     rate: float
     realised_rate: float
     metric: str
-    transform: str  # how scores per example become the metric: mean | root | none
+    transform: str  # how scores per example become the metric: mean | root | linear | none
     higher_is_better: bool
     perfect: float
     trivial: float  # the trivial predictor's value on test
@@ -77,7 +78,7 @@ class Evidence:
     """Curves and scores of the metric on test, by trial."""
 
     curves: dict[str, tuple[Array, Array]]  # steps, values
-    scores: dict[tuple[str, str], tuple[Array, Array]]  # (trial, epoch) -> examples, scores
+    scores: dict[tuple[str, str], Scores]  # (trial, epoch)
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def _evidence(results: Sequence[Results], trials: pd.DataFrame) -> Evidence:
         test = test[test["metric"].astype(object) == test["trial"].astype(object).map(metric)]
         test = test.sort_values("step", kind="stable")
         evidence.curves.update({trial: part for (trial,), part in _parts(test, ["trial"], "step", "value")})
-        evidence.scores.update(_parts(result.test, ["trial", "epoch"], "example", "score"))
+        columns = ["example", "score", *({GROUP} & {*result.test})]
+        evidence.scores.update((key, Scores(*part)) for key, part in _parts(result.test, ["trial", "epoch"], *columns))
     return evidence
 
 
@@ -226,19 +228,11 @@ def _estimate(rows: _Rows, epoch: str, evidence: Evidence, confidence: float) ->
         return None
     better, perfect = bool(rows.first("higher_is_better")), float(rows.numbers("perfect")[0])
     known = [part for trial in rows["trial"] if (part := evidence.scores.get((trial, epoch)))]
-    if (transform := rows.first("transform")) in ("mean", "root") and len(known) == len(rows):
-        table = _crossed(known)
-        if table.shape[1] > 1 and np.isfinite(table).all():
-            return interval(table, str(transform), better, confidence, perfect)
+    if (transform := rows.first("transform")) in SCORED and len(known) == len(rows):
+        (table,), groups = crossed([known])
+        if is_sample(table, groups):
+            return interval(table, str(transform), better, confidence, perfect, groups)
     return interval_over_seeds(rows.judged(epoch), better, confidence, perfect)
-
-
-def _crossed(parts: Sequence[tuple[Array, Array]]) -> Array:
-    """``[S, m]``: the scores of the examples that all trials have."""
-    if all(np.array_equal(examples, parts[0][0]) for examples, _ in parts):
-        return np.stack([scores for _, scores in parts])
-    series = [pd.Series(scores, index=examples) for examples, scores in parts]
-    return pd.concat(series, axis=1, join="inner").to_numpy().T
 
 
 def _steps(tried: _Rows, good: _Rows, evidence: Evidence) -> Reach | None:

@@ -23,26 +23,64 @@ class Metric(ABC):
     limit: ClassVar[float] = 0.0
     """The value of a perfect prediction."""
     transform: ClassVar[str] = "none"
-    """How the mean of the per-example scores becomes the metric: mean | root | none (it is no mean over examples)."""
+    """How scores per example become the metric: mean | root (of their mean) | linear | none (it has no such scores)."""
 
     @abstractmethod
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The metric of each row, `[R]`."""
 
 
-class ExampleMetric(Metric):
-    """A metric that is the mean (`transform`: its root) of one score per example."""
-
-    transform: ClassVar[str] = "mean"
+class ScoredMetric(Metric):
+    """A metric with one score per example, by which other test examples can be taken into account."""
 
     @abstractmethod
     def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One score per example, `[R, N]`."""
 
+
+class ExampleMetric(ScoredMetric):
+    """A metric that is the mean (`transform`: its root) of one score per example."""
+
+    transform: ClassVar[str] = "mean"
+
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over examples, or its root."""
         mean = self.scores(prediction, target).mean(-1)
         return mean.sqrt() if self.transform == "root" else mean
+
+
+class LinearisedMetric(ScoredMetric):
+    r"""A metric that is no mean over examples, with each example's influence on it.
+
+    As a function T(w) of weights of the examples, of which it knows the proportions only, the metric varies with the
+    examples as the mean of T plus
+
+    .. math:: \psi_i = N \, \partial T / \partial w_i \; \text{at} \; w = 1
+
+    does, to first order. The mean of these influences is 0.
+    Reference: Efron, The Jackknife, the Bootstrap and Other Resampling Plans, 1982, chapter 6 (the infinitesimal
+    jackknife), https://doi.org/10.1137/1.9781611970319
+    """
+
+    transform: ClassVar[str] = "linear"
+
+    @abstractmethod
+    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """What each example adds to the metric or takes from it, `[R, N]`, of mean 0."""
+
+    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The metric and each example's influence, `[R, N]`: their mean is the metric."""
+        return self(prediction, target).unsqueeze(-1) + self.influence(prediction, target)
+
+
+def linear(metric: ScoredMetric, prediction: Tensor, target: Tensor) -> Tensor:
+    """Scores `[R, N]` whose mean is the metric: of a root, sqrt(M) + (x - M) / (2 sqrt(M)) for a mean M."""
+    scores = metric.scores(prediction, target)
+    if metric.transform != "root":
+        return scores
+    mean = scores.mean(-1, keepdim=True)
+    root = mean.sqrt()
+    return root + (scores - mean) / torch.where(root > 0, 2 * root, 1)
 
 
 def better(metric: Metric, new: Tensor, old: Tensor) -> Tensor:

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from lossbench.box_geometry import area, centre_size, iou, share, squared
-from lossbench.interfaces import Metric
-from lossbench.interfaces.metric import ExampleMetric
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric
 from lossbench.metrics.rows import finite, or_nan, wide
 
 _BOXES = ("boxes",)
@@ -48,16 +47,26 @@ def average_precision(prediction: Tensor, target: Tensor, threshold: float) -> T
     as its stable sort does, AP would depend on how the file is sorted: with half of the boxes hit, 0.505 if hits come
     first and 0.252 if misses do.
     """
-    prediction, target = _pair(prediction, target)
-    hits = (iou(prediction, target).squeeze(-1) >= threshold).sum(-1)
+    hits = _hits(prediction, target, threshold).sum(-1)
     n = prediction.shape[-2]
     # in whole numbers: 100 * 0.29 is below 29
-    average = hits.to(prediction.dtype) / n * (100 * hits // n + 1) / 101
+    average = hits.to(wide(prediction).dtype) / n * (100 * hits // n + 1) / 101
     return or_nan(average, finite(prediction).all(-1))
 
 
+def _hits(prediction: Tensor, target: Tensor, threshold: float) -> Tensor:
+    return iou(*_pair(prediction, target)).squeeze(-1) >= threshold
+
+
+def _influence(prediction: Tensor, target: Tensor, threshold: float) -> Tensor:
+    """Of each box on the average precision, `[R, N, 4]` to `[R, N]`: by its slope without steps, (200 s + 1) / 101."""
+    hits = _hits(prediction, target, threshold).to(wide(prediction).dtype)
+    share = hits.mean(-1, keepdim=True)
+    return or_nan((hits - share) * (200 * share + 1) / 101, finite(prediction).all(-1, keepdim=True))
+
+
 @dataclass(frozen=True)
-class AP50(Metric):
+class AP50(LinearisedMetric):
     """COCO's average precision at an IoU of 0.5, all confidences being equal: see `average_precision`.
 
     Reference: Lin et al., Microsoft COCO: Common Objects in Context, 2014, https://arxiv.org/abs/1405.0312
@@ -72,9 +81,13 @@ class AP50(Metric):
         """`[R, N, 4]` to `[R]`."""
         return average_precision(prediction, target, 0.5)
 
+    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """`[R, N, 4]` to `[R, N]`."""
+        return _influence(prediction, target, 0.5)
+
 
 @dataclass(frozen=True)
-class AP75(Metric):
+class AP75(LinearisedMetric):
     """COCO's average precision at an IoU of 0.75, all confidences being equal: see `average_precision`.
 
     Reference: Lin et al., Microsoft COCO: Common Objects in Context, 2014, https://arxiv.org/abs/1405.0312
@@ -88,6 +101,10 @@ class AP75(Metric):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, 4]` to `[R]`."""
         return average_precision(prediction, target, 0.75)
+
+    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """`[R, N, 4]` to `[R, N]`."""
+        return _influence(prediction, target, 0.75)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from lossbench.interfaces import Metric
-from lossbench.interfaces.metric import ExampleMetric
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric
 from lossbench.metrics.rows import finite, or_nan, wide
 from lossbench.softmax import argmax, log_softmax, softmax
 
@@ -46,7 +45,7 @@ class Accuracy(ExampleMetric):
 
 
 @dataclass(frozen=True)
-class BalancedAccuracy(Metric):
+class BalancedAccuracy(LinearisedMetric):
     """Mean over classes of the share of a class's examples that are predicted; classes without examples are left out.
 
     Reference: Brodersen et al., The Balanced Accuracy and Its Posterior Distribution, 2010,
@@ -59,24 +58,58 @@ class BalancedAccuracy(Metric):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, C]` to `[R]`."""
-        correct = (_chosen(prediction) == target).to(wide(prediction).dtype)
-        n_classes, target = _n_classes(prediction), target.expand_as(correct)
-        present = _tally(target, torch.ones_like(correct), n_classes)
-        recall = _tally(target, correct, n_classes) / present  # 0 / 0 is NaN where a class is absent
+        recall = _recalls(prediction, target)[0]
         return or_nan(recall.nanmean(-1), finite(prediction).all(-1))
+
+    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """`[R, N, C]` to `[R, N]`: the rarer a class, the more each of its examples weighs."""
+        recall, present, correct = _recalls(prediction, target)
+        own, n_own = (x.gather(-1, target.expand_as(correct)) for x in (recall, present))
+        n_present = (present > 0).sum(-1, keepdim=True)
+        return or_nan(correct.shape[-1] * (correct - own) / (n_own * n_present), _whole(prediction))
+
+
+def _whole(prediction: Tensor) -> Tensor:
+    """Whether all of a row is finite, `[R, 1]`: what one example adds hangs on the others."""
+    return finite(prediction).all(-1, keepdim=True)
+
+
+def _recalls(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each class's recall, NaN where it is absent, and how many there are of it, `[R, C]`; who is right, `[R, N]`."""
+    correct = (_chosen(prediction) == target).to(wide(prediction).dtype)
+    n_classes, target = _n_classes(prediction), target.expand_as(correct)
+    present = _tally(target, torch.ones_like(correct), n_classes)
+    return _tally(target, correct, n_classes) / present, present, correct
 
 
 def _f1(prediction: Tensor, target: Tensor) -> Tensor:
-    """F1 = 2 TP / (2 TP + FP + FN) of each class, `[R, C]`; NaN for a class neither present nor predicted."""
-    chosen, n_classes = _chosen(prediction), _n_classes(prediction)
-    correct = (chosen == target).to(wide(prediction).dtype)
+    """F1 = 2 TP / (2 TP + FP + FN) of each class or label, `[R, C]`; NaN for one neither present nor predicted."""
+    if target.ndim == prediction.ndim:
+        chosen, present = prediction > 0, target == 1
+        both = chosen.sum(-2) + present.sum(-2)
+        return (2 * (chosen & present).sum(-2)).to(wide(prediction).dtype) / both
+    classes, n_classes = _chosen(prediction), _n_classes(prediction)
+    correct = (classes == target).to(wide(prediction).dtype)
     ones = torch.ones_like(correct)
-    both = _tally(chosen, ones, n_classes) + _tally(target.expand_as(chosen), ones, n_classes)
-    return 2 * _tally(chosen, correct, n_classes) / both
+    total = _tally(classes, ones, n_classes) + _tally(target.expand_as(classes), ones, n_classes)
+    return 2 * _tally(classes, correct, n_classes) / total
+
+
+def _f1_influence(prediction: Tensor, target: Tensor) -> Tensor:
+    """Of each example on each class's F1, `[R, N, C]`; 0 for a class neither present nor predicted."""
+    chosen, present = prediction > 0, target == 1
+    if target.ndim < prediction.ndim:
+        classes = torch.arange(_n_classes(prediction), device=target.device)
+        chosen, present = (x.unsqueeze(-1) == classes for x in (_chosen(prediction), target))
+    kind = wide(prediction).dtype
+    hits, size = 2 * (chosen & present).to(kind), chosen.to(kind) + present.to(kind)
+    total = size.sum(-2, keepdim=True)
+    f1 = hits.sum(-2, keepdim=True) / total
+    return (size.shape[-2] * (hits - f1 * size) / total).nan_to_num(0.0)
 
 
 @dataclass(frozen=True)
-class F1(Metric):
+class F1(LinearisedMetric):
     """Harmonic mean of precision and recall of the positive class; 0 if it is neither present nor predicted."""
 
     tasks: ClassVar[tuple[str, ...]] = ("binary",)
@@ -87,9 +120,13 @@ class F1(Metric):
         """`[R, N, 1]` to `[R]`."""
         return or_nan(_f1(prediction, target)[..., 1].nan_to_num(0.0), finite(prediction).all(-1))
 
+    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """`[R, N, 1]` to `[R, N]`."""
+        return or_nan(_f1_influence(prediction, target)[..., 1], _whole(prediction))
+
 
 @dataclass(frozen=True)
-class MacroF1(Metric):
+class MacroF1(LinearisedMetric):
     """Mean over classes (labels) of F1; one that is neither present nor predicted is left out.
 
     A label is predicted where its score is above 0.
@@ -101,19 +138,16 @@ class MacroF1(Metric):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, C]` to `[R]`, for class indices `[R, N]` or labels `[R, N, C]` of 0 and 1."""
-        f1 = _label_f1(prediction, target) if target.ndim == prediction.ndim else _f1(prediction, target)
-        return or_nan(f1.nanmean(-1), finite(prediction).all(-1))
+        return or_nan(_f1(prediction, target).nanmean(-1), finite(prediction).all(-1))
 
-
-def _label_f1(prediction: Tensor, target: Tensor) -> Tensor:
-    """F1 of each label, `[R, L]`; NaN for a label neither present nor predicted."""
-    chosen, present = prediction > 0, target == 1
-    both = chosen.sum(-2) + present.sum(-2)
-    return (2 * (chosen & present).sum(-2)).to(wide(prediction).dtype) / both
+    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """`[R, N, C]` to `[R, N]`."""
+        there = _f1(prediction, target).isfinite().sum(-1, keepdim=True)
+        return or_nan(_f1_influence(prediction, target).sum(-1) / there, _whole(prediction))
 
 
 @dataclass(frozen=True)
-class AUROC(Metric):
+class AUROC(LinearisedMetric):
     """Share of pairs of a positive and a negative example in which the positive one scores higher; ties count half.
 
     The area under the receiver operating characteristic, from ranks. NaN where a class is absent: there are no pairs.
@@ -127,20 +161,37 @@ class AUROC(Metric):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, 1]` to `[R]`."""
-        scores = wide(prediction)[..., 0].contiguous()
-        positive = (target == 1).expand_as(scores).double()  # sums of ranks are too long for float32
-        n_positive = positive.sum(-1)
-        wins = (_ranks(scores) * positive).sum(-1) - n_positive * (n_positive + 1) / 2
-        area = wins / (n_positive * (scores.shape[-1] - n_positive))
-        return or_nan(area, finite(prediction).all(-1)).to(scores.dtype)
+        wins, positive = _wins(prediction, target)
+        area = (wins * positive).sum(-1) / positive.sum(-1)  # 0 / 0 is NaN where a class is absent
+        return or_nan(area, finite(prediction).all(-1)).to(wide(prediction).dtype)
+
+    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """`[R, N, 1]` to `[R, N]`.
+
+        DeLong et al., Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves, 1988,
+        https://doi.org/10.2307/2531595
+        """
+        wins, positive = _wins(prediction, target)
+        of_class = torch.where(positive, positive.sum(-1, keepdim=True), (~positive).sum(-1, keepdim=True))
+        area = (wins * positive).sum(-1, keepdim=True) / positive.sum(-1, keepdim=True)
+        influence = wins.shape[-1] * (wins - area) / of_class
+        return or_nan(influence, _whole(prediction)).to(wide(prediction).dtype)
 
 
-def _ranks(scores: Tensor) -> Tensor:
-    """Ranks from 1, equal scores sharing their mean rank; `[R, N]` in float64."""
-    ordered = scores.sort(-1).values
-    below = torch.searchsorted(ordered, scores)
-    up_to = torch.searchsorted(ordered, scores, right=True)
-    return (below + up_to + 1).double() / 2
+def _wins(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """In what share of its pairs with the other class each example is on the right side; and who is positive."""
+    scores = wide(prediction)[..., 0].contiguous()
+    positive = (target == 1).expand_as(scores)
+    below = _share_below(scores, scores.masked_fill(positive, torch.inf), (~positive).sum(-1, keepdim=True))
+    above = 1 - _share_below(scores, scores.masked_fill(~positive, torch.inf), positive.sum(-1, keepdim=True))
+    return torch.where(positive, below, above), positive
+
+
+def _share_below(scores: Tensor, others: Tensor, n: Tensor) -> Tensor:
+    """The share of the `n` finite others that are below each score, equal ones counting half; `[R, N]` in float64."""
+    ordered = others.sort(-1).values
+    places = torch.searchsorted(ordered, scores) + torch.searchsorted(ordered, scores, right=True)
+    return places.double() / (2 * n)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """Metrics of label scores: a label is predicted where its score is above 0."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lossbench.interfaces import Metric
-from lossbench.interfaces.metric import ExampleMetric
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric
 from lossbench.metrics.rows import finite, or_nan, wide
 
 _MULTILABEL = ("multilabel",)
@@ -19,7 +18,7 @@ def _right(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MeanAveragePrecision(Metric):
+class MeanAveragePrecision(LinearisedMetric):
     r"""Mean over labels of the average precision (mAP): how high a label's positives rank among all examples.
 
     .. math:: AP = \sum_k (R_k - R_{k-1}) P_k
@@ -36,22 +35,55 @@ class MeanAveragePrecision(Metric):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, L]` to `[R]`."""
-        scores = wide(prediction).mT  # [R, L, N]
-        precision = _average_precision(scores, target.expand_as(prediction).mT)
-        return or_nan(precision.nanmean(-1), finite(prediction).all(-1)).to(scores.dtype)
+        curve = _Curve.of(prediction, target)
+        return or_nan(curve.average().nanmean(-1), finite(prediction).all(-1)).to(wide(prediction).dtype)
+
+    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """`[R, N, L]` to `[R, N]`."""
+        curve = _Curve.of(prediction, target)
+        there = curve.positive.any(-1).sum(-1, keepdim=True)  # labels with positives
+        influence = curve.influence().sum(-2) / there
+        return or_nan(influence, finite(prediction).all(-1, keepdim=True)).to(wide(prediction).dtype)
 
 
-def _average_precision(scores: Tensor, target: Tensor) -> Tensor:
-    """The average precision of each line, `[R, L, N]` to `[R, L]` in float64; NaN without positives."""
-    n = scores.shape[-1]
-    ordered, order = scores.sort(-1)
-    positive = (target == 1).gather(-1, order)
-    from_here_up = positive.flip(-1).cumsum(-1).flip(-1)
-    place = torch.arange(n, device=scores.device)
-    fresh = torch.cat([torch.ones_like(positive[..., :1]), ordered[..., 1:] != ordered[..., :-1]], -1)
-    lowest_equal = torch.where(fresh, place, 0).cummax(-1).values  # where the scores that equal this one begin
-    precision = from_here_up.gather(-1, lowest_equal).double() / (n - lowest_equal)
-    return (precision * positive).sum(-1) / positive.sum(-1)  # 0 / 0 is NaN without positives
+class _Curve(NamedTuple):
+    """Precision at the threshold of each example, in the order of rising scores; all `[R, L, N]`.
+
+    chosen: how many examples are at or above the threshold. upper: how many are at or below.
+    """
+
+    order: Tensor
+    positive: Tensor
+    chosen: Tensor
+    upper: Tensor
+    precision: Tensor
+
+    @staticmethod
+    def of(prediction: Tensor, target: Tensor) -> "_Curve":
+        scores = wide(prediction).mT.contiguous()
+        ordered, order = scores.sort(-1)
+        positive = (target.expand_as(prediction).mT == 1).gather(-1, order)
+        lowest_equal = torch.searchsorted(ordered, ordered).clamp_max(ordered.shape[-1] - 1)  # NaN is above all
+        upper = torch.searchsorted(ordered, ordered, right=True)
+        chosen = scores.shape[-1] - lowest_equal
+        from_here_up = positive.flip(-1).cumsum(-1).flip(-1)
+        return _Curve(order, positive, chosen, upper, from_here_up.gather(-1, lowest_equal).double() / chosen)
+
+    def average(self) -> Tensor:
+        """The average precision of each label, `[R, L]`; NaN without positives."""
+        return (self.precision * self.positive).sum(-1) / self.positive.sum(-1)
+
+    def influence(self) -> Tensor:
+        """Of each example on each label's average precision, in the examples' own order; 0 without positives.
+
+        A positive one has a precision of its own, and each takes part in those of all positives at or below it.
+        """
+        own = (self.precision - self.average().unsqueeze(-1)) * self.positive
+        shares = self.positive.double() / self.chosen
+        parts = (values.cumsum(-1).gather(-1, self.upper - 1) for values in (shares, shares * self.precision))
+        others = next(parts) * self.positive - next(parts)
+        influence = self.order.shape[-1] * (own + others) / self.positive.sum(-1, keepdim=True)
+        return torch.empty_like(influence).scatter_(-1, self.order, influence).nan_to_num(0.0)
 
 
 @dataclass(frozen=True)

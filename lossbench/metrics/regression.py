@@ -1,13 +1,13 @@
 """Metrics of real predictions, in original units."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lossbench.interfaces import Metric
-from lossbench.interfaces.metric import ExampleMetric
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric
 from lossbench.metrics.rows import finite, or_nan, wide
 
 _REGRESSION = ("regression",)
@@ -62,7 +62,7 @@ class MAPE(ExampleMetric):
 
 
 @dataclass(frozen=True)
-class R2(Metric):
+class R2(LinearisedMetric):
     """Coefficient of determination: 1 - (squared errors) / (squared deviations of the target from its mean).
 
     The mean over D. A target that is constant gives 1 for a perfect prediction, else 0, as in scikit-learn.
@@ -74,16 +74,28 @@ class R2(Metric):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, D]` to `[R]`."""
-        target = target.to(wide(prediction).dtype)
-        unexplained = _errors(prediction, target).square().sum(-2)
-        total = (target - target.mean(-2, keepdim=True)).square().sum(-2)
+        unexplained, total = (x.sum(-2) for x in _squares(prediction, target))
         constant = (unexplained == 0).to(unexplained.dtype)
         r2 = torch.where(total > 0, 1 - unexplained / total, constant)
         return or_nan(r2.mean(-1), finite(prediction).all(-1))
 
+    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """`[R, N, D]` to `[R, N]`; 0 for a constant target."""
+        unexplained, deviation = _squares(prediction, target)
+        total = deviation.sum(-2, keepdim=True)
+        left = unexplained.sum(-2, keepdim=True) / total
+        influence = unexplained.shape[-2] * (left * deviation - unexplained) / total
+        return or_nan(torch.where(total > 0, influence, 0).mean(-1), finite(prediction).all(-1, keepdim=True))
+
+
+def _squares(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the errors, and of the targets' deviations from their mean, `[R, N, D]`."""
+    target = target.to(wide(prediction).dtype)
+    return _errors(prediction, target).square(), (target - target.mean(-2, keepdim=True)).square()
+
 
 @dataclass(frozen=True)
-class MedianAbsoluteError(Metric):
+class MedianAbsoluteError(LinearisedMetric):
     """Median over examples of the absolute error, in the target's units; the mean of that over D."""
 
     tasks: ClassVar[tuple[str, ...]] = _REGRESSION
@@ -96,3 +108,18 @@ class MedianAbsoluteError(Metric):
         # the mean of the middle two, where torch.median takes the lower one
         middle = (ordered[..., (n - 1) // 2, :] + ordered[..., n // 2, :]) / 2
         return or_nan(middle.mean(-1), finite(prediction).all(-1))
+
+    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """`[R, N, D]` to `[R, N]`: half of what lies between two quantiles, above the median or below it.
+
+        Those quantiles are two standard errors of the median's rank away from it on either side.
+        """
+        errors = _errors(prediction, target).abs()
+        ordered, n = errors.sort(-2).values, errors.shape[-2]
+        reach = min(math.ceil(math.sqrt(n)), (n - 1) // 2)
+        low, high = ordered[..., (n - 1) // 2 - reach, :], ordered[..., n // 2 + reach, :]
+        middle = (ordered[..., (n - 1) // 2, :] + ordered[..., n // 2, :]) / 2
+        side = (errors - middle.unsqueeze(-2)).sign()
+        density = (2 * reach + 1) / n / (high - low).unsqueeze(-2)
+        influence = (side - side.mean(-2, keepdim=True)) / (2 * density)
+        return or_nan(influence.mean(-1), finite(prediction).all(-1, keepdim=True))

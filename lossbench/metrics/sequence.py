@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lossbench.decoding import best_path
-from lossbench.interfaces.metric import ExampleMetric
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric
 from lossbench.metrics.rows import or_nan, wide
 from lossbench.types import BLANK, PADDING
 
@@ -18,7 +18,7 @@ def _finite(prediction: Tensor) -> Tensor:
     return flat.amax(-1).isfinite() & flat.amin(-1).isfinite()  # abs() would write all logits once more
 
 
-def _distances(prediction: Tensor, target: Tensor) -> Tensor:
+def edit_distances(prediction: Tensor, target: Tensor) -> Tensor:
     """Levenshtein distance of each decoded prediction to its target, `[R, N]`: substitutions, deletions, insertions.
 
     Dynamic programming over the target's tokens, all examples at once. The path keeps its blanks, which cost nothing:
@@ -38,22 +38,33 @@ def _distances(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class CharacterErrorRate(ExampleMetric):
+class CharacterErrorRate(LinearisedMetric):
     """Edit distance per target token: the sum of Levenshtein distances over the sum of target lengths.
 
-    An example's score is its distance over the mean target length of the split, so their mean is that ratio. It is
-    above 1 where more is wrong than there is to read, and NaN or infinite where all targets are empty.
+    It is above 1 where more is wrong than there is to read, and NaN or infinite where all targets are empty.
     Reference: Levenshtein, Binary Codes Capable of Correcting Deletions, Insertions, and Reversals, 1966.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("ctc",)
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Logits `[R, N, T, C]` and tokens `[R, N, S]` to `[R, N]`."""
-        kind = wide(prediction).dtype
-        length = (target != PADDING).sum(-1).to(kind).mean(-1, keepdim=True)
-        return or_nan(_distances(prediction, target).to(kind) / length, _finite(prediction))
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Logits `[R, N, T, C]` and tokens `[R, N, S]` to `[R]`."""
+        wrong, length = _wrong(prediction, target)
+        return or_nan(wrong.sum(-1) / length.sum(-1), _finite(prediction).all(-1))
+
+    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The same to `[R, N]`: long transcripts weigh more."""
+        wrong, length = _wrong(prediction, target)
+        rate = wrong.sum(-1, keepdim=True) / length.sum(-1, keepdim=True)
+        influence = (wrong - rate * length) / length.mean(-1, keepdim=True)
+        return or_nan(influence, _finite(prediction).all(-1, keepdim=True))
+
+
+def _wrong(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Edit distances `[R, N]`, and the lengths of the targets."""
+    kind = wide(prediction).dtype
+    return edit_distances(prediction, target).to(kind), (target != PADDING).sum(-1).to(kind)
 
 
 @dataclass(frozen=True)
@@ -66,5 +77,5 @@ class SequenceAccuracy(ExampleMetric):
 
     def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
         """0 or 1 per example; logits `[R, N, T, C]` and tokens `[R, N, S]` to `[R, N]`."""
-        right = _distances(prediction, target) == 0
+        right = edit_distances(prediction, target) == 0
         return or_nan(right.to(wide(prediction).dtype), _finite(prediction))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lossbench.analysis.comparison import Comparison, Level
+from lossbench.analysis.rivals import Sample
 from lossbench.report.footer import gaps
 from lossbench.report.verdicts import listed, rope_text
 
@@ -28,14 +29,23 @@ def explained(comparison: Comparison) -> list[str]:
 
 def _speaks(comparison: Comparison) -> str:
     level, percent = comparison.levels[-1], f"{100 * comparison.confidence:g}%"
-    if level.n_examples:
+    if level.sample.n_rows:
         return (
-            f"[low, high]: {percent} interval, for new seeds and new test rows of this data ({level.n_examples} rows "
-            "here), not for other data sets. Differences are paired by seed and test row."
+            f"[low, high]: {percent} interval, for new seeds and {_new_rows(level.sample)}, not for other data sets. "
+            "Differences are paired by seed and test row."
         )
     return (
         f"[low, high]: {percent} interval, for new seeds on these very test rows only: what other rows would do to "
         f"{comparison.first.metric} is not on record. Equal losses are then called different far too often."
+    )
+
+
+def _new_rows(sample: Sample) -> str:
+    if not sample.n_groups:
+        return f"new test rows of this data ({sample.n_rows} here)"
+    return (
+        f"new groups of test rows of this data (here {sample.n_groups} groups of {sample.n_rows} rows: those of one group "
+        "are alike, and count as one)"
     )
 
 

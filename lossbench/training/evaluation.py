@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lossbench import registry
 from lossbench.interfaces import Metric, Task
-from lossbench.interfaces.metric import ExampleMetric, as_numpy, better, worst
+from lossbench.interfaces.metric import ScoredMetric, as_numpy, better, linear, worst
 from lossbench.training.feed import Feed
 from lossbench.training.objective import Objective, joined
 from lossbench.training.replicas import Replicas
@@ -66,6 +66,7 @@ class Evaluation:
         self.outputs = outputs(self.task, objective.groups[0].problem)
         self.n_shown = min(n_shown(self.task, feed.inputs), feed.size("test"))
         self.scores: dict[str, Array] = {}
+        self.others: dict[str, Array] = {}
         self.shown: dict[str, Array] = {}
         rows = replicas.theta.shape[0]
         self.best = torch.full((rows,), worst(self.primary))
@@ -158,9 +159,10 @@ class Evaluation:
     def finish(self) -> None:
         """What is kept of test examples at the last and the best epoch.
 
-        That is the primary metric's score of each, if it has such scores, and what pictures show of the first.
+        That is the primary metric's score of each, if it has such scores, at the last epoch those of other metrics,
+        and what pictures show of the first examples.
         """
-        if not (isinstance(self.primary, ExampleMetric) or self.n_shown):
+        if not (self._scored() or self.n_shown):
             return
         self._keep_examples("last", None)
         for name, buffer in self.replicas.stacked_buffers().items():
@@ -168,12 +170,18 @@ class Evaluation:
         self._keep_examples("best", self.best_theta)
 
     def _keep_examples(self, epoch: str, theta: Tensor | None) -> None:
-        scored = self.primary if isinstance(self.primary, ExampleMetric) else None
+        scored = self._scored()
         point, target = self.predictions("test", theta, None if scored else self.n_shown)
-        if scored:
-            self.scores[epoch] = as_numpy(scored.scores(point, target))
+        for name, metric in scored.items():
+            if name == self.name:
+                self.scores[epoch] = as_numpy(metric.scores(point, target))
+            elif epoch == "last":
+                self.others[name] = as_numpy(linear(metric, point, target)).astype(np.float32)
         if self.n_shown:
             self.shown[epoch] = as_numpy(self.task.shown(point[:, : self.n_shown]))
+
+    def _scored(self) -> dict[str, ScoredMetric]:
+        return {name: metric for name, metric in self.metrics.items() if isinstance(metric, ScoredMetric)}
 
     def table(self) -> dict[tuple[str, str], Array]:
         """All curves, `[E, R]` each."""

@@ -53,6 +53,7 @@ class Prepared:
     orders: tuple[int, ...]  # seeds of the batch order
     test: Array
     problem: Problem
+    test_groups: Array | None = None  # of the test rows, as whole numbers
 
     def part(self, rows: slice) -> "Prepared":
         """The same for some of the rows."""
@@ -178,6 +179,11 @@ class Preparation:
             return np.setdiff1d(everything, self.examples.test), self.examples.test
         return divide(everything, trial.split_test, seed_for(Purpose.TEST, trial), *self._of(everything))
 
+    def test_groups(self) -> Array | None:
+        """The group of each test row, if the data have groups: their names may be of any type."""
+        groups = self.examples.groups
+        return None if groups is None else np.unique(groups, return_inverse=True)[1][self.test]
+
     def splits(self, trial: Trial) -> tuple[Array, Array]:
         """Clean training and validation rows of a seed."""
         seed = seed_for(Purpose.SPLIT, trial)
@@ -273,7 +279,7 @@ def prepare(trials: Sequence[Trial]) -> tuple[Prepared | None, dict[Trial, str]]
     variants = {k: _variant(work, t, problem, (inputs, targets), seen[k]) for k, t in distinct.items()}
     orders = tuple(seed_for(Purpose.ORDER, t) for t in good)
     rows = tuple(variants[_key(t)] for t in good)
-    return Prepared(good, inputs, targets, rows, orders, work.test, problem), rejected
+    return Prepared(good, inputs, targets, rows, orders, work.test, problem, work.test_groups()), rejected
 
 
 def _seen(work: Preparation, trials: Sequence[Trial]) -> tuple[dict[Hashable, tuple[Split, Split]], dict[Trial, str]]:

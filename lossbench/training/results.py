@@ -1,5 +1,6 @@
 """From a finished fit to records."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,7 +73,11 @@ def records(prepared: Prepared, pieces: Pieces, module: "StackModule", seconds: 
         columns["route"] = f"{pieces.replicas.route}, {_route(row, pieces)}"
         ends = (pieces.evaluation.scores, pieces.evaluation.shown)
         scores, shown = (_kept(values, row, best[row], diverged[row]) for values in ends)
-        return Record(columns["trial"], columns, steps, clock, own, prepared.test, scores, samples, shown)
+        others = {
+            n: _kept({"last": v}, row, best[row], diverged[row])["last"] for n, v in pieces.evaluation.others.items()
+        }
+        measured = Record(columns["trial"], columns, steps, clock, own, prepared.test, scores, samples, shown)
+        return replace(measured, test_groups=prepared.test_groups, others=others)
 
     return [record(row, trial) for row, trial in enumerate(prepared.trials)]
 

@@ -7,9 +7,14 @@ import torch
 from registered import built_in
 
 from lossbench import registry
-from lossbench.interfaces.metric import ExampleMetric
+from lossbench.interfaces.metric import LinearisedMetric, ScoredMetric
 from lossbench.types import BLANK, PADDING
 
+SCORED = [name for name in built_in(registry.metrics) if issubclass(registry.metrics.find(name), ScoredMetric)]
+LINEAR = [name for name in SCORED if issubclass(registry.metrics.find(name), LinearisedMetric)]
+ROUGH = ("median_absolute_error", "ap_50", "ap_75")
+"""Metrics that jump: their influences are those of something smooth beside them."""
+SMOOTH = [name for name in LINEAR if name not in ROUGH]
 CASES = [(name, task) for task in built_in(registry.tasks) for name in built_in(registry.metrics, task)]
 R, N = 5, 40
 
@@ -87,7 +92,7 @@ def test_metric_is_documented_and_frozen(name):
     assert kind.__doc__
     assert is_dataclass(kind)
     assert kind.__dataclass_params__.frozen
-    assert (kind.transform == "none") != issubclass(kind, ExampleMetric)
+    assert (kind.transform == "none") != issubclass(kind, ScoredMetric)
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
@@ -131,3 +136,22 @@ def test_half_precision_is_computed_in_single(name, task):
     half = metric(prediction.bfloat16(), target)
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, metric(prediction.bfloat16().float(), target))
+
+
+@pytest.mark.parametrize(("name", "task"), [case for case in CASES if case[0] in SCORED])
+def test_scores_have_the_metric_for_their_mean(name, task):
+    metric, (prediction, target) = registry.metrics.get(name), draw(task)
+    mean = metric.scores(prediction, target).mean(-1)
+    mean = mean.sqrt() if metric.transform == "root" else mean
+    torch.testing.assert_close(mean, metric(prediction, target), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "task"), [case for case in CASES if case[0] in SMOOTH])
+def test_an_example_more_does_what_its_influence_says(name, task):
+    """All examples thirty times, and one of them once more."""
+    metric, (prediction, target) = registry.metrics.get(name), draw(task)
+    many = [x.repeat_interleave(30, 1) for x in (prediction, target)]
+    before, influence = metric(*many), metric.influence(prediction, target)
+    for i in range(0, N, 7):
+        more = metric(*(torch.cat([x, x[:, i * 30 : i * 30 + 1]], 1) for x in many))
+        torch.testing.assert_close((more - before) * 30 * N, influence[:, i], rtol=0.02, atol=0.02)

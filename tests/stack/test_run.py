@@ -71,10 +71,23 @@ def test_best_epoch_is_the_one_with_the_best_validation_metric(make_trials):
     assert any(r.row["best_step"] < r.row["steps"] for r in run_stack(Stack(trials)))
 
 
-def test_a_metric_that_is_no_mean_has_no_scores(make_trials):
+def test_scores_of_all_metrics_are_kept(make_trials):
+    """Of what is no mean over examples as well: scores that have it for their mean."""
     (record,) = run_stack(Stack(make_trials("task=binary", "metric=auroc", "seeds=1", "rates=[0]", "epochs=2")))
-    assert record.scores == {}
     assert 0.9 < record.row["test/auroc/last"] <= 1
+    for epoch in ("last", "best"):
+        assert record.scores[epoch].mean() == pytest.approx(record.row[f"test/auroc/{epoch}"], abs=1e-6)
+    assert {"accuracy", "f1", "log_loss"} <= set(record.others)
+    for name, scores in record.others.items():
+        assert scores.mean() == pytest.approx(record.row[f"test/{name}/last"], rel=1e-5)
+    assert record.test_groups is None
+
+
+def test_groups_of_test_rows_are_kept(make_trials):
+    wanted = make_trials("task=multilabel", "seeds=1", "rates=[0]", "epochs=0.1", "data.n=400", "model=mlp")
+    (record,) = run_stack(Stack(wanted))
+    assert len(record.test_groups) == len(record.test_index)
+    assert 1 < len(set(record.test_groups.tolist())) < 20
 
 
 def test_evaluation_points_run_from_the_start_to_the_last_step():

@@ -43,8 +43,11 @@ def pictured(made_up):
     return one
 
 
-def record(n_evaluations=21, n_test=200, **changes) -> Record:
-    """One trial; `changes` replace settings or facts, and `status` decides what it leaves."""
+def record(n_evaluations=21, n_test=200, n_groups=None, others=(), **changes) -> Record:
+    """One trial; `changes` replace settings or facts, and `status` decides what it leaves.
+
+    n_groups: of the test rows. others: metrics with scores beside the primary one, the same.
+    """
     row = SETTINGS | FACTS | changes
     trial = hashlib.sha256(repr(sorted((k, row[k]) for k in SETTINGS)).encode()).hexdigest()[:16]
     draw = np.random.default_rng([row["seed"], int(row["rate"] * 1000)])
@@ -59,7 +62,9 @@ def record(n_evaluations=21, n_test=200, **changes) -> Record:
     ends |= {name.replace("/last", "/best"): value * 0.98 for name, value in ends.items()}
     ends |= {f"test/{metric}/{epoch}": _pooled(score, row) for epoch, score in scores.items()}
     row |= {"best_step": int(steps[-3]), "realised_rate": row["rate"]} | ends | {k: changes[k] for k in changes}
-    return Record(trial, {"trial": trial} | row, steps, steps * 0.006, curves, np.arange(n_test) + 800, scores)
+    groups = None if n_groups is None else np.arange(n_test) % n_groups
+    plain = Record(trial, {"trial": trial} | row, steps, steps * 0.006, curves, np.arange(n_test) + 800, scores)
+    return replace(plain, test_groups=groups, others={name: scores["last"].astype(np.float32) for name in others})
 
 
 def _curves(draw, steps, final, row):

@@ -297,6 +297,6 @@ def test_a_thousand_trials_are_summarised_at_once(tmp_path, made_up):
     for lr in range(1, 26):
         save(tmp_path / str(lr), [made_up(lr=lr, rate=r, seed=s) for r in (0, 0.1, 0.2, 0.3) for s in range(10)], {})
     results = [load(tmp_path / str(lr)) for lr in range(1, 26)]
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(summarise(results)) == 100
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

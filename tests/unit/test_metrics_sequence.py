@@ -9,6 +9,7 @@ from torchmetrics.text import CharErrorRate
 
 from lossbench import metrics
 from lossbench.decoding import best_path, compacted
+from lossbench.metrics.sequence import edit_distances
 
 R, N, T, C, S = 3, 40, 12, 5, 6
 RATE, RIGHT = metrics.get("character_error_rate"), metrics.get("sequence_accuracy")
@@ -60,13 +61,12 @@ def drawn(seed, shared=False):
 def test_distances_as_in_textbooks(seed, shared):
     prediction, target = drawn(seed, shared)
     every = target.expand(R, -1, -1)
-    lengths = (target >= 0).sum(-1).double().mean(-1, keepdim=True)
-    got = RATE.scores(prediction, target) * lengths
+    got = edit_distances(prediction, target)
     wanted = [
         [levenshtein(read(p), without_padding(t)) for p, t in zip(*row, strict=True)]
         for row in zip(prediction, every, strict=True)
     ]
-    torch.testing.assert_close(got, torch.tensor(wanted).double(), rtol=1e-12, atol=1e-12)
+    assert got.tolist() == [[int(x) for x in row] for row in wanted]
     assert torch.equal(RIGHT.scores(prediction, target) == 1, torch.tensor(wanted) == 0)
     assert {0, 1, S} <= {x for row in wanted for x in row}
 
@@ -102,15 +102,17 @@ def test_the_rate_is_that_of_torchmetrics(seed):
 def test_distances_by_hand(path, transcript, distance):
     prediction = logits_for([[path, [1, 0, 2, 0]]])
     target = padded([transcript, [1, 2]], 4)[None]
-    mean = (len(transcript) + 2) / 2
-    assert RATE.scores(prediction, target).tolist() == [[distance / mean, 0]]
+    assert edit_distances(prediction, target).tolist() == [[distance, 0]]
+    assert RATE(prediction, target).item() == pytest.approx(distance / (len(transcript) + 2))
     assert RIGHT.scores(prediction, target).tolist() == [[float(distance == 0), 1]]
 
 
-def test_the_mean_of_scores_is_the_ratio_of_sums():
+def test_the_rate_is_the_ratio_of_sums():
     # 1 wrong of 1, 0 wrong of 3: a quarter of the tokens, not half
     prediction = logits_for([[[2, 0, 0, 0, 0], [1, 0, 2, 0, 3]]])
     assert RATE(prediction, padded([[1], [1, 2, 3]], 3)[None]).tolist() == [0.25]
+    # by hand: the mean length is 2, and 1 - 0.25 * 1 and 0 - 0.25 * 3 are too much and too little
+    assert RATE.influence(prediction, padded([[1], [1, 2, 3]], 3)[None]).tolist() == [[0.375, -0.375]]
     assert RIGHT(prediction, padded([[1], [1, 2, 3]], 3)[None]).tolist() == [0.5]
 
 
@@ -126,10 +128,10 @@ def test_many_tokens_are_told_apart():
 def test_one_logit_that_is_not_finite_makes_its_example_and_row_nan(broken):
     prediction, target = drawn(0)
     prediction[1, 5, 3, 2] = broken
-    for metric in (RATE, RIGHT):
+    for metric, n_broken in ((RATE, N), (RIGHT, 1)):  # of a ratio, all examples of the row
         scores = metric.scores(prediction, target)
         assert scores[1, 5].isnan()
-        assert scores.isnan().sum() == 1
+        assert scores.isnan().sum() == n_broken
         assert metric(prediction, target).isnan().tolist() == [False, True, False]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from lossbench.analysis import study
 from lossbench.analysis.comparison import Asked, compare
+from lossbench.analysis.rivals import Sample
 from lossbench.analysis.robustness import robustness
 from lossbench.analysis.verdicts import Verdict
 from lossbench.errors import LossbenchError
@@ -33,12 +34,12 @@ def row(level, name):
     return next(r for r in level.rows if r.name == name)
 
 
-def scores_of(root, loss):
+def scores_of(root, loss, column="score"):
     """``[S, m]`` at the last epoch, by seed, from the files themselves."""
     held = load(root / loss)
     trials = held.trials.sort_values("seed")["trial"]
     last = held.test[held.test["epoch"] == "last"]
-    return np.stack([last[last["trial"] == t].sort_values("example")["score"].to_numpy() for t in trials])
+    return np.stack([last[last["trial"] == t].sort_values("example")[column].to_numpy() for t in trials])
 
 
 def test_a_difference_by_hand(compared, tmp_path):
@@ -174,17 +175,46 @@ def test_a_loss_is_useless_from_the_rate_at_which_all_its_trials_diverge(compare
     assert set(found["mae"].values) == {0.0}
 
 
-def test_a_metric_that_is_no_mean_speaks_for_seeds_only(compared):
+def test_a_linearised_metric_speaks_for_new_test_rows_too(compared):
+    ((level,),) = (c.levels for c in compared(*grid(["mae", "mse"], rates=[0.4], transform="linear")))
+    assert level.sample == Sample(200)
+    assert row(level, "mae").summary.last.speaks_for == "new seeds and new test rows"
+
+
+def test_rows_of_one_group_count_as_one(compared):
+    wide, narrow = (compared(*grid(["mae", "mse"], rates=[0.4], n_groups=n))[0].levels[0] for n in (8, None))
+    assert (wide.sample, narrow.sample) == (Sample(200, 8), Sample(200))
+    assert row(wide, "mse").against.value == pytest.approx(row(narrow, "mse").against.value)
+    assert row(wide, "mae").summary.last.speaks_for == "new seeds and new groups of test rows"
+
+
+def test_a_single_group_of_test_rows_is_no_sample(compared):
+    (level,) = compared(*grid(["mae", "mse"], rates=[0.4], n_groups=1))[0].levels
+    assert level.sample == Sample()
+    assert row(level, "mae").summary.last.speaks_for == "new seeds"
+
+
+def test_a_metric_without_scores_speaks_for_seeds_only(compared):
     changes = grid(["mae", "mse"], rates=[0.4], metric="auroc", transform="none", higher_is_better=True, perfect=1.0)
     ((level,),) = (c.levels for c in compared(*changes))
-    assert level.n_examples == 0
+    assert level.sample.n_rows == 0
     assert row(level, "mae").summary.last.speaks_for == "new seeds"
     assert level.scale.unit == " points"
 
 
-def test_another_metric_than_the_primary_one(compared):
+def test_another_metric_than_the_primary_one_has_scores_of_its_own(compared, tmp_path):
+    (comparison,) = compared(*grid(["mae", "mse"], rates=[0.4], others=["rmse"]), metric="rmse")
+    (level,) = comparison.levels
+    assert (comparison.first.metric, level.sample) == ("rmse", Sample(200))
+    one, other = (scores_of(tmp_path, loss, "score/rmse") for loss in ("mae", "mse"))
+    assert row(level, "mse").against.value == pytest.approx(
+        100 * np.expm1(np.log(other.mean(axis=1) / one.mean(axis=1)).mean())
+    )
+
+
+def test_another_metric_without_scores(compared):
     (comparison,) = compared(*grid(["mae", "mse"], rates=[0.4]), metric="rmse")
-    assert (comparison.first.metric, comparison.levels[0].n_examples) == ("rmse", 0)
+    assert (comparison.first.metric, comparison.levels[0].sample.n_rows) == ("rmse", 0)
     assert not comparison.first.higher_is_better
     assert row(comparison.levels[0], "mae").summary.area > 0
 
@@ -199,7 +229,7 @@ def test_other_test_rows_are_compared_on_those_that_all_have(tmp_path, made_up):
         own = [made_up(loss=loss, seed=s, rate=0.2) for s in range(3)]
         save(tmp_path / loss, [replace(r, test_index=r.test_index + shift) for r in own], {})
     (comparison,) = compare(study.read([tmp_path]), Asked())
-    assert comparison.levels[0].n_examples == 150
+    assert comparison.levels[0].sample.n_rows == 150
     one, other = scores_of(tmp_path, "mae")[:, 50:], scores_of(tmp_path, "mse")[:, :150]
     expected = np.log(other.mean(axis=1) / one.mean(axis=1)).mean()
     assert row(comparison.levels[0], "mse").against.value == pytest.approx(100 * np.expm1(expected))

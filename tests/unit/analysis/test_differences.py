@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from lossbench.analysis.differences import FLOOR, contrast, differences
+from lossbench.analysis.intervals import by_group
 from lossbench.analysis.scale import scale
 
 SEEDS = range(6)
@@ -131,3 +132,30 @@ def test_scales():
     assert (zero.log, zero.reference, zero.shown(0.5)) == (False, 1.0, 50)  # zero has no logarithm
     assert error.shown(np.log(1.2)) == pytest.approx(20)
     assert scale([1.0], False, 0.0, rope=5).shown(scale([1.0], False, 0.0, rope=5).rope) == pytest.approx(5)
+
+
+def test_a_group_stands_for_its_rows_in_proportion_to_their_number():
+    table = np.random.default_rng(0).normal(size=(3, 5))
+    grouped = by_group(table, np.array([7, 2, 7, 7, 2]))
+    assert grouped.mean(axis=1) == pytest.approx(table.mean(axis=1))
+    by_hand = table.mean(axis=1) + 2 / 5 * (table[:, [1, 4]] - table.mean(axis=1, keepdims=True)).sum(axis=1)
+    assert grouped[:, 0] == pytest.approx(by_hand)
+
+
+def test_groups_of_one_row_each_are_the_rows():
+    table = np.random.default_rng(0).normal(size=(3, 5))
+    assert by_group(table, np.arange(5)) == pytest.approx(table)
+
+
+def test_intervals_cover_where_rows_come_in_groups():
+    """Groups of 2 to 30 rows that share an effect; taking the rows for independent fails."""
+    draw, covered = np.random.default_rng(4), []
+    for _ in range(600):
+        sizes = draw.integers(2, 31, 25)
+        groups = np.repeat(np.arange(25), sizes)
+        table = drawn(draw, 8, len(groups), 0.05, 0.5, 0.5) + 0.5 * draw.standard_normal(25)[groups]
+        found = pair(by_group(table, groups)), pair(table)
+        covered.append([f.limits(0.95)[0][0, 1] <= 0 <= f.limits(0.95)[1][0, 1] for f in found])
+    by_groups, by_rows = np.mean(covered, axis=0)
+    assert 0.92 <= by_groups <= 0.975
+    assert by_rows < 0.8

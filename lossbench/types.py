@@ -173,6 +173,7 @@ class Trial:
     split_validation: float
     precision: str  # 32 | bf16 | 64
     fingerprint: str = ""  # versions, and the sources of what is not built in
+    contender: str = ""  # where fields of the loss are tuned: the name under which its variants compete as one
 
     @property
     def stack_key(self) -> tuple[object, ...]:

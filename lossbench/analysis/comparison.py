@@ -15,11 +15,12 @@ from lossbench.analysis.rivals import Sample, rivals
 from lossbench.analysis.scale import Scale, scale
 from lossbench.analysis.study import DEFAULT_LOSS, Study
 from lossbench.analysis.summary import Evidence, Summary, summarise_trials
-from lossbench.analysis.tuning import Tuned, tune
+from lossbench.analysis.tuning import Tuned, contender, tune
 from lossbench.analysis.verdicts import judge
 from lossbench.errors import InvalidValue, unknown
+from lossbench.seeds import FIRST_TUNING_SEED
 
-OWN = ("head", "lr")
+OWN = ("head", "lr", "contender")
 """Settings that a loss may have of its own in a comparison."""
 TARGET_SHARE = 0.9
 """Where "steps to target" aims: this share of the way from the trivial predictor to the best clean result."""
@@ -105,26 +106,45 @@ class Comparison:
 
 
 def compare(study: Study, asked: Asked) -> list[Comparison]:
-    """Every comparison that the records allow. Raises LossbenchError where there is none, or no such baseline."""
-    summaries = summarise_trials(study.trials, study.evidence, asked.confidence)
+    """Every comparison of several losses that the records allow.
+
+    Raises LossbenchError where there is none, or no such baseline.
+    """
+    summaries, candidates = _summarised(study, asked.confidence)
     groups = _grouped(summaries)
-    if all(len({_key(s) for s in level}) < 2 for levels in groups.values() for level in levels.values()):
+    several = {subject: levels for subject, levels in groups.items() if _are_several(levels)}
+    if not several:
         raise InvalidValue(_nothing_to_compare(summaries))
     baseline = asked.baseline or _default(study)
-    named = {s.name for s in summaries} | {s.loss for s in summaries}
+    named = {_name(s) for s in summaries} | {contender(s) for s in summaries}
     if asked.baseline and asked.baseline not in named:
-        raise unknown("baseline", asked.baseline, {s.name for s in summaries}, "Losses on record")
-    targets = _targets(summaries)
+        raise unknown("baseline", asked.baseline, {_name(s) for s in summaries}, "Losses on record")
+    targets, tuning = _targets(summaries), _grouped(candidates)
     return [
-        _comparison(levels, targets[_subject(next(iter(levels.values()))[0])], study.evidence, asked, baseline)
-        for levels in groups.values()
+        _comparison(levels, tuning[subject], targets[subject[0]], study.evidence, asked, baseline)
+        for subject, levels in several.items()
     ]
 
 
+def _summarised(study: Study, confidence: float) -> tuple[list[Summary], list[Summary]]:
+    """Of the trials that are reported, and of those by which settings were chosen."""
+    tuning = study.trials["seed"].to_numpy() >= FIRST_TUNING_SEED
+    reported, chosen_by = study.trials[~tuning], study.trials[tuning]
+    if reported.empty:
+        raise InvalidValue("There are only trials of tuning on record yet: the command that made them trains the rest.")
+    candidates = summarise_trials(chosen_by, Evidence({}, {}), confidence) if len(chosen_by) else []
+    return summarise_trials(reported, study.evidence, confidence), candidates
+
+
+def _are_several(levels: Mapping[float, Sequence[Summary]]) -> bool:
+    return any(len({_key(summary) for summary in level}) > 1 for level in levels.values())
+
+
 def _grouped(summaries: Sequence[Summary]) -> dict[Any, dict[float, list[Summary]]]:
+    """By all that rivals share and their corruption, then by rate."""
     groups: dict[Any, dict[float, list[Summary]]] = defaultdict(lambda: defaultdict(list))
     for summary in summaries:
-        groups[(*_subject(summary), summary.corruption)][summary.rate].append(summary)
+        groups[_subject(summary), summary.corruption][summary.rate].append(summary)
     return groups
 
 
@@ -134,11 +154,16 @@ def _subject(summary: Summary) -> tuple[Any, ...]:
 
 
 def _key(summary: Summary) -> tuple[Any, ...]:
-    return summary.loss, summary.weighting, summary.settings.get("head")
+    return contender(summary), summary.weighting, summary.settings.get("head")
+
+
+def _name(summary: Summary) -> str:
+    """Of a loss whose fields are tuned, without them."""
+    return summary.name.replace(summary.loss, contender(summary), 1)
 
 
 def _nothing_to_compare(summaries: Sequence[Summary]) -> str:
-    names = sorted({s.name for s in summaries})
+    names = sorted({_name(s) for s in summaries})
     if len(names) == 1:
         return f"There is one loss only, {names[0]}: nothing to compare. Give folders of several losses."
     values: dict[str, set[Any]] = defaultdict(set)
@@ -177,24 +202,34 @@ def _target(summaries: Sequence[Summary]) -> tuple[float, float]:
 
 def _comparison(
     levels: Mapping[float, Sequence[Summary]],
+    tuning: Mapping[float, Sequence[Summary]],
     aims: tuple[float, float],
     evidence: Evidence,
     asked: Asked,
     baseline: str,
 ) -> Comparison:
     first = next(iter(levels.values()))[0]
-    made = tuple(_level(rate, levels[rate], aims[1], evidence, asked, baseline) for rate in sorted(levels))
+    by_rate = {rate: tuning.get(rate) or tuning.get(0.0) or () for rate in levels}
+    made = tuple(
+        _level(rate, levels[rate], by_rate[rate], aims[1], evidence, asked, baseline) for rate in sorted(levels)
+    )
     settings = {k: v for k, v in first.settings.items() if k not in OWN}
     return Comparison(settings, first.corruption, made, *aims, asked.confidence)
 
 
 def _level(
-    rate: float, found: Sequence[Summary], target: float, evidence: Evidence, asked: Asked, wanted: str
+    rate: float,
+    found: Sequence[Summary],
+    candidates: Sequence[Summary],
+    target: float,
+    evidence: Evidence,
+    asked: Asked,
+    wanted: str,
 ) -> Level:
     first = found[0]
     values = [value for summary in found for value in summary.values.values()]
     measured = scale(values, first.higher_is_better, first.perfect, asked.rope)
-    tuned = _tuned(found, measured)
+    tuned = _tuned(found, candidates, measured)
     baseline = _baseline(tuned, wanted)
     entered = rivals([*tuned], [t.summary for t in tuned.values()], measured, evidence)
     bad = np.array([tuned[name].summary.n_diverged > 0 for name in entered.names], bool)
@@ -215,22 +250,28 @@ def _level(
     )
 
 
-def _tuned(found: Sequence[Summary], measured: Scale) -> dict[str, Tuned]:
+def _tuned(found: Sequence[Summary], candidates: Sequence[Summary], measured: Scale) -> dict[str, Tuned]:
     """Each loss by name, at its learning rate."""
-    groups: dict[Any, list[Summary]] = defaultdict(list)
-    for summary in found:
-        groups[_key(summary)].append(summary)
-    names = [own[0].name for own in groups.values()]
+    groups, chosen_by = _by_key(found), _by_key(candidates)
+    names = [_name(own[0]) for own in groups.values()]
     tuned = {}
-    for name, own in zip(names, groups.values(), strict=True):
+    for name, (key, own) in zip(names, groups.items(), strict=True):
         told = name if names.count(name) == 1 else f"{name}, head={own[0].settings.get('head')}"
-        tuned[told] = tune(own, measured)
+        by = chosen_by[key]
+        tuned[told] = tune(own, by, measured, clean=bool(by) and by[0].rate != own[0].rate)
     return tuned
+
+
+def _by_key(summaries: Sequence[Summary]) -> dict[Any, list[Summary]]:
+    groups: dict[Any, list[Summary]] = defaultdict(list)
+    for summary in summaries:
+        groups[_key(summary)].append(summary)
+    return groups
 
 
 def _baseline(tuned: Mapping[str, Tuned], wanted: str) -> str:
     """The loss called `wanted`, without weighting if there is a choice; else the first with a result."""
-    alike = [name for name, own in tuned.items() if wanted in (name, own.summary.name, own.summary.loss)]
+    alike = [name for name, own in tuned.items() if wanted in (name, own.summary.name, own.loss)]
     alike.sort(key=lambda name: (name != wanted, tuned[name].summary.name != wanted, name))
     there = [name for name, own in tuned.items() if own.summary.trials]
     return next(iter([*alike, *there, *tuned]))

@@ -30,9 +30,9 @@ def interactions(
     tuned: Mapping[str, Tuned], rivals: Rivals, baseline: str, scale: Scale, confidence: float
 ) -> tuple[Interaction, ...]:
     """Of each other loss and weighting with the baseline's, where all four combinations have finished trials."""
-    names = {(t.summary.loss, t.summary.weighting): n for n, t in tuned.items() if n in rivals.names}
-    base = tuned[baseline].summary
-    return tuple(_found(names, (base.loss, base.weighting), rivals, scale, confidence))
+    names = {(t.loss, t.summary.weighting): n for n, t in tuned.items() if n in rivals.names}
+    base = tuned[baseline]
+    return tuple(_found(names, (base.loss, base.summary.weighting), rivals, scale, confidence))
 
 
 def _found(

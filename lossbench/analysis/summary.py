@@ -19,7 +19,7 @@ SETTINGS = (
     *("task", "data", "metric", "model", "head"),
     *("optimizer", "lr", "weight_decay", "momentum", "schedule", "warmup", "clip_mode", "clip", "batch_size"),
     *("epochs", "evaluations", "validation", "precision"),
-    *("beta1", "beta2", "eps", "split_test", "split_validation"),
+    *("beta1", "beta2", "eps", "split_test", "split_validation", "contender"),
 )
 CELL = ("corruption", "loss", "weighting", "rate")
 
@@ -55,6 +55,7 @@ class Summary:
     n_skipped: int  # as loss or corruption cannot take their data
     reasons: tuple[str, ...]  # why trials failed, were skipped, or were not finite from the start
     wall_seconds: float  # median
+    gradient_norm: float  # median over seeds of the median over training; NaN where records do not tell
     notes: tuple[str, ...] = ()
 
     @property
@@ -207,7 +208,8 @@ def _summary(rows: _Rows, keys: list[str], evidence: Evidence, confidence: float
         n_failed=len(failed),
         n_skipped=len(skipped),
         reasons=tuple(sorted({str(reason) for reason in _texts(rows.where(explained), "reason")})),
-        wall_seconds=float(np.median(good.numbers("wall_seconds"))) if len(good) else np.nan,
+        wall_seconds=_median(good.numbers("wall_seconds")),
+        gradient_norm=_median(good.numbers("gradient_norm")),
         notes=(f"{n - len(rows)} trials repeat a seed; the latest of each is used",) if n > len(rows) else (),
     )
 
@@ -285,6 +287,12 @@ def _mean(values: Array | list[float]) -> float:
     finite = np.asarray(values, np.float64)
     finite = finite[np.isfinite(finite)]
     return float(finite.mean()) if finite.size else np.nan
+
+
+def _median(values: Array) -> float:
+    """The median of what is finite; NaN of nothing."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else np.nan
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Losses that were trained at several learning rates: which rate each is compared at, and how much hangs on it."""
+"""Losses that were trained at several settings: which each is compared at, and how much hangs on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,34 +11,72 @@ from lossbench.analysis.summary import Summary
 
 @dataclass(frozen=True)
 class Tuned:
-    """A loss at its learning rate.
+    """A loss at the learning rate, and with the fields, that it is compared at.
 
-    tried: the learning rates on record, rising.
-    ease: the share of them whose test metric is, in practice, as good as the best one's; NaN where one was tried.
+    tried: the learning rates that it was chosen from, rising.
+    n_tried: how many settings these made, with the loss's own fields where they are tuned.
+    n_seeds: on how many seeds of its own it was chosen; 0: on those that are reported.
+    clean: it was chosen at rate 0, for all rates.
+    ease: the share of the settings whose test metric is, in practice, as good as the best one's; NaN of a single one.
     """
 
     summary: Summary
     tried: tuple[float, ...]
+    n_tried: int
+    n_seeds: int
+    clean: bool
     ease: float
+
+    @property
+    def loss(self) -> str:
+        """The loss, without the fields that were tuned."""
+        return contender(self.summary)
+
+    @property
+    def fields(self) -> str:
+        """The fields that were tuned, as chosen: `delta=2.0`. Empty where there are none."""
+        given = self.summary.settings.get("contender")
+        return self.summary.loss.removeprefix(str(given)).strip("()") if given else ""
 
     @property
     def at_edge(self) -> bool:
         """Whether the chosen rate is the lowest or the highest of several: a better one may lie beyond."""
-        return len(self.tried) > 1 and self.summary.settings["lr"] in (self.tried[0], self.tried[-1])
+        return len(self.tried) > 1 and learning_rate(self.summary) in (self.tried[0], self.tried[-1])
 
 
-def tune(found: Sequence[Summary], scale: Scale) -> Tuned:
-    """The loss at the learning rate with the best validation metric at the last epoch, seeds that diverged coming last.
+def tune(reported: Sequence[Summary], candidates: Sequence[Summary], scale: Scale, clean: bool = False) -> Tuned:
+    """The reported trials of a loss with the best setting on record.
 
-    found: the same loss and all else, at one learning rate each.
+    candidates: the same loss on seeds for tuning; without any it is chosen on the reported ones. clean: at rate 0.
     """
-    ordered = sorted(found, key=_learning_rate)
-    best = min(ordered, key=lambda s: (_share_lost(s), _badness(s)))
-    return Tuned(best, tuple(_learning_rate(s) for s in ordered), _ease(ordered, scale))
+    pool = candidates or reported
+    at = {_setting(summary): summary for summary in reported}
+    chosen = next((at[_setting(s)] for s in ranked(pool) if _setting(s) in at), ranked(reported)[0])
+    seeds = {seed for summary in candidates for seed in summary.seeds}
+    rates = tuple(sorted({learning_rate(s) for s in pool}))
+    return Tuned(chosen, rates, len(pool), len(seeds), clean and bool(candidates), _ease(pool, scale))
 
 
-def _learning_rate(summary: Summary) -> float:
+def ranked(found: Sequence[Summary]) -> list[Summary]:
+    """Best mean validation metric at the last epoch first; settings with more trials that diverged come behind.
+
+    found: the same loss and all else, at one setting each.
+    """
+    return sorted(found, key=lambda s: (_share_lost(s), _badness(s), learning_rate(s)))
+
+
+def contender(summary: Summary) -> str:
+    """The loss, under the name for which its variants compete where fields of it are tuned."""
+    return str(summary.settings.get("contender") or summary.loss)
+
+
+def learning_rate(summary: Summary) -> float:
+    """Of its trials; 0 where records do not tell."""
     return float(summary.settings.get("lr") or 0)
+
+
+def _setting(summary: Summary) -> tuple[float, str]:
+    return learning_rate(summary), summary.loss
 
 
 def _share_lost(summary: Summary) -> float:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
@@ -13,13 +15,14 @@ from lossbench.analysis.comparison import Asked, Comparison, compare
 from lossbench.cli import console
 from lossbench.cli.mode import Mode
 from lossbench.errors import InvalidValue, unknown
-from lossbench.report import compared, flat
+from lossbench.report import across, compared, flat
 
 USAGE = (
     "lossbench compare STUDY ... [--baseline LOSS] [--metric METRIC] [--where KEY=VALUE ...] [--sort "
-    f"{'|'.join(compared.SORTS)}] [--rope SIZE] [--confidence SHARE] [--format table|csv|json|latex|markdown]"
+    f"{'|'.join(compared.SORTS)}] [--rope SIZE] [--confidence SHARE] [--format table|csv|json|latex|markdown] "
+    "[--tensorboard]"
 )
-OPTIONS = ("--baseline", "--metric", "--where", "--sort", "--rope", "--confidence", "--format")
+OPTIONS = ("--baseline", "--metric", "--where", "--sort", "--rope", "--confidence", "--format", "--tensorboard")
 
 
 def run_compare(arguments: Sequence[str], mode: Mode) -> int:
@@ -27,11 +30,22 @@ def run_compare(arguments: Sequence[str], mode: Mode) -> int:
     asked = _asked(arguments)
     found = study.read([Path(folder) for folder in asked.folders], _where(asked.where), asked.metric)
     comparisons = compare(found, Asked(asked.baseline, asked.rope, asked.confidence))
-    comparisons = [one for one in comparisons if any(len(level.rows) > 1 for level in one.levels)]
     shape = "json" if mode is Mode.JSON else asked.format
     if mode is not Mode.QUIET:
         FORMATS[shape](comparisons, asked.sort)
+    if asked.tensorboard:
+        _show(found, comparisons, Path(asked.folders[0]), mode)
     return 0
+
+
+def _show(found: study.Study, comparisons: Sequence[Comparison], root: Path, mode: Mode) -> None:
+    """Write TensorBoard's files, with pictures, and say where they are."""
+    from lossbench.report import tensorboard  # takes half a second, and pictures of losses want torch
+
+    written = tensorboard.write(tensorboard.tree_of(found, root), found, comparisons, predictions=True, pictures=True)
+    if mode is not Mode.QUIET and written.boards:
+        told = f"Curves:  tensorboard --logdir {shlex.quote(os.path.commonpath(written.boards))}"
+        console.messages().print(told, soft_wrap=True, markup=False)
 
 
 def _print_table(comparisons: Sequence[Comparison], sort: str) -> None:
@@ -39,7 +53,7 @@ def _print_table(comparisons: Sequence[Comparison], sort: str) -> None:
 
 
 def _print_json(comparisons: Sequence[Comparison], sort: str) -> None:
-    document = {"comparisons": flat.nested(comparisons, sort)}
+    document = {"comparisons": flat.nested(comparisons, sort), "across": across.nested(comparisons)}
     print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
 
 
@@ -78,6 +92,7 @@ def _asked(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--rope", type=float)
     parser.add_argument("--confidence", type=float, default=0.95)
     parser.add_argument("--format", default="table")
+    parser.add_argument("--tensorboard", action="store_true")
     asked, strange = parser.parse_known_intermixed_args(list(arguments))
     if strange:
         raise unknown("option", strange[0].partition("=")[0], OPTIONS, "Options")

@@ -3,8 +3,9 @@
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,13 +13,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
 from lossbench import records
-from lossbench.cli import skips
+from lossbench.cli import console, skips
 from lossbench.cli.mode import Mode
-from lossbench.cli.show import failed_trials, load, merged, print_json, show, value
+from lossbench.cli.show import comparisons_of, failed_trials, load, merged, print_json, show, value
 from lossbench.cli.translation import translated
+from lossbench.cli.tuning import rounds
 from lossbench.config import Experiment, combinations
+from lossbench.config.protocol import Protocol
 from lossbench.errors import Incompatible, LossbenchError
 from lossbench.records import Results
 
@@ -31,7 +35,9 @@ class Job:
     """One job. `error`: why it was not run; `Incompatible` means that it was skipped."""
 
     name: str  # its overrides
-    experiments: tuple[Experiment, ...] = ()
+    experiments: tuple[Experiment, ...] = ()  # what it reports; of one that tunes, the candidates until it has chosen
+    tuning: tuple[Experiment, ...] = ()  # what it has chosen by
+    protocol: Protocol | None = None
     skipped: tuple[Incompatible, ...] = ()  # of its own combinations
     workers: int | None = None
     error: Exception | None = None
@@ -89,6 +95,7 @@ class Jobs:
             for experiment in made.experiments:
                 records.check_writable(experiment.folder)
             job.experiments, job.skipped, job.workers = made.experiments, made.skipped, cfg.workers
+            job.protocol = made.protocol
         except OmegaConfBaseException as error:  # an interpolation that leads nowhere is found when it is read
             job.error = translated(error, self.arguments)
         except Exception as error:
@@ -97,17 +104,35 @@ class Jobs:
 
     def train(self, jobs: Sequence[Job]) -> None:
         """Train what the jobs miss, all together. Never raises but for Ctrl-C: an error becomes that of each job."""
-        wanted = [experiment for job in jobs for experiment in job.experiments]
-        if not wanted:
+        ready = [job for job in jobs if job.experiments]
+        if not ready:
             return
         from lossbench.cli.run import train
 
         workers = max((job.workers for job in jobs if job.workers is not None), default=None)
         try:
-            train(list(dict.fromkeys(wanted)), workers, self.mode is Mode.QUIET)
+            self._tune(ready, partial(train, workers=workers, quiet=self.mode is Mode.QUIET))
         except Exception as error:
             for job in jobs:
                 job.error = job.error or error
+
+    def _tune(self, jobs: Sequence[Job], train: Callable[[list[Experiment]], None]) -> None:
+        """Round by round, those of all jobs together; then what they report."""
+        told = console.messages() if self.mode is not Mode.QUIET else None
+        going = {id(job): (job, rounds(job.experiments, job.protocol, _teller(told))) for job in jobs if job.protocol}
+        while going:
+            wanted: dict[Experiment, None] = {}
+            for key, (job, tuning) in list(going.items()):
+                try:
+                    new = next(tuning)
+                    job.tuning += tuple(new)
+                    wanted |= dict.fromkeys(new)
+                except StopIteration as ended:
+                    job.experiments = tuple(ended.value)
+                    del going[key]
+            if wanted:
+                train(list(wanted))
+        train(list(dict.fromkeys(one for job in jobs for one in job.experiments)))
 
     def returned(self, job: Job) -> float:
         """The job's `value`, for Hydra.
@@ -142,10 +167,12 @@ class Jobs:
         if self.jobs and not ran:
             raise _common_error([j.error for j in self.jobs if j.error], skipped, failed)
         results = merged(job.found for job in ran)
+        tuned = any(job.tuning for job in ran)
+        comparisons = comparisons_of([e for j in ran for e in (*j.experiments, *j.tuning)]) if tuned else []
         if self.mode is Mode.JSON:
-            print_json(results, skipped, {j.name: j.reason for j in failed})
+            print_json(results, skipped, {j.name: j.reason for j in failed}, comparisons)
         elif self.mode is Mode.TABLE and not self.shown:
-            show(results)
+            show(results, comparisons)
         self._tell(skipped, failed, results)
         return int(bool(failed or failed_trials(results)))
 
@@ -157,6 +184,14 @@ class Jobs:
         _print(_failures(failed))
         if self.sent and not self.jobs:
             _print([ELSEWHERE])
+
+
+def _teller(screen: Console | None) -> Callable[[str], None]:
+    def tell(text: str) -> None:
+        if screen:
+            screen.print(text, soft_wrap=True, markup=False)
+
+    return tell
 
 
 def _common_error(errors: Sequence[Exception], skipped: Sequence[Incompatible], failed: Sequence[Job]) -> Exception:

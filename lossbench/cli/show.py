@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -13,12 +14,14 @@ import pandas as pd
 
 from lossbench import records
 from lossbench.analysis import summarise
+from lossbench.analysis.comparison import Asked, Comparison, compare
+from lossbench.analysis.study import read
 from lossbench.cli import console, skips
 from lossbench.config.experiment import Experiment
-from lossbench.errors import Incompatible
+from lossbench.errors import Incompatible, LossbenchError
 from lossbench.plan import trial_id
 from lossbench.records import Results
-from lossbench.report import table
+from lossbench.report import compared, flat, table, tensorboard
 from lossbench.report.plain import finite, plain
 
 NAMED_FOLDERS = 3
@@ -49,20 +52,40 @@ def _joined(one: Results, other: Results) -> Results:
     return replace(one, **frames)
 
 
-def show(found: Mapping[Path, Results]) -> None:
-    """Print the table, where the records are, and how to see their curves; nothing if none was trained."""
+def show(found: Mapping[Path, Results], comparisons: Sequence[Comparison] = ()) -> None:
+    """Print the comparisons, or else the table; where the records are, and how to see their curves.
+
+    Nothing if none was trained.
+    """
     if not _trained(found):
         return
     out = console.results()
-    out.print(table.table(summarise(list(found.values()))))
+    out.print(compared.tables(comparisons) if comparisons else table.table(summarise(list(found.values()))))
     for line in _places(list(found)):
         out.print(line, soft_wrap=True, markup=False)
 
 
-def print_json(found: Mapping[Path, Results], skipped: Sequence[Incompatible], failed: Mapping[str, str]) -> None:
+def comparisons_of(experiments: Sequence[Experiment]) -> list[Comparison]:
+    """What just these trials say; nothing where no two losses can be compared."""
+    ids = {trial_id(trial) for experiment in experiments for trial in experiment.trials()}
+    folders = [folder for folder in dict.fromkeys(e.folder for e in experiments) if _exists(folder)]
+    try:
+        study = read(folders)
+        return compare(replace(study, trials=study.trials[study.trials["trial"].isin(ids)]), Asked())
+    except LossbenchError:  # one loss, or nothing that was trained to its end
+        return []
+
+
+def print_json(
+    found: Mapping[Path, Results],
+    skipped: Sequence[Incompatible],
+    failed: Mapping[str, str],
+    comparisons: Sequence[Comparison] = (),
+) -> None:
     """Print one JSON document: a summary per row of the table, folders, and what was skipped or failed as a job."""
     document = {
         "summaries": [plain(summary) for summary in summarise(list(found.values()))],
+        **({"comparisons": flat.nested(comparisons)} if comparisons else {}),
         "records": [str(folder) for folder in found],
         "skipped": [{"reason": why, "what": what} for why, what in skips.grouped(skipped).items()],
         "failed": [{"job": job, "reason": reason} for job, reason in failed.items()],
@@ -121,4 +144,5 @@ def _places(folders: Sequence[Path]) -> list[str]:
     common = Path(os.path.commonpath(folders))
     many = len(folders) > NAMED_FOLDERS
     told = [f"Records: {common} ({len(folders)} folders)"] if many else [f"Records: {folder}" for folder in folders]
-    return [*told, f"Curves:  tensorboard --logdir {common}"]
+    board = tensorboard.opened(folders)
+    return [*told, f"Curves:  tensorboard --logdir {shlex.quote(str(board))}"] if board else told

@@ -12,7 +12,7 @@ from lossbench.interfaces import Model
 from lossbench.losses.external.guess import completed
 from lossbench.types import Choice
 
-LISTS = {"loss": "losses", "weighting": "weightings", "corruption": "corruptions"}
+LISTS = {"data": "datasets", "loss": "losses", "weighting": "weightings", "corruption": "corruptions"}
 """Groups of which one command can take several, and the setting that lists them."""
 ALL, SHORTLIST = "all", "shortlist"
 EXTERNAL, COMBINED = "external", "combined"
@@ -81,7 +81,7 @@ def listed(group: str, plain: Mapping[str, Any], task: str) -> list[Any]:
     setting = LISTS[group]
     given = plain[setting]
     if given is None:
-        return [plain[group]]
+        return _varied(group, plain, task) if plain["protocol"]["variety"] else [plain[group]]
     if (group, given) == ("loss", SHORTLIST):
         kind = registry.tasks.find(task)
         return list(kind.shortlist or [kind.defaults["loss"]])
@@ -96,6 +96,13 @@ def listed(group: str, plain: Mapping[str, Any], task: str) -> list[Any]:
         examples = ",".join(GROUPS[group].names(task)[:2])
         raise InvalidValue(f"{setting}=[] names nothing. Give at least one, for example {setting}=[{examples}].")
     return [_entry(group, one) for one in given]
+
+
+def _varied(group: str, plain: Mapping[str, Any], task: str) -> list[Any]:
+    """The task's several of `group`, unless another one than its default is chosen."""
+    kind = registry.tasks.find(task)
+    is_default = isinstance(plain[group], Mapping) and plain[group].get("name") == kind.defaults.get(group)
+    return list(kind.variety.get(group, ())) if is_default and group in kind.variety else [plain[group]]
 
 
 def _entry(group: str, given: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lossbench.errors import InvalidValue, unknown
 from lossbench.interfaces import Task
+from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Choice, Optimizer
 from lossbench.validation import (
     check_below_one,
@@ -102,6 +103,11 @@ def seeds(given: Any) -> tuple[int, ...]:
     found = range(given) if isinstance(given, int) else given
     if not len(found) or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in found):
         raise InvalidValue(f"seeds must be a number from 1, or a list of whole numbers from 0. Got {given!r} instead.")
+    if max(found) >= FIRST_TUNING_SEED:
+        raise InvalidValue(
+            f"Seeds from {FIRST_TUNING_SEED} on are for tuning: trials that choose settings and are not reported. "
+            f"Got {max(found)}: use lower ones."
+        )
     return tuple(dict.fromkeys(found))
 
 

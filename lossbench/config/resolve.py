@@ -1,7 +1,7 @@
 """From what was typed to experiments: defaults filled in, everything validated before anything is written."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -15,6 +15,7 @@ from lossbench.config.choices import LISTS, check_fits, choice, listed
 from lossbench.config.experiment import GROUPS, Experiment
 from lossbench.config.own import places
 from lossbench.config.pairs import check_outputs, check_pair, check_scheme
+from lossbench.config.protocol import Protocol, check_used
 from lossbench.config.schema import Schema
 from lossbench.errors import Incompatible, unknown
 from lossbench.interfaces import Task
@@ -31,6 +32,7 @@ class Combinations:
 
     experiments: tuple[Experiment, ...]
     skipped: tuple[Incompatible, ...]
+    protocol: Protocol  # where it tunes, experiments are its candidates
 
 
 def resolve(cfg: DictConfig) -> tuple[Experiment, ...]:
@@ -49,10 +51,13 @@ def combinations(cfg: DictConfig) -> Combinations:
     shared = _Shared(plain)
     skipped: list[Incompatible] = []
     options = [_fitting(listed(g, plain, shared.task.name), partial(shared.part, g), skipped) for g in LISTS]
-    losses, weightings, corruptions = options
-    wanted = product(losses, weightings, corruptions, numbers.optimizers(plain, shared.kind))
+    datasets, losses, weightings, corruptions = options
+    check_used(shared.protocol, [loss.choice.name for loss in losses])
+    variants = [variant for loss in losses for variant in shared.variants(loss)]
+    wanted = product(datasets, variants, weightings, corruptions, shared.optimizers)
     found = _fitting(wanted, lambda combination: shared.experiment(*combination), skipped)
-    return Combinations(tuple(dict.fromkeys(found)), tuple({str(error): error for error in skipped}.values()))
+    told = tuple({str(error): error for error in skipped}.values())
+    return Combinations(tuple(dict.fromkeys(found)), told, shared.protocol)
 
 
 def _fitting(wanted: Iterable[T], make: Callable[[T], U], skipped: list[Incompatible]) -> list[U]:
@@ -88,6 +93,7 @@ class _Part:
 
     choice: Choice
     built: Any
+    contender: str = ""
 
 
 class _Shared:
@@ -97,27 +103,46 @@ class _Shared:
         self.plain = plain
         self.task = choice("task", plain["task"])
         self.kind: Task = registry.tasks.build(self.task)
-        self.fixed = {group: choice(group, plain[group], self.task.name) for group in ("data", "model")}
+        self.model = choice("model", plain["model"], self.task.name)
         self.metric = self._metric(plain["metric"])
         self.sizes = numbers.sizes(plain, self.kind)
-        self.seeds = numbers.seeds(plain["seeds"])
+        self.protocol = Protocol.of(plain, self.kind.settings["lr"])
+        lrs = {"lr": list(self.protocol.grid)} if self.protocol.tunes else {}
+        self.optimizers = numbers.optimizers({**plain, **lrs}, self.kind)
+        self.seeds = numbers.seeds(self.protocol.seeds if plain["seeds"] is None else plain["seeds"])
         self.output = Path(plain["output"])
 
     def part(self, group: str, given: Any) -> _Part:
         found = choice(group, given, self.task.name)
         built = GROUPS[group].build(found)
-        if group == "weighting":
-            check_scheme(found, built, self.task.name, self.fixed["data"])
         if group == "loss":
             check_outputs(found.label, built, self.task.name, self.kind)
         return _Part(found, built)
 
-    def experiment(self, loss: _Part, weighting: _Part, corruption: _Part, optimizer: Optimizer) -> Experiment:
+    def variants(self, loss: _Part) -> list[_Part]:
+        """The loss with each combination of the fields that are tuned."""
+        if not self.protocol.space(loss.choice.name):
+            return [loss]
+        given = [
+            {"name": loss.choice.name, **loss.choice.fields, **v} for v in self.protocol.variants(loss.choice.name)
+        ]
+        made = [replace(self.part("loss", one), contender=loss.choice.label) for one in given]
+        return made[:1] if self.protocol.search else made
+
+    def experiment(
+        self, data: _Part, loss: _Part, weighting: _Part, corruption: _Part, optimizer: Optimizer
+    ) -> Experiment:
         """One combination. Raises `Incompatible`."""
+        check_scheme(weighting.choice, weighting.built, self.task.name, data.choice)
         check_pair(loss.choice.name, loss.built, weighting.choice.name, weighting.built, self.kind)
-        parts: dict[str, Any] = self.fixed | {
-            "weighting": weighting.choice, "corruption": corruption.choice, "loss": loss.choice, "task": self.task
-        }  # fmt: skip
+        parts: dict[str, Any] = {
+            "task": self.task,
+            "data": data.choice,
+            "model": self.model,
+            "loss": loss.choice,
+            "weighting": weighting.choice,
+            "corruption": corruption.choice,
+        }
         template = Trial(
             **parts,
             head=self._head(loss),
@@ -126,6 +151,7 @@ class _Shared:
             optimizer=optimizer,
             **self.sizes,
             metric=self.metric,
+            contender=loss.contender,
             fingerprint=fingerprint(
                 *((GROUPS[g].group, c) for g, c in parts.items()), ("metrics", Choice(self.metric))
             ),

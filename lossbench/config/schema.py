@@ -35,6 +35,22 @@ class SplitConfig:
 
 
 @dataclass
+class ProtocolConfig:
+    """`protocol.*`: how losses are tuned before they are compared. `protocol=quick|tuned|rigorous` sets them."""
+
+    name: str = "quick"
+    seeds: int = 5  # that are reported, unless seeds= says otherwise
+    tuning_seeds: int = 0  # of their own, on which settings are chosen; 0: untuned
+    factors: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])  # of lr, or of the task's
+    tune_at: str = "each_rate"  # each_rate | clean: at rate 0 for all
+    widen: int = 0  # how often the grid may be widened where the best of it lies at its edge
+    fields: Any = None  # of losses, tuned too: {huber: {delta: [0.5, 1, 2]}}
+    search: int = 0  # candidates of a search by Optuna in place of the grid, per loss and rate; 0: the grid
+    batch: int = 8  # of them that train together
+    variety: bool = False  # several data sets and corruptions: the task's
+
+
+@dataclass
 class Schema:
     """The whole configuration of a command."""
 
@@ -47,7 +63,9 @@ class Schema:
     losses: Any = None  # several losses, one experiment each, in shared stacks: a list, all or shortlist
     weightings: Any = None  # the same
     corruptions: Any = None
-    seeds: Any = 5  # how many, or a list
+    datasets: Any = None
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    seeds: Any = None  # how many, or a list; null: as many as the protocol says
     rates: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.2, 0.4])
     epochs: float | None = None
     batch_size: int | None = None

@@ -49,6 +49,8 @@ class Task(ABC):
     """Its targets are `[N, D]` columns of one kind, so that a loss can be taken of some of them."""
     shortlist: ClassVar[tuple[str, ...]] = ()
     """Names of the losses of a first comparison (`losses=shortlist`): of different kinds, the default one first."""
+    variety: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Names of the data sets and corruptions of a rigorous comparison, by `data` and `corruption`."""
     picture: ClassVar[Picture] = Picture.NONE
     """What a picture of an example shows beside its input, if that is an image."""
     metrics: ClassVar[tuple[str, ...]]

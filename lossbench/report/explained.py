@@ -1,6 +1,7 @@
 """What the terms of a comparison's tables mean, and what is missing from it, in plain words."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,7 +24,8 @@ def explained(comparison: Comparison) -> list[str]:
         _interaction(comparison),
         _tuning(comparison),
     ]
-    rows = [row.summary for level in comparison.levels for row in level.rows]
+    # a loss whose fields are tuned is one loss, whichever are chosen at a rate
+    rows = [replace(row.summary, loss=row.tuned.loss) for level in comparison.levels for row in level.rows]
     return [line for line in lines if line] + [*_unequal(comparison), *_baselines(comparison), *gaps(rows)]
 
 
@@ -44,8 +46,8 @@ def _new_rows(sample: Sample) -> str:
     if not sample.n_groups:
         return f"new test rows of this data ({sample.n_rows} here)"
     return (
-        f"new groups of test rows of this data (here {sample.n_groups} groups of {sample.n_rows} rows: those of one group "
-        "are alike, and count as one)"
+        f"new groups of test rows of this data (here {sample.n_groups} groups of {sample.n_rows} rows: those of one "
+        "group are alike, and count as one)"
     )
 
 
@@ -117,17 +119,42 @@ def _interaction(comparison: Comparison) -> str:
 def _tuning(comparison: Comparison) -> str:
     rows = [row for level in comparison.levels for row in level.rows]
     grids = sorted({row.tuned.tried for row in rows})
-    if all(len(grid) < 2 for grid in grids):
+    if all(row.tuned.n_tried < 2 for row in rows):
         tried = sorted({f"{rate:g}" for grid in grids for rate in grid})
         each = "for all" if len(tried) == 1 else "each, not the same for all"
-        return f"untuned: one learning rate {each} ({', '.join(tried)}). Others can turn the order round."
-    edge = list(dict.fromkeys(row.name for row in rows if row.tuned.at_edge))
+        return (
+            f"untuned: one learning rate {each} ({', '.join(tried)}). Others can turn the order round: protocol=tuned. "
+            "gradient norm: median over training; a loss of another scale takes other steps with sgd, and is clipped "
+            "and decayed otherwise."
+        )
+    edge = list(dict.fromkeys(row.name for row in rows if row.tuned.at_edge)) if len(grids) == 1 else []
     beyond = f" At the edge, so a better one may lie beyond: {listed(edge)}." if edge else ""
-    unequal = " Not all losses were tried at the same ones: an unequal budget." if len(grids) > 1 else ""
     return (
-        "lr: for each loss and rate the best by validation at the last epoch, on the same seeds. learning rates as "
-        f"good: the share of those tried that do as well on test, in practice.{unequal}{beyond}"
+        f"lr: for each loss {_chosen(comparison)}. settings as good: the share of those tried that do as well on test, "
+        f"in practice.{_budget(comparison)}{beyond}"
     )
+
+
+def _chosen(comparison: Comparison) -> str:
+    """Where, on how many seeds and among how many a loss's settings were chosen."""
+    tuned = [row.tuned for level in comparison.levels for row in level.rows]
+    where = "at rate 0" if any(own.clean for own in tuned) else "and rate"
+    n_seeds = sorted({own.n_seeds for own in tuned})
+    seeds = " to ".join(dict.fromkeys(map(str, (n_seeds[0], n_seeds[-1]))))
+    on = f"{seeds} seeds of their own, which are not reported" if n_seeds[0] else "the seeds that are reported"
+    tried = sorted({lr for own in tuned for lr in own.tried})
+    return f"{where} the best by validation at the last epoch, from {tried[0]:g} to {tried[-1]:g}, on {on}"
+
+
+def _budget(comparison: Comparison) -> str:
+    """Whether all had the same to choose from."""
+    tuned = [row.tuned for level in comparison.levels for row in level.rows]
+    counts = sorted({own.n_tried for own in tuned})
+    if len(counts) > 1:
+        return f" Not all losses had as many settings to choose from ({counts[0]} to {counts[-1]}): an unequal budget."
+    if len({own.tried for own in tuned}) > 1:
+        return f" Each had {counts[0]} settings to choose from, not the same ones."
+    return f" Each had {counts[0]} settings to choose from."
 
 
 def _unequal(comparison: Comparison) -> Iterator[str]:

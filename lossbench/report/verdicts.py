@@ -53,10 +53,12 @@ def rope_text(scale: Scale) -> str:
 
 def tuning_short(comparison: Comparison) -> str:
     """A word or two for each verdict; nothing where all losses had the same learning rates to choose from."""
-    grids = {row.tuned.tried for level in comparison.levels for row in level.rows}
-    if all(len(grid) < 2 for grid in grids):
+    tuned = [row.tuned for level in comparison.levels for row in level.rows]
+    if all(own.n_tried < 2 for own in tuned):
         return "untuned"
-    return "" if len(grids) == 1 else "unequally tuned"
+    if len({own.n_tried for own in tuned}) > 1:
+        return "unequally tuned"
+    return "" if all(own.n_seeds for own in tuned) else "tuned on the same seeds"
 
 
 def listed(names: Sequence[str], most: int = NAMED) -> str:

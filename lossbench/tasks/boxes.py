@@ -45,6 +45,9 @@ class Boxes(Task):
         "corruption": "box_outliers",
     }
     settings: ClassVar[Mapping[str, float]] = {"epochs": 15, "batch_size": 64, "lr": 0.005}
+    variety: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "corruption": ("box_outliers", "box_jitter", "box_truncation"),
+    }
     shortlist: ClassVar[tuple[str, ...]] = ("giou", "iou", "smooth_l1", "ciou")
     picture: ClassVar[Picture] = Picture.BOX
     target_share: ClassVar[float] = 0.6

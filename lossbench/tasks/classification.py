@@ -45,6 +45,9 @@ class Binary(Task):
         "corruption": "symmetric_flips",
     }
     settings: ClassVar[Mapping[str, float]] = {"epochs": 50, "batch_size": 64, "lr": 0.003}
+    variety: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "corruption": ("symmetric_flips", "asymmetric_flips", "feature_outliers"),
+    }
     shortlist: ClassVar[tuple[str, ...]] = ("bce", "focal", "brier", "hinge")
     target_share: ClassVar[float] = 0.8
 
@@ -131,6 +134,10 @@ class Multiclass(Task):
         "corruption": "symmetric_flips",
     }
     settings: ClassVar[Mapping[str, float]] = {"epochs": 50, "batch_size": 64, "lr": 0.003}
+    variety: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "data": ("digits", "breast_cancer"),
+        "corruption": ("symmetric_flips", "asymmetric_flips", "feature_outliers"),
+    }
     shortlist: ClassVar[tuple[str, ...]] = ("cross_entropy", "generalized_cross_entropy", "brier", "multi_margin")
     target_share: ClassVar[float] = 0.8
 

@@ -36,6 +36,9 @@ class CTC(Task):
     }
     # on digit_lines 20 epochs at a rate of 0.003 end where nothing but blanks is read
     settings: ClassVar[Mapping[str, float]] = {"epochs": 20, "batch_size": 64, "lr": 0.01}
+    variety: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "corruption": ("token_substitutions", "token_deletions", "token_insertions"),
+    }
     shortlist: ClassVar[tuple[str, ...]] = ("ctc", "focal_ctc", "smoothed_ctc")
     target_share: ClassVar[float] = 0.8
 

@@ -36,6 +36,9 @@ class Embedding(Task):
         "corruption": "wrong_identities",
     }
     settings: ClassVar[Mapping[str, float]] = {"epochs": 20, "batch_size": 64, "lr": 0.003}
+    variety: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "corruption": ("wrong_identities", "feature_outliers"),
+    }
     shortlist: ClassVar[tuple[str, ...]] = ("supcon", "triplet", "contrastive", "arcface")
     target_share: ClassVar[float] = 0.5
 

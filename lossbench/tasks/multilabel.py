@@ -38,6 +38,9 @@ class Multilabel(Task):
     }
     settings: ClassVar[Mapping[str, float]] = {"epochs": 20, "batch_size": 64, "lr": 0.003}
     side_by_side: ClassVar[bool] = True
+    variety: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "corruption": ("missing_positives", "label_flips"),
+    }
     shortlist: ClassVar[tuple[str, ...]] = ("bce", "asymmetric", "zlpr", "two_way")
     picture: ClassVar[Picture] = Picture.LABELS
     target_share: ClassVar[float] = 0.6

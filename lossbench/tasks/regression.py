@@ -58,6 +58,10 @@ class Regression(Task):
     }
     settings: ClassVar[Mapping[str, float]] = {"epochs": 30, "batch_size": 64, "lr": 0.003}
     side_by_side: ClassVar[bool] = True
+    variety: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "data": ("diabetes", "friedman1", "poisson_counts"),
+        "corruption": ("one_sided_outliers", "symmetric_outliers", "feature_outliers"),
+    }
     shortlist: ClassVar[tuple[str, ...]] = ("mse", "mae", "huber", "tukey")
     target_share: ClassVar[float] = 0.25
 

@@ -31,6 +31,7 @@ def settings(trial: Trial) -> dict[str, Any]:
         "head": trial.head,
         "rate": trial.rate,
         "seed": trial.seed,
+        "contender": trial.contender,
         "optimizer": o.name,
         **{n: getattr(o, n) for n in ("lr", "weight_decay", "momentum", "schedule", "warmup", "clip_mode", "clip")},
         "beta1": o.betas[0],
@@ -122,7 +123,13 @@ def _outcome(curves: dict[tuple[str, str], Array], steps: Array, best: int, dive
     values |= {f"{n}/best": float(c[at]) if best else np.nan for n, c in judged.items()}
     finite = diverged < 0
     status = {"status": "finished" if finite else "diverged", "diverged_step": None if finite else diverged}
-    return {**status, "best_step": best, **values}
+    return {**status, "best_step": best, "gradient_norm": _median(curves["train", "gradient_norm"]), **values}
+
+
+def _median(values: Array) -> float:
+    """Of what is finite; NaN of nothing."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else np.nan
 
 
 def _data_facts(trial: Trial, variant: Variant, prepared: Prepared, metric: Metric) -> dict[str, Any]:

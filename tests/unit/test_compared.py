@@ -14,6 +14,7 @@ from lossbench.analysis.verdicts import Verdict
 from lossbench.records import save
 from lossbench.report import compared, flat
 from lossbench.report.verdicts import difference_text, listed, sentences
+from lossbench.seeds import FIRST_TUNING_SEED
 
 ERROR, SHARE = scale([1.0], False, 0.0), Scale(False, True, 1.0, 0.01)
 
@@ -74,7 +75,9 @@ def test_the_verdict_names_what_is_recommended_and_what_is_beaten(told):
 
 def test_losses_with_learning_rates_to_choose_from_are_not_untuned(told):
     both = [c | {"lr": lr} for lr in (0.001, 0.003) for c in grid(["mae", "mse"])]
-    assert "tuned" not in sentences(told(*both)[0])[0]
+    assert sentences(told(*both)[0])[0].endswith("(tuned on the same seeds).")
+    fresh = [c | {"seed": c["seed"] + FIRST_TUNING_SEED} for c in both]
+    assert "tuned" not in sentences(told(*grid(["mae", "mse"]), *fresh)[0])[0]
     assert sentences(told(*grid(["tukey"]))[0])[0].endswith("(unequally tuned).")
 
 

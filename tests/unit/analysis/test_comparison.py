@@ -10,8 +10,9 @@ from lossbench.analysis.comparison import Asked, compare
 from lossbench.analysis.rivals import Sample
 from lossbench.analysis.robustness import robustness
 from lossbench.analysis.verdicts import Verdict
-from lossbench.errors import LossbenchError
+from lossbench.errors import InvalidValue, LossbenchError
 from lossbench.records import load, save
+from lossbench.seeds import FIRST_TUNING_SEED
 
 
 @pytest.fixture
@@ -286,3 +287,24 @@ def test_columns_of_numbers_here_and_of_text_there(tmp_path, made_up):
 def test_a_folder_given_twice_counts_once(tmp_path, made_up):
     save(tmp_path / "mae", [made_up()], {})
     assert len(study.read([tmp_path, tmp_path / "mae"]).trials) == 1
+
+
+def test_trials_of_tuning_choose_and_are_not_reported(made_up, tmp_path):
+    worse = [made_up(loss=n, seed=s, lr=0.03) for n in ("mae", "mse") for s in range(3)]
+    both = [made_up(loss=n, seed=s, lr=0.003) for n in ("mae", "mse") for s in range(3)]
+    first = FIRST_TUNING_SEED
+    chosen_by = [made_up(loss=n, seed=first + s, lr=lr) for n in ("mae", "mse") for lr in (0.003, 0.03) for s in (0, 1)]
+    for record in chosen_by:
+        record.row["validation/mae/last"] = {0.003: 1.0, 0.03: 2.0}[record.row["lr"]]
+    save(tmp_path, [*worse, *both, *chosen_by], {})
+    (comparison,) = compare(study.read([tmp_path]), Asked())
+    for one in comparison.levels[0].rows:
+        assert one.summary.settings["lr"] == 0.003
+        assert one.summary.seeds == (0, 1, 2)
+        assert (one.tuned.tried, one.tuned.n_seeds, one.tuned.n_tried) == ((0.003, 0.03), 2, 2)
+
+
+def test_a_study_of_tuning_alone_has_nothing_to_report(made_up, tmp_path):
+    save(tmp_path, [made_up(loss=n, seed=FIRST_TUNING_SEED) for n in ("mae", "mse")], {})
+    with pytest.raises(InvalidValue, match="only trials of tuning"):
+        compare(study.read([tmp_path]), Asked())

@@ -16,6 +16,7 @@ class Difference:
     better: the probability that the first is better at all.
     more_seeds: what would settle an inconclusive verdict; infinite where no number would, NaN where none can be told.
     n_seeds: that both have.
+    seed_share: of the variance: near 1, more seeds narrow the interval; near 0, only more test rows do.
     """
 
     other: str
@@ -26,6 +27,7 @@ class Difference:
     better: float
     more_seeds: float
     n_seeds: int
+    seed_share: float = np.nan
 
 
 class Paired:
@@ -56,6 +58,7 @@ class Paired:
             better=0.5 if same else float(self._better[at]),
             more_seeds=more_seeds(found, at, self.scale.rope, self.alpha) if unsettled else np.nan,
             n_seeds=int(found.n_seeds[at]),
+            seed_share=_share(float(found.seeds[at]), float(found.examples[at])),
         )
 
     def beaten(self, name: str) -> Difference | None:
@@ -71,3 +74,7 @@ class Paired:
         """Whether no other is shown to beat it by more than the ROPE."""
         names = self.rivals.names
         return name in names and bool(self.judged.recommended[names.index(name)])
+
+
+def _share(part: float, other: float) -> float:
+    return part / (part + other) if part + other > 0 else np.nan

@@ -8,7 +8,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lossbench.analysis.comparison import Comparison, Level, Row
+from lossbench.analysis.differences import SAME
 from lossbench.analysis.robustness import Robustness, robustness
+from lossbench.report import across
+from lossbench.report.basis import basis
 from lossbench.report.explained import explained
 from lossbench.report.grid import Grid
 from lossbench.report.table import FEWEST, MANY, NOTHING, estimate_texts, number_text, reach_text
@@ -23,7 +26,8 @@ Entry = tuple[Level, Row]
 
 def tables(comparisons: Sequence[Comparison], sort: str = "metric") -> RenderableType:
     """All of them, one after the other."""
-    return Group(*(part for comparison in comparisons for part in _parts(comparison, sort)))
+    each = (part for comparison in comparisons for part in _parts(comparison, sort))
+    return Group(*each, *across.parts(comparisons))
 
 
 def ordered(level: Level, sort: str) -> list[Row]:
@@ -82,6 +86,7 @@ def _verdicts(comparison: Comparison) -> Iterator[Text]:
     for text, group in groupby(said, lambda pair: pair[1]):
         rates = ", ".join(f"{rate:g}" for rate, _ in group)
         yield Text.assemble((f"Rate {rates}: ", "bold"), text)
+    yield from (Text(line) for line in basis(comparison))
 
 
 def _shown(comparison: Comparison, sort: str) -> list[Entry]:
@@ -111,7 +116,7 @@ def _verdict_columns(entries: Sequence[Entry]) -> dict[str, list[str]]:
     return {
         "✓": ["✓" if row.recommended else "" for row in rows],
         "loss": [row.name for row in rows],
-        **_learning_rate(rows),
+        **_settings(rows),
         "rate": [f"{level.rate:g}" for level, _ in entries],
         f"{first.metric} {arrow}": estimate_texts([row.summary.last for row in rows]),
         "best\nepoch": bests,
@@ -122,9 +127,19 @@ def _verdict_columns(entries: Sequence[Entry]) -> dict[str, list[str]]:
     }
 
 
-def _learning_rate(rows: Sequence[Row]) -> dict[str, list[str]]:
+def _settings(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """What was chosen for each, where that was more than one."""
     rates = [row.summary.settings.get("lr") for row in rows]
-    return {"lr": [f"{rate:g}" if rate else NOTHING for rate in rates]} if len(set(rates)) > 1 else {}
+    several = any(len(row.tuned.tried) > 1 for row in rows) or len(set(rates)) > 1
+    lrs = {"lr": [f"{rate:g}" if rate else NOTHING for rate in rates]} if several else {}
+    return {**lrs, "fields": [row.tuned.fields or NOTHING for row in rows]}
+
+
+def _gradients(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Of losses that were not tuned: whose scale may be all that tells them apart."""
+    if any(row.tuned.n_tried > 1 for row in rows):
+        return {}
+    return {"gradient\nnorm": [number_text(row.summary.gradient_norm) for row in rows]}
 
 
 def _against(level: Level, row: Row) -> str:
@@ -155,15 +170,20 @@ def _way_columns(entries: Sequence[Entry], comparison: Comparison) -> dict[str, 
         f"steps to\n{comparison.target:.3g}": [reach_text(row.steps) for row in rows],
         "seconds\nto that": [number_text(row.seconds) for row in rows],
         "area": [number_text(row.summary.area) for row in rows],
-        "memorised": [_signed(row.summary.gap) for row in rows],
+        "memorised": [_gap(row) for row in rows],
         "seconds\nper trial": [number_text(row.summary.wall_seconds) for row in rows],
-        "learning rates\nas good": [f"{100 * ease:.0f}%" if np.isfinite(ease) else NOTHING for ease in eases],
+        "settings\nas good": [f"{100 * ease:.0f}%" if np.isfinite(ease) else NOTHING for ease in eases],
+        **_gradients(rows),
         "diverged": [_lost(row) for row in rows],
     }
 
 
-def _signed(value: float) -> str:
-    return ("-" if value < 0 else "+") + number_text(abs(value)) if np.isfinite(value) else NOTHING
+def _gap(row: Row) -> str:
+    gap, last = row.summary.gap, row.summary.last
+    if not np.isfinite(gap):
+        return NOTHING
+    rounding = last is not None and abs(gap) < SAME * abs(last.value)  # metrics are computed in single precision
+    return "0" if rounding else ("-" if gap < 0 else "+") + number_text(abs(gap))
 
 
 def _lost(row: Row) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from lossbench.analysis.comparison import Comparison, Level, Row
 from lossbench.analysis.paired import Difference
 from lossbench.analysis.robustness import robustness
+from lossbench.report.basis import narrowed_by, speaks_for
 from lossbench.report.compared import ordered, title
 from lossbench.report.explained import explained
 from lossbench.report.plain import finite
@@ -74,6 +75,8 @@ def _nested(comparison: Comparison, sort: str) -> dict[str, Any]:
             "unit": level.scale.unit.strip(),
             "n_test_rows": level.sample.n_rows,
             "n_test_groups": level.sample.n_groups,
+            "speaks_for": speaks_for(level),
+            "narrowed_by": narrowed_by(level),
             "identical": [list(pair) for pair in level.identical],
             "losses": [_plain(row, level) for row in ordered(level, sort)],
             "interactions": [asdict(one) for one in level.interactions],
@@ -121,7 +124,11 @@ def _plain(row: Row, level: Level) -> dict[str, Any]:
         "gap": summary.gap,
         "wall_seconds": summary.wall_seconds,
         "ease_of_tuning": row.tuned.ease,
+        "n_settings": row.tuned.n_tried,
         "n_learning_rates": len(row.tuned.tried),
+        "n_tuning_seeds": row.tuned.n_seeds,
+        "tuned_fields": row.tuned.fields,
+        "gradient_norm": summary.gradient_norm,
         **{name: getattr(summary, name) for name in ("n_trials", "n_diverged", "n_failed", "n_skipped")},
     }
 

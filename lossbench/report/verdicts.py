@@ -98,7 +98,7 @@ def _beaten(level: Level) -> Iterator[str]:
         if row.beaten:
             yield f"{row.name} is worse than {row.beaten.other} by {difference_text(row.beaten, level.scale, False)}"
     if len(out) > NAMED:
-        yield f"{len(out) - NAMED} more are beaten, too"
+        yield f"{len(out) - NAMED} more {'is' if len(out) == NAMED + 1 else 'are'} beaten, too"
 
 
 def _diverged(level: Level) -> Iterator[str]:

@@ -17,14 +17,17 @@ lossbench: choose a training loss with evidence.
   lossbench task=regression 'losses=[mse,huber,tukey]'      several losses, trained together; losses=all: every one
   lossbench 'losses=[mse,huber]' 'lr=[0.001,0.003]'         all combinations of the lists, one table
   lossbench task=multiclass seeds=1 'rates=[0]'             one plain run
+  lossbench losses=shortlist protocol=tuned                 each loss at its best learning rate; a verdict
   lossbench experiment=label_noise                          a preset
   lossbench -m model=mlp,linear 'loss=glob(*)'              a sweep of Hydra's: its jobs train together, too
 
 Choices        task= data= model= loss= weighting= corruption=       (fields: loss.delta=2, model.width=128)
-Settings       losses= weightings= corruptions= seeds= rates= epochs= batch_size= lr= metric= head= validation=
-               evaluations= precision= optimizer.* clip.* split.* output= workers= plugins=
-Take lists     losses= weightings= corruptions= seeds= rates= lr= and optimizer.weight_decay, optimizer.warmup,
-               clip.threshold
+Settings       losses= weightings= corruptions= datasets= seeds= rates= epochs= batch_size= lr= metric= head=
+               validation= evaluations= precision= optimizer.* clip.* split.* output= workers= plugins= protocol.*
+Take lists     losses= weightings= corruptions= datasets= seeds= rates= lr= and optimizer.weight_decay,
+               optimizer.warmup, clip.threshold
+Protocols      protocol=quick (5 seeds, untuned)   tuned (equal grid of learning rates, then 20 fresh seeds)
+               rigorous (40 seeds, several data sets and corruptions)
 Lists          lossbench losses [--task TASK]    also: tasks, datasets, models, weightings, corruptions, metrics
 One name       lossbench describe huber    of any kind, or as other libraries call it: describe BCEWithLogitsLoss
 Check a loss   lossbench check huber        also: check huber loss.delta=2, check --all, check my_losses.py:MyLoss

@@ -19,7 +19,7 @@ from lossbench.registry import NameClash, Problem
 GROUP = "lossbench.configs"
 OWN = "lossbench.configs"
 """Our own package of configurations."""
-FOLDERS = (*GROUPS, "experiment", "hydra")
+FOLDERS = (*GROUPS, "experiment", "hydra", "protocol")
 """What its files may lie in, or below."""
 
 

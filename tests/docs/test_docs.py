@@ -20,7 +20,7 @@ README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WITH_COMMANDS = [
     *sorted((ROOT / "docs" / "tasks").glob("*.md")),
-    *(ROOT / "docs" / n for n in ("combined.md", "label-noise.md")),
+    *(ROOT / "docs" / n for n in ("combined.md", "label-noise.md", "protocols.md")),
 ]
 
 
@@ -43,8 +43,9 @@ def test_every_command_of_the_readme_runs(command, tmp_path, monkeypatch, capsys
     words = shlex.split(command)
     assert words[0] in ("lossbench", "scripts/lossbench")
     asked = any(w.startswith("seeds=") for w in words)
+    few = ["protocol.tuning_seeds=2", "protocol.widen=0"] if any(w.startswith("protocol=") for w in words) else []
     drawn = {"task=multilabel", "task=boxes", "task=ctc", "task=embedding"} & set(words)
-    assert main([*words[1:], *QUICK, *([] if asked else ["seeds=2"]), *(["data.n=400"] if drawn else [])]) == 0
+    assert main([*words[1:], *QUICK, *few, *([] if asked else ["seeds=2"]), *(["data.n=400"] if drawn else [])]) == 0
     out = capsys.readouterr().out
     if "--json" in words:
         assert json.loads(out)["records"]

@@ -89,6 +89,8 @@ class CrossEntropy(Loss):
     known_as = (
         "torch.nn.CrossEntropyLoss, whose mean leaves ignored targets out",
         "keras.losses.SparseCategoricalCrossentropy(from_logits=True), by default of probabilities",
+        "keras.losses.CategoricalCrossentropy(from_logits=True), the same of one-hot targets",
+        "optax.losses.softmax_cross_entropy, of one-hot targets",
         "sklearn.metrics.log_loss, of probabilities",
         "softmax loss",
     )

@@ -22,6 +22,7 @@ CASES = {
     "data=diabetis": ["Unknown data set 'diabetis'", "Did you mean 'diabetes'?", "diabetes, friedman1"],
     "task=multiclass loss=SparseCategoricalCrossentropy": ["Here that is 'cross_entropy'. Losses for multiclass:"],
     "task=binary loss=BCEWithLogitsLoss": ["Here that is 'bce'."],
+    "task=multiclass loss=CategoricalCrossentropy": ["Here that is 'cross_entropy'. Losses for multiclass:"],
     "loss=SparseCategoricalCrossentropy": ["Here that is 'cross_entropy'. (It is for another task.)"],
     "model=mpl": ["Unknown model 'mpl'", "Did you mean 'mlp'?", "cnn, cnn_flat, cnn_max, linear, mlp"],
     "weighting=irsl": ["Unknown weighting 'irsl'", "Did you mean 'irls'?", "irls, none"],

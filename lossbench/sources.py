@@ -22,10 +22,14 @@ def definition(module: str, name: str) -> list[str]:
     Needed is what a needed statement names, and what binds no name: calls, mostly. Comments, layout and docstrings do
     not count. Raises KeyError, OSError or TypeError where there is no source.
     """
-    home = sys.modules[module]
+    return list(_definition(sys.modules[module], name))
+
+
+@cache  # a module that is run again is another one
+def _definition(home: ModuleType, name: str) -> tuple[str, ...]:
     statements = _needed(_statements(home), name.partition(".")[0])
-    beside = _beside(home, statements, {module})
-    return [ast.unparse(s) for s in statements] + [ast.unparse(_tree(m)) for m in beside]
+    beside = _beside(home, statements, {home.__name__})
+    return (*map(ast.unparse, statements), *(ast.unparse(_tree(m)) for m in beside))
 
 
 def own_line(error: BaseException) -> str:

@@ -1,20 +1,16 @@
 """Tuning as rounds of training: what to train next follows from the records of what was trained before."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lossbench import records
+from lossbench.analysis.study import KNOWN
 from lossbench.analysis.summary import Evidence, Summary, filled, summarise_trials
 from lossbench.analysis.tuning import ranked
 from lossbench.config import Experiment
 from lossbench.config.protocol import Contender, Protocol, contender, rounded, with_lr
 from lossbench.plan import trial_id
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Rounds = Generator[list[Experiment], None, list[Experiment]]
 """Yields experiments to be trained, and returns those that are reported."""
@@ -68,12 +64,11 @@ def _by_grid(candidates: list[Experiment], protocol: Protocol, tell: Tell) -> Ge
 
 def outcomes(tuning: Sequence[Experiment]) -> Found:
     """By contender and rate, what became of its candidates, best first."""
-    summaries = _summaries(tuning)
+    summaries = _by_trial(tuning)
     groups: Found = defaultdict(list)
     for candidate in tuning:
-        for rate in candidate.rates:
-            summary = summaries.get((candidate.folder, rate))
-            groups[contender(candidate), rate].append(Outcome(candidate, summary))
+        for trial in candidate.trials()[:: len(candidate.seeds)]:  # one of each rate
+            groups[contender(candidate), trial.rate].append(Outcome(candidate, summaries.get(trial_id(trial))))
     return {key: _ordered(found) for key, found in groups.items()}
 
 
@@ -82,21 +77,20 @@ def _ordered(found: Sequence[Outcome]) -> list[Outcome]:
     return sorted(found, key=lambda o: (order.get(id(o.summary), len(order)), o.lr))
 
 
-def _summaries(tuning: Sequence[Experiment]) -> dict[tuple[Path, float], Summary]:
-    """By folder and rate. Curves and scores are left alone: what is chosen by stands in the table of trials."""
-    asked: dict[Path, set[str]] = defaultdict(set)
-    for experiment in tuning:
-        asked[experiment.folder] |= {trial_id(t) for t in experiment.trials()}
-    return {
-        (folder, summary.rate): summary
-        for folder, ids in asked.items()
-        for summary in summarise_trials(_trained(folder, ids), Evidence({}, {}))
-    }
+def _by_trial(tuning: Sequence[Experiment]) -> dict[str, Summary]:
+    """Each trial's summary. Curves and scores are left alone: what is chosen by stands in the table of trials."""
+    import pandas as pd
+
+    ids = {trial_id(trial) for experiment in tuning for trial in experiment.trials()}
+    tables = [records.columns(folder, records.TRIALS, _is_wanted) for folder in dict.fromkeys(e.folder for e in tuning)]
+    trials = filled(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
+    trials = trials[trials["trial"].isin(ids) & ~trials["status"].isin(records.UNTRAINED)]
+    summaries = summarise_trials(trials, Evidence({}, {})) if len(trials) else []
+    return {trial: summary for summary in summaries for trial in (*summary.trials, *summary.diverged)}
 
 
-def _trained(folder: Path, ids: Collection[str]) -> "pd.DataFrame":
-    table = filled(records.columns(folder, records.TRIALS, lambda name: True).to_pandas())
-    return table[table["trial"].isin(ids) & ~table["status"].isin(records.UNTRAINED)]
+def _is_wanted(name: str) -> bool:
+    return name in KNOWN or name.startswith(("test/", "validation/"))
 
 
 def beyond(found: Found) -> dict[float, str]:

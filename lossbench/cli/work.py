@@ -25,6 +25,8 @@ log = logging.getLogger("lossbench")
 POLL_SECONDS = 1.0
 DRAW_SECONDS = 10.0
 """Between two times of writing curves, at least."""
+PICTURES_AFTER = 20.0
+"""Seconds that a command has to take for pictures of its losses, which take some."""
 
 
 class Work:
@@ -48,8 +50,9 @@ class Work:
         self._open: dict[Path, tuple[Claim, set[str]]] = {}
         self._elsewhere: set[str] = set()
         self._draw_after = time.monotonic() + DRAW_SECONDS
-        self._folders = [e.folder for e in dict.fromkeys(experiments)]
-        self._undrawn = dict.fromkeys(e for e in dict.fromkeys(experiments) if tensorboard.stale(e.folder))
+        self._begun = time.monotonic()
+        self._experiments = list(dict.fromkeys(experiments))
+        self._undrawn: dict[Experiment, None] = {}
 
     def sizes(self) -> list[tuple[Stack, Size]]:
         """The stacks of what is missing, each with its size."""
@@ -121,17 +124,16 @@ class Work:
         return {i for i in ids if i not in self._failed_before and self._has(i, *UNTRAINED)}
 
     def close(self) -> None:
-        """Leave unfinished parts to whoever goes on, and write the curves of what is new.
+        """Leave unfinished parts to whoever goes on, and write the curves of what is new, and what is said of them.
 
         That is also what a killed process has put on record and could not draw any more. Predictions are drawn only
-        if nothing is left to train.
+        if nothing is left to train, and pictures of losses only where their seconds do not count.
         """
         stopped = bool(self._queue or self._open)
         self.drop()
         self.claims.forget(self._on_record(self.wanted))
-        self._draw()
-        if not stopped:
-            self._draw_pictures()
+        pictures = time.monotonic() - self._begun > PICTURES_AFTER
+        self._refresh(self._experiments, ended=True, predictions=not stopped, pictures=pictures and not stopped)
 
     def _skipped(self, ids: tuple[str, ...]) -> set[str]:
         """What of a part is on record; nothing of one whose checkpoint is for the whole of it, and that is not done."""
@@ -166,21 +168,21 @@ class Work:
     def _draw(self) -> None:
         """Write the curves of what is new: several experiments at once, which is cheaper, and a tenth of the time."""
         started = time.monotonic()
-        for _, group in groupby(sorted(self._undrawn, key=_output), _output):
-            try:
-                tensorboard.write({e.folder: records.load(e.folder) for e in group})
-            except LossbenchError as error:  # the records are what counts; the next command draws again
-                log.warning("Curves are not written: %s", error)
+        self._refresh(self._undrawn)
         self._undrawn.clear()
         ended = time.monotonic()
         self._draw_after = ended + max(DRAW_SECONDS, 10 * (ended - started))
 
-    def _draw_pictures(self) -> None:
-        try:
-            if tensorboard.draw(self._folders, tensorboard.MOST_PICTURED):
-                log.info("Predictions are drawn for the first %d runs only.", tensorboard.MOST_PICTURED)
-        except LossbenchError as error:
-            log.warning("Predictions are not drawn: %s", error)
+    def _refresh(self, experiments: Iterable[Experiment], **what: bool) -> None:
+        for _, group in groupby(sorted(experiments, key=_output), _output):
+            own = list(group)
+            try:
+                left = tensorboard.refresh(own[0].output, [e.folder for e in own], **what).n_undrawn
+            except LossbenchError as error:  # the records are what counts; the next command draws again
+                log.warning("TensorBoard's files are not written: %s", error)
+            else:
+                if left:
+                    log.info("Predictions are not drawn for %d combinations of loss and rate: there are many.", left)
 
 
 def _output(experiment: Experiment) -> str:

@@ -1,296 +1,269 @@
-"""TensorBoard event files: one run per corruption rate, with the mean over seeds, its spread and the HPARAMS tab.
+"""TensorBoard's runs, from records: one per loss, with a curve per metric and corruption rate.
 
-Pictures of predictions, which take longer, are files of their own beside them, written when all is trained.
-
-Written by TensorBoard's own record writer, all at once: no thread, no file kept open, no torch.
+TensorBoard switches all runs off where there are more than 40 of them, and colours by run: hence rates are in the
+curves' names, and not in those of runs (docs/decisions/0015-tensorboard.md).
 """
 
-import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary as Scalars
-from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.custom_scalar import metadata as custom_scalars
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from tensorboard.plugins.hparams.summary_v2 import HParam, Metric, hparams_config_pb, hparams_pb
-from tensorboard.plugins.image import metadata as images
-from tensorboard.summary.writer.record_writer import RecordWriter
-from tensorboard.util import tensor_util
+import pyarrow as pa
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-from lossbench.analysis import Summary, summarise
-from lossbench.records import PREDICTIONS, TRIALS, Results, Samples, load, writing
-from lossbench.report.pictures import gallery, png
-from lossbench.seeds import stable_hash
-from lossbench.types import Array, Picture
+from lossbench import records
+from lossbench.analysis import Summary
+from lossbench.analysis.comparison import Asked, Comparison, compare
+from lossbench.analysis.study import FOLDER, Study, read
+from lossbench.analysis.summary import Evidence, summarise_trials
+from lossbench.errors import InvalidValue
+from lossbench.records import CURVES, TRIALS, telling, writing
+from lossbench.report import events, overview, predicted
+from lossbench.report.board import Board, Run, boards, place, shown, since, subject
+from lossbench.report.curve_names import Point, end_values, spread, tag
+from lossbench.seeds import FIRST_TUNING_SEED, stable_hash
+from lossbench.types import Array
 
-SPREAD = "variation over seeds"  # sorts, and so is shown, behind test, train and validation
-END = "values at the end"
-SHOWN = ("corruption", "loss", "metric", "rate", "weighting")  # the five columns that the HPARAMS tab begins with
-HIDDEN = ("batch_size", "data", "epochs", "lr", "model", "optimizer", "schedule", "task", "weight_decay")
-
-CURVES, PICTURES = "lossbench", "pictures"
-"""How the names of event files end."""
-PREDICTED = "test predictions"  # is shown between test and train
-MOST_PICTURED = 30
-"""Runs whose predictions are drawn at once: a picture takes a tenth of a second, and few are looked at."""
+TREE = "tensorboard"
+"""The folder below a command's output that holds all boards."""
+SEEN = ".tensorboard"
+"""A file beside records: the board that shows them, which is newer than they are."""
+LAYOUT = 1
+"""Of what is written: another number has all written anew."""
 
 
-class Point(NamedTuple):
-    """What the seeds say of one metric at one step."""
+@dataclass(frozen=True)
+class Written:
+    """What was written: the boards' folders, and how many cells have predictions that are not drawn."""
 
-    split: str
-    metric: str
-    step: int
-    seconds: float
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def tag(self) -> str:
-        """What TensorBoard calls the curve."""
-        return f"{self.split}/{self.metric}"
+    boards: tuple[Path, ...]
+    n_undrawn: int
 
 
-def write(found: Mapping[Path, Results]) -> None:
-    """Write each folder's results as ``<folder>/rate=<rate>/``, in place of what was there.
+def refresh(
+    output: Path, folders: Collection[Path], ended: bool = False, predictions: bool = False, pictures: bool = False
+) -> Written:
+    """Write what `folders` have on record, and what is compared with it, to the tree below `output`.
 
-    Many folders at once take a fraction of their time one by one. A run's name is its path below the logdir, of which
-    TensorBoard shows the first 35 characters: hence no folder between. Raises RecordError when a folder cannot be
-    written.
+    ended: also what is to be said of all losses. predictions, pictures: also pictures of what was predicted, and of
+    the losses. Where all is as it was, nothing is read and nothing written.
+
+    Raises RecordError where a folder cannot be read or written.
     """
-    summaries = [s for s in summarise(list(found.values())) if _shown(s)]
-    points = _points(summaries, found.values())
-    runs: dict[Path, list[tuple[Summary, list[Point]]]] = {folder: [] for folder in found}
-    home = {trial: folder for folder, results in found.items() for trial in results.trials["trial"]}
-    for summary, own in zip(summaries, points, strict=True):
-        runs[home[_shown(summary)[0]]].append((summary, own))
-    for folder, own_runs in runs.items():
-        _write(folder, own_runs)
+    there = [folder for folder in folders if (folder / TRIALS).exists()]
+    if not there or all(_is_fresh(output, folder) for folder in there):
+        return Written((), 0)
+    found = _of(read(_beside(there)), there)
+    if found.trials.empty:
+        return Written((), 0)
+    made = write(output / TREE, found, _comparisons(found) if ended else None, predictions, pictures)
+    if ended and predictions:
+        _mark(output, found, made)
+    return made
 
 
-def draw(folders: Iterable[Path], most: int) -> bool:
-    """Draw what the first seed of each run predicts on some test examples, where that can be drawn and is not yet.
+def tree_of(found: Study, otherwise: Path) -> Path:
+    """Where boards of a study belong: beside the records of its command, where those all lie in one output."""
+    pairs = found.trials[[FOLDER, "task"]].drop_duplicates().itertuples(index=False)
+    outputs = {_output(Path(str(folder)), str(task)) for folder, task in pairs}
+    return (outputs.pop() or otherwise if len(outputs) == 1 else otherwise) / TREE
 
-    Only the first `most` runs get pictures; whether there are more. Raises RecordError when a folder cannot be written.
+
+def _output(folder: Path, task: str) -> Path | None:
+    parents = folder.parents
+    return parents[2] if len(parents) > 2 and parents[1].name == task else None
+
+
+def opened(folders: Iterable[Path]) -> Path | None:
+    """What to open for an output's folders of records: their board, what holds several, or None if there is none.
+
+    Records lie in ``<output>/<task>/<loss>/<name>``.
     """
-    for folder in folders:
-        if not (folder / PREDICTIONS).exists():
-            continue
-        if most <= 0:
-            return True
-        most -= _draw(folder, most)
-    return most < 0
+    found = [board for folder in folders if (board := _seen(folder.parents[2], folder)).is_dir()]
+    return Path(os.path.commonpath(found)) if found else None
 
 
-def _draw(folder: Path, most: int) -> int:
-    """Draw the first runs of a folder; how many it has."""
-    runs, pictured = ({path.parent for path in folder.glob(f"*/*tfevents*{end}")} for end in ("", PICTURES))
-    if pictured and runs == pictured:
-        return len(runs)
-    results = load(folder)
-    summaries = [s for s in summarise([results]) if _shown(s)]
-    with writing(folder):
-        for summary in summaries[:most]:
-            run = folder / _run_name(summary, summaries)
-            if run not in pictured:
-                _put(run, list(_pictures(summary, results, (folder / TRIALS).stat().st_mtime)), PICTURES)
-    return len(summaries)
+def _seen(output: Path, folder: Path) -> Path:
+    """The board that shows what is in a folder; the whole tree as long as it is not told."""
+    mark = folder / SEEN
+    return output / TREE / mark.read_text("utf-8") if mark.exists() else output / TREE
 
 
-def _pictures(summary: Summary, results: Results, ended: float) -> Iterator[Event]:
-    if results.predictions is None or results.samples is None:
-        return
-    trial = _shown(summary)[0]
-    row = results.trials[results.trials["trial"] == trial].iloc[0]
-    steps = {"last": row["steps"], "best": row["best_step"]}
-    found = results.predictions[results.predictions["trial"] == trial]
-    shown = {epoch: np.stack(list(found["values"][found["epoch"] == epoch])) for epoch in found["epoch"].unique()}
-    if len(shown) == 2 and np.array_equal(shown["best"], shown["last"], equal_nan=True):
-        del shown["best"]
-    for epoch in sorted(shown, key=lambda epoch: int(steps[epoch])):
-        value = _picture(f"{PREDICTED}/{epoch}", results.samples, shown[epoch], int(row["seed"]))
-        yield Event(wall_time=ended, step=int(steps[epoch]), summary=Scalars(value=[value]))
+def write(
+    tree: Path,
+    found: Study,
+    comparisons: Sequence[Comparison] | None = None,
+    predictions: bool = False,
+    pictures: bool = False,
+) -> Written:
+    """Write the boards of a study below `tree`: what is new of their runs, and what spans them.
+
+    comparisons: what is to be said of the losses; None leaves that out.
+    """
+    trials = found.trials[found.trials["seed"] < FIRST_TUNING_SEED]
+    homes = {str(trial): Path(str(folder)) for trial, folder in zip(trials["trial"], trials[FOLDER], strict=True)}
+    # without scores of test rows, intervals and the time that they take: none is shown
+    made = boards(summarise_trials(trials, Evidence(found.evidence.curves, {}))) if len(trials) else []
+    with writing(tree):
+        places = {place(tree, board): board for board in made}
+        for folder, board in places.items():
+            _write(board, folder, homes)
+            own = None if comparisons is None else [c for c in comparisons if subject(c.first) == board.settings]
+            overview.write(folder, board, _measured(trials, board), own, homes, pictures)
+        cells = [(f / run.name, cell) for f, board in places.items() for run in board.runs for cell in run.cells]
+        return Written(tuple(places), predicted.draw(cells, homes) if predictions else 0)
 
 
-def _picture(tag: str, samples: Samples, predictions: Array, seed: int) -> Scalars.Value:
-    kind = Picture(samples.kind)
-    figure = gallery(kind, samples.inputs, samples.targets, predictions, samples.class_names, columns=4)
-    width, height = (int(side) for side in figure.bbox.size)
-    text = f"The first {len(predictions)} test examples; seed {seed}. At most {MOST_PICTURED} runs have pictures."
-    return Scalars.Value(
-        tag=tag,
-        metadata=images.create_summary_metadata(tag, text),
-        tensor=tensor_util.make_tensor_proto([str(width).encode(), str(height).encode(), png(figure)]),
-    )
+def _measured(trials: pd.DataFrame, board: Board) -> list[tuple[str, str]]:
+    """Splits and metrics of which there are curves."""
+    own = trials[trials["trial"].isin([trial for cell in board.cells for trial in shown(cell)])]
+    ends = [str(name).split("/") for name in own if str(name).endswith("/last") and own[name].notna().any()]
+    return [("train", name) for name in overview.TRAIN] + [(split, metric) for split, metric, _ in ends]
 
 
-def _write(folder: Path, runs: Sequence[tuple[Summary, list[Point]]]) -> None:
-    summaries = [summary for summary, _ in runs]
-    started = _started(folder, [points for _, points in runs])
-    with writing(folder):
-        for summary, points in runs:
-            _put(folder / _run_name(summary, summaries), list(_events(summary, points, started)))
+def _beside(folders: Iterable[Path]) -> list[Path]:
+    """Those folders, and all that lie beside them and may be compared with them, by their names."""
+    patterns = {(folder.parents[1], f"{folder.name.rpartition('-')[0]}-*") for folder in folders}
+    found = {mark.parent for home, pattern in patterns for mark in home.glob(f"*/{_quoted(pattern)}/{TRIALS}")}
+    return sorted(found | set(folders))
 
 
-def _shown(summary: Summary) -> tuple[str, ...]:
-    """The trials that a run is made of: diverged ones only where there is no other."""
-    return summary.trials or summary.diverged
+def _quoted(pattern: str) -> str:
+    return pattern.replace("[", "[[]")
 
 
-def stale(folder: Path) -> bool:
-    """Whether `folder` has records that are newer than its curves, as after a kill in between."""
-    if not (folder / TRIALS).exists():
+def _of(found: Study, folders: Collection[Path]) -> Study:
+    """What is compared with the trials in `folders`, failed ones of the same experiments included."""
+    homes = dict(zip(found.trials["trial"], found.trials[FOLDER].map(str), strict=True))
+    summaries = [s for s in summarise_trials(found.trials, Evidence({}, {})) if shown(s)]
+    wanted = set(map(str, folders))
+    subjects = [subject(s) for s in summaries if any(homes[trial] in wanted for trial in shown(s))]
+    kept = {homes[trial] for s in summaries if subject(s) in subjects for trial in shown(s)}
+    return Study(found.trials[found.trials["trial"].map(homes).isin(kept)], found.evidence)
+
+
+def _comparisons(found: Study) -> list[Comparison]:
+    try:
+        return compare(found, Asked())
+    except InvalidValue:  # there is but one loss
+        return []
+
+
+def _is_fresh(output: Path, folder: Path) -> bool:
+    seen = folder / SEEN
+    if not seen.exists() or seen.stat().st_mtime_ns < (folder / TRIALS).stat().st_mtime_ns:
         return False
-    written = [path.stat().st_mtime_ns for path in folder.glob(f"*/*tfevents*{CURVES}")]
-    return max(written, default=0) < (folder / TRIALS).stat().st_mtime_ns
+    return _seen(output, folder).is_dir()
 
 
-def _run_name(summary: Summary, summaries: Sequence[Summary]) -> str:
-    """`rate=0.1`, preceded by what else tells the folder's runs apart."""
-    known = [_settings(other) for other in summaries]
-    mine = _settings(summary)
-    differing = [name for name in mine if name != "rate" and any(mine[name] != other.get(name) for other in known)]
-    parts = [f"{name}={mine[name]}" for name in differing] + [f"rate={summary.rate:g}"]
-    return " ".join(parts).replace("/", "_")
+def _mark(output: Path, found: Study, made: Written) -> None:
+    """Leave beside the records where they are shown; where they are shown on several boards, nothing."""
+    if len(made.boards) != 1:
+        return
+    for folder in map(Path, found.trials[FOLDER].map(str).unique()):
+        with telling("write", folder):
+            (folder / SEEN).write_text(str(made.boards[0].relative_to(output / TREE)), "utf-8")
 
 
-def _settings(summary: Summary) -> dict[str, Any]:
-    own = {"loss": summary.loss, "weighting": summary.weighting, "corruption": summary.corruption}
-    return own | {"rate": summary.rate} | {k: v for k, v in summary.settings.items() if v is not None}
+def _write(board: Board, folder: Path, homes: Mapping[str, Path]) -> None:
+    """The runs that are new or have changed, and none that is no more."""
+    digests = {run.name: _digest(run) for run in board.runs}
+    changed = [run for run in board.runs if not events.is_written(folder / run.name, digests[run.name])]
+    points = _points([cell for run in changed for cell in run.cells], homes)
+    for run in changed:
+        own = [(cell, points[cell.trials + cell.diverged]) for cell in run.cells]
+        started = _started(run, homes, [point for _, part in own for point in part])
+        made = [*events.beginning(since(folder, run.name)), *_events(run, own, started)]
+        events.put(folder / run.name, made, digests[run.name])
+    for other in folder.iterdir():
+        if other.is_dir() and other.name not in digests and other.name != overview.NAME and _is_ours(other):
+            shutil.rmtree(other)
 
 
-def _started(folder: Path, runs: Sequence[Sequence[Point]]) -> float:
+def _is_ours(run: Path) -> bool:
+    """Whether nothing lies in a folder but what is written here."""
+    return all("tfevents" in path.name for path in run.iterdir())
+
+
+def _digest(run: Run) -> str:
+    cells = [(cell.metric, cell.corruption, cell.rate, cell.trials, cell.diverged) for cell in run.cells]
+    return stable_hash(LAYOUT, cells)[:12]
+
+
+def _started(run: Run, homes: Mapping[str, Path], points: Iterable[Point]) -> float:
     """When training began, in seconds since 1970, as far as the records tell."""
-    path = folder / TRIALS
-    ended = path.stat().st_mtime if path.exists() else time.time()
-    return ended - max((p.seconds for points in runs for p in points), default=0.0)
+    folders = {homes[trial] for cell in run.cells for trial in shown(cell)}
+    ended = max((folder / TRIALS).stat().st_mtime for folder in folders)
+    return ended - max((point.seconds for point in points), default=0.0)
 
 
-def _points(summaries: Sequence[Summary], found: Iterable[Results]) -> list[list[Point]]:
-    """For each summary, what its trials say at each step."""
-    run = {trial: i for i, summary in enumerate(summaries) for trial in _shown(summary)}
-    tables = [results.curves for results in found]
-    curves = pd.concat(tables) if tables else pd.DataFrame()
-    curves = curves[np.isfinite(curves["value"])].astype({"trial": str, "split": str, "metric": str})
-    curves = curves.assign(run=curves["trial"].map(run)).dropna(subset=["run"])  # sorted by name, then
-    groups = curves.groupby(["run", "step", "split", "metric"], sort=True)
+def _points(cells: Sequence[Summary], homes: Mapping[str, Path]) -> dict[tuple[str, ...], list[Point]]:
+    """What the trials of each cell say at each step, by the cell's trials."""
+    number = {trial: i for i, cell in enumerate(cells) for trial in shown(cell)}
+    names: dict[str, int] = {}
+    tables = [_curves(folder, number, names) for folder in sorted({homes[trial] for trial in number})]
+    points: dict[tuple[str, ...], list[Point]] = {cell.trials + cell.diverged: [] for cell in cells}
+    if not tables:
+        return points
+    groups = pd.concat(tables).groupby(["cell", "step", "name"], sort=True)
     table = groups.agg(
         seconds=("seconds", "mean"), mean=("value", "mean"), low=("value", "min"), high=("value", "max")
     ).reset_index()
-    points: list[list[Point]] = [[] for _ in summaries]
-    columns = ("run", "split", "metric", "step", "seconds", "mean", "low", "high")
-    for index, *values in zip(*(table[c].tolist() for c in columns), strict=True):
-        points[int(index)].append(Point(*values))
+    keys, curves = list(points), [tuple(name.split("/", 1)) for name in names]
+    columns = ("cell", "name", "step", "seconds", "mean", "low", "high")
+    for index, name, *values in zip(*(table[c].tolist() for c in columns), strict=True):
+        points[keys[index]].append(Point(*curves[name], *values))
     return points
 
 
-def _events(summary: Summary, points: Sequence[Point], started: float) -> Iterator[Event]:
-    yield Event(wall_time=started, file_version="brain.Event:2")
-    # Makes a running TensorBoard forget what it read from the file that this one replaces.
-    yield Event(wall_time=started, step=0, session_log=SessionLog(status=SessionLog.START))
-    yield Event(wall_time=started, summary=_tab(summary, points))
-    yield Event(wall_time=started, summary=hparams_pb(_settings(summary), _group(summary), started))
-    yield Event(wall_time=started, summary=_layout(points))
-    several = len(_shown(summary)) > 1
-    for step, at_once in groupby(points, attrgetter("step")):
-        rows = list(at_once)
-        values = {tag: value for row in rows for tag, value in _tags(row, several)}
-        yield Event(wall_time=started + rows[0].seconds, step=step, summary=_scalars(values))
+def _curves(folder: Path, number: Mapping[str, int], names: dict[str, int]) -> pd.DataFrame:
+    """A folder's finite values, with the number of their cell, and of their name, which is added to `names`.
+
+    By numbers: grouping by text takes several times as long.
+    """
+    table = records.columns(folder, CURVES, lambda _: True).unify_dictionaries().combine_chunks()
+    trials, splits, metrics = (_coded(table[column]) for column in ("trial", "split", "metric"))
+    cells = np.array([number.get(trial, -1) for trial in trials[1]] or [-1])[trials[0]]
+    kept = np.isfinite(table["value"].to_numpy()) & (cells >= 0)
+    pairs = [[f"{split}/{metric}" for metric in metrics[1]] for split in splits[1]]
+    codes = np.array([[names.setdefault(name, len(names)) for name in row] for row in pairs])[splits[0], metrics[0]]
+    numbers = {name: table[name].to_numpy() for name in ("step", "seconds", "value")}
+    return pd.DataFrame({"cell": cells, "name": codes, **numbers})[kept]
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[Array, list[str]]:
+    """A column's values as numbers of a list."""
+    chunk = column.combine_chunks()
+    chunk = chunk if hasattr(chunk, "dictionary") else chunk.dictionary_encode()
+    return chunk.indices.to_numpy(zero_copy_only=False), chunk.dictionary.to_pylist()
+
+
+def _events(run: Run, cells: Sequence[tuple[Summary, list[Point]]], started: float) -> Iterator[Event]:
+    yield Event(wall_time=started, summary=hparams_pb(run.settings, "", started))
+    points = [(point, cell) for cell, own in cells for point in own]
+    points.sort(key=lambda pair: pair[0].step)
+    for step, group in groupby(points, lambda pair: pair[0].step):
+        at_once = list(group)
+        values = {name: value for pair in at_once for name, value in _values(*pair)}
+        seconds = max(point.seconds for point, _ in at_once)
+        yield Event(wall_time=started + seconds, step=step, summary=events.scalars(values))
     if points:
-        yield Event(wall_time=started + points[-1].seconds, step=points[-1].step, summary=_scalars(_ends(summary)))
+        last = max((point for point, _ in points), key=attrgetter("step"))
+        values = {name: value for cell, _ in cells for name, value in end_values(cell).items()}
+        yield Event(wall_time=started + last.seconds, step=last.step, summary=events.scalars(values))
 
 
-def _tags(point: Point, several: bool) -> Iterator[tuple[str, float]]:
-    yield point.tag, point.mean
-    if several:
-        yield f"{SPREAD}/{point.tag} lowest", point.low
-        yield f"{SPREAD}/{point.tag} highest", point.high
-
-
-def _scalars(values: dict[str, float]) -> Scalars:
-    return Scalars(value=[Scalars.Value(tag=tag, simple_value=value) for tag, value in values.items()])
-
-
-def _ends(summary: Summary) -> dict[str, float]:
-    """Values that are no curves. Their tags name no metric, so that one HPARAMS tab can hold several tasks."""
-    values = {
-        "test, last epoch": summary.last.value if summary.last else np.nan,
-        "test, best epoch": summary.best.value if summary.best else np.nan,
-        "steps to target": summary.steps.median if summary.steps else np.nan,
-        "diverged trials": summary.n_diverged,
-    }
-    return {f"{END}/{name}": float(value) for name, value in values.items() if np.isfinite(value)}
-
-
-def _group(summary: Summary) -> str:
-    """What the HPARAMS tab calls the run: begins readably, and is no other experiment's."""
-    return f"{summary.name} at {summary.rate:g}, {stable_hash(summary.trials, summary.diverged)[:6]}"
-
-
-def _tab(summary: Summary, points: Sequence[Point]) -> Scalars:
-    """The HPARAMS tab's columns. No domains: TensorBoard takes one run's for all, and others would be out of them."""
-    known = _settings(summary)
-    columns = [HParam(name) for name in SHOWN + HIDDEN if name in known]
-    scalars: Scalars = hparams_config_pb(columns, _metrics(summary, points))
-    content = scalars.value[0].metadata.plugin_data
-    tab = HParamsPluginData.FromString(content.content)
-    for column in tab.experiment.hparam_infos:
-        column.differs = column.name in SHOWN  # sorts first, and five are shown until more are ticked
-    content.content = tab.SerializeToString()
-    return scalars
-
-
-def _metrics(summary: Summary, points: Sequence[Point]) -> list[Metric]:
-    names = ("test, last epoch", "test, best epoch", "steps to target", "diverged trials")
-    ends = [Metric(f"{END}/{name}", display_name=name) for name in names]
-    others = sorted({p.metric for p in points if p.split == "test"} - {summary.metric})
-    return ends + [Metric(f"test/{name}", display_name=f"test {name}") for name in others]
-
-
-def _layout(points: Sequence[Point]) -> Scalars:
-    """The CUSTOM SCALARS tab: means within the band from the lowest to the highest seed."""
-    tags: dict[str, set[str]] = defaultdict(set)
-    for point in points:
-        tags[point.split].add(point.tag)
-    categories = [
-        layout_pb2.Category(title=split, chart=[_band(t) for t in sorted(tags[split])]) for split in sorted(tags)
-    ]
-    text = layout_pb2.Layout(category=categories).SerializeToString()
-    value = Scalars.Value(
-        tag=custom_scalars.CONFIG_SUMMARY_TAG,
-        metadata=custom_scalars.create_summary_metadata(),
-        tensor=tensor_util.make_tensor_proto(text),
-    )
-    return Scalars(value=[value])
-
-
-def _band(tag: str) -> layout_pb2.Chart:
-    lower, upper = f"{SPREAD}/{tag} lowest", f"{SPREAD}/{tag} highest"
-    series = layout_pb2.MarginChartContent.Series(value=tag, lower=lower, upper=upper)
-    return layout_pb2.Chart(title=tag, margin=layout_pb2.MarginChartContent(series=[series]))
-
-
-def _put(run: Path, events: Sequence[Event], ending: str = CURVES) -> None:
-    """Write an event file of a run, whole or not at all. Curves replace whatever was there, pictures only pictures."""
-    run.mkdir(parents=True, exist_ok=True)
-    temporary = run / ".writing"  # TensorBoard reads every file whose name holds "tfevents"
-    try:
-        with temporary.open("wb") as stream:
-            writer = RecordWriter(stream)
-            for event in events:
-                writer.write(event.SerializeToString())
-        for old in run.glob("*tfevents*" if ending == CURVES else f"*tfevents*{ending}"):
-            old.unlink()
-        # A new name each time: a running TensorBoard reads on in files that it knows.
-        temporary.rename(run / f"events.out.tfevents.{time.time_ns()}.{ending}")
-    finally:
-        temporary.unlink(missing_ok=True)
+def _values(point: Point, cell: Summary) -> Iterator[tuple[str, float]]:
+    name = tag(point.split, point.metric, cell)
+    yield name, point.mean
+    if point.split == "test" and len(shown(cell)) > 1:
+        low, high = spread(name)
+        yield low, point.low
+        yield high, point.high

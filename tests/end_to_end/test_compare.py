@@ -118,3 +118,16 @@ def test_records_are_compared_without_torch(process, trained):
     code = "import sys; from lossbench.cli import main; code = main(['compare', sys.argv[1], '--quiet']); "
     done = process("-c", code + "sys.exit(code or 'torch' in sys.modules)", str(trained / "study"))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_tensorboard_gets_the_verdict_as_asked_and_pictures(compare, trained):
+    board = trained / "study" / "tensorboard" / "regression" / "diabetes-mlp"
+    assert not list(board.rglob("*.pictures"))  # the training took no time to speak of
+    said = compare("study", "--tensorboard", "--baseline", "mae", "--format", "csv")
+    assert said.code == 0
+    assert said.err == "Curves:  tensorboard --logdir study/tensorboard/regression/diabetes-mlp\n"
+    assert said.out.startswith("task,")
+    assert sorted(path.name for path in board.iterdir()) == ["(overview)", "mae", "mse", "study.json"]
+    assert list((board / "(overview)").glob("*.pictures"))
+    (written,) = (board / "(overview)").glob("*.lossbench")
+    assert b"| vs mae |" in written.read_bytes()

@@ -62,7 +62,7 @@ def test_output_is_where_it_is_asked_to_be_and_named_for_people(lossbench, tmp_p
     assert said.code == 0
     assert {p.split("/")[0] for p in written(tmp_path)} == {"elsewhere"}
     assert any(p.startswith("elsewhere/regression/mse/diabetes-mlp-") for p in written(tmp_path))
-    assert "Curves:  tensorboard --logdir elsewhere/regression/mse/diabetes-mlp-" in said.out
+    assert "Curves:  tensorboard --logdir elsewhere/tensorboard/regression/diabetes-mlp\n" in said.out
 
 
 def test_several_losses_are_experiments_of_one_stack(lossbench, tmp_path, monkeypatch):

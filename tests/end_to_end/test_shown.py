@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_module
 from lossbench.cli import work as cli_work
 from lossbench.cli.run import train
 from lossbench.config import register_choices, resolve
-from lossbench.report import tensorboard
+from lossbench.report import predicted
 from lossbench.tasks import Multiclass
 from lossbench.training.run import run_stack
 from lossbench.types import Picture
@@ -25,7 +25,8 @@ def made(monkeypatch, tmp_path):
 
 
 def drawn(experiments):
-    return [sorted(p.parent.name for p in e.folder.glob("*/*tfevents*.pictures")) for e in experiments]
+    board = experiments[0].output / "tensorboard" / "multiclass" / "digits-mlp"
+    return sorted(path.parent.name for path in board.glob("*/*tfevents*.pictures"))
 
 
 def test_a_stopped_command_leaves_the_pictures_to_the_next(made):
@@ -34,19 +35,21 @@ def test_a_stopped_command_leaves_the_pictures_to_the_next(made):
     part = work.next()
     work.ended(part, run_stack(part.stack))
     work.close()
-    assert sum(len(list(e.folder.glob("*/*tfevents*"))) for e in made) > 0
-    assert drawn(made) == [[], []]
+    assert list((made[0].output / "tensorboard").rglob("*tfevents*"))
+    assert drawn(made) == []
     train(made, quiet=True, workers=1)
-    assert drawn(made) == [["rate=0", "rate=0.4"]] * 2
+    assert drawn(made) == ["arcface", "cross_entropy"]
 
 
-def test_pictures_that_are_missing_are_drawn_by_the_next_command(made, monkeypatch, caplog):
-    monkeypatch.setattr(tensorboard, "MOST_PICTURED", 3)
-    with caplog.at_level("INFO", "lossbench"):
-        train(made, quiet=True, workers=1)
-        train(made, quiet=True, workers=1)
-    assert "Predictions are drawn for the first 3 runs only." in caplog.text
-    assert drawn(made) == [["rate=0", "rate=0.4"], ["rate=0"]]
-    monkeypatch.setattr(tensorboard, "MOST_PICTURED", 4)
+def test_that_not_all_predictions_are_drawn_is_told(made, monkeypatch):
+    monkeypatch.setattr(predicted, "MOST_PICTURED", 2)
     train(made, quiet=True, workers=1)
-    assert drawn(made) == [["rate=0", "rate=0.4"]] * 2
+    told = (made[0].output / "lossbench.log").read_text()
+    assert "Predictions are not drawn for 2 combinations of loss and rate: there are many." in told
+    assert len(drawn(made)) == 1
+
+
+def test_pictures_of_losses_are_drawn_where_their_seconds_do_not_count(made, monkeypatch):
+    monkeypatch.setattr(cli_work, "PICTURES_AFTER", 0.0)
+    train(made, quiet=True, workers=1)
+    assert drawn(made) == ["(overview)", "arcface", "cross_entropy"]

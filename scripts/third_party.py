@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_module
 
 from lossbench import registry
 from lossbench.check import Status, check_loss
-from lossbench.check.samples import C
+from lossbench.check.stand_in import StandIn, stand_in
 from lossbench.config import register_choices, resolve
 from lossbench.losses import External
 from lossbench.records import Record
@@ -49,7 +49,7 @@ LOSSES: dict[str, tuple[str, ...]] = {
     "binary": (
         *("torch.nn.BCEWithLogitsLoss", "torch/bce_of_probabilities", "torch/soft_margin"),
         *("torchvision.ops.sigmoid_focal_loss", "timm.loss.PolyBinaryCrossEntropy", "kornia/lovasz_hinge"),
-        *("kornia.losses.BinaryFocalLossWithLogits alpha=0.25", "monai.losses.AUCMLoss", "monai/dice_of_labels"),
+        *("kornia.losses.BinaryFocalLossWithLogits alpha=0.25", "monai/aucm", "monai/dice_of_labels"),
         *(f"{SMP}.SoftBCEWithLogitsLoss", f"{SMP}.DiceLoss mode=binary", f"{SMP}.FocalLoss mode=binary"),
         *(f"{SMP}.LovaszLoss mode=binary", f"{SMP}.MCCLoss"),
     ),
@@ -127,12 +127,14 @@ def outcomes(task: str, losses: Sequence[str]) -> list[Outcome]:
 
 
 def failed_checks(loss: External) -> str:
-    """The checks that it fails, or none."""
+    """The checks that it fails, or none; and how it is called, if not as others are."""
+    called = stand_in(loss)
+    how = f" ({called.given()})" if isinstance(called, StandIn) else ""
     failed = {r.check: r.message for r in check_loss(loss) if r.status is Status.FAILED}
     first = failed.get("one_value_per_example", "")
     if "it raises" in first:  # and so do all others
-        return f"cannot be called as the checks do it ({C} outputs, float64): {first}"
-    return ", ".join(failed) or "none"
+        return f"cannot be called as the checks do it: {first}"
+    return (", ".join(failed) or "none") + how
 
 
 def takes(loss: External) -> str:

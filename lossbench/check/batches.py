@@ -11,9 +11,9 @@ from lossbench.check.comparison import agree
 from lossbench.check.contract import CheckFailed, NotApplicable, built_in
 from lossbench.check.declaration import float_fields
 from lossbench.check.samples import B, Call, call_for, stack
+from lossbench.check.stand_in import is_external
 from lossbench.errors import LossbenchError, told
 from lossbench.interfaces.loss import Loss, replicated
-from lossbench.losses.external import External
 from lossbench.types import Encoding
 
 R = 3
@@ -101,7 +101,7 @@ def differing_rows(loss: Loss) -> list[Loss]:
 
 def broadcasting_is_refused(loss: Loss) -> None:
     """A target of another shape, which would broadcast without a word, is refused with both shapes."""
-    if isinstance(loss, External):
+    if is_external(loss):
         raise NotApplicable("the stranger's loss is called as it is")
     call = call_for(loss)
     wrong = _wrong(loss, call.target)

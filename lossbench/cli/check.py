@@ -15,6 +15,7 @@ from lossbench import registry
 from lossbench.check.located import is_place, losses_at
 from lossbench.check.report import Verdict, checks_table, losses_table, plain
 from lossbench.check.run import check_loss
+from lossbench.check.stand_in import StandIn, stand_in
 from lossbench.cli import console
 from lossbench.cli.mode import Mode
 from lossbench.cli.overrides import read
@@ -91,6 +92,8 @@ def _adapted(name: str, fields: Mapping[str, Any], task: str | None) -> Loss:
     loss: Loss = registry.losses.build(choice("loss", given, task))
     if isinstance(loss, External):
         console.messages().print(loss.told(), soft_wrap=True, markup=False)
+        if isinstance(called := stand_in(loss), StandIn):
+            console.messages().print(called.told(), soft_wrap=True, markup=False)
     return loss
 
 

@@ -3,7 +3,7 @@
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
@@ -11,6 +11,7 @@ from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
 
 from lossbench.cli import overrides
+from lossbench.cli.completion import as_typed
 from lossbench.cli.jobs import Jobs
 from lossbench.cli.loading import load_plugins
 from lossbench.cli.mode import Mode
@@ -43,13 +44,14 @@ def _run(parser: ArgumentParser, args: Namespace, jobs: Jobs) -> None:
     try:
         load_plugins(args, CONFIGS)
         register_choices()
-        _run_hydra(
-            args=args,
-            args_parser=parser,
-            task_function=jobs,
-            config_path=CONFIGS,
-            config_name="config",
-        )
+        with as_typed() if args.shell_completion else nullcontext():
+            _run_hydra(
+                args=args,
+                args_parser=parser,
+                task_function=jobs,
+                config_path=CONFIGS,
+                config_name="config",
+            )
     except BrokenPipeError:
         raise
     except Exception as error:

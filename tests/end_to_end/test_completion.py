@@ -33,6 +33,9 @@ def completed(lossbench, monkeypatch):
         ("experiment=exa", ["experiment=example_study"]),
         ("loss=trimmed_mae loss.c", ["loss.cut="]),
         ("loss=no_such", []),
+        ("loss=timm/z", ["loss=timm/zlpr"]),
+        ("loss=default/", []),
+        ("loss/", []),
     ],
 )
 def test_names_and_fields_are_completed(completed, typed, offered):

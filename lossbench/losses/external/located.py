@@ -68,9 +68,11 @@ def located(path: str) -> Callable[..., Any]:
     if found is None:
         raise InvalidValue(f"{path!r} leads nowhere: there is no package {names[0]!r}. Is it installed?")
     for i, name in enumerate(names[1:], 1):
-        if not hasattr(found, name) and _imported(".".join(names[: i + 1])) is None:
+        inside = getattr(found, name, None)
+        inside = _imported(".".join(names[: i + 1])) if inside is None else inside
+        if inside is None:
             raise InvalidValue(f"{'.'.join(names[:i])} has no {name!r}.{_nearest(name, dir(found))}")
-        found = getattr(found, name)
+        found = inside
     return _callable(path, found)
 
 

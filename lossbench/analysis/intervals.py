@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from lossbench.types import Array
 
@@ -136,7 +136,7 @@ def _limits(
     if variance == 0:
         return value, value
     freedom = variance**2 / sum(v**2 / n for v, n in parts)
-    half = float(student.ppf((1 + confidence) / 2, freedom)) * np.sqrt(variance)
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * np.sqrt(variance)  # t.ppf of scipy.stats, at a tenth of its time
     if log and value > 0:  # d log(value) = d value / value
         return float(value * np.exp(-half / value)), float(value * np.exp(half / value))
     return _kept_within(value - half, value + half, value, perfect)

@@ -136,7 +136,8 @@ def _limits(
     if variance == 0:
         return value, value
     freedom = variance**2 / sum(v**2 / n for v, n in parts)
-    half = float(stdtrit(freedom, (1 + confidence) / 2)) * np.sqrt(variance)  # t.ppf of scipy.stats, at a tenth of its time
+    # t.ppf of scipy.stats, which takes 70 times as long
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * np.sqrt(variance)
     if log and value > 0:  # d log(value) = d value / value
         return float(value * np.exp(-half / value)), float(value * np.exp(half / value))
     return _kept_within(value - half, value + half, value, perfect)

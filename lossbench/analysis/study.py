@@ -26,7 +26,7 @@ KNOWN = frozenset(
     (
         *("trial", "loss", "weighting", "corruption", "rate", "seed", *SETTINGS, DEFAULT_LOSS),
         *("higher_is_better", "transform", "perfect", "trivial", "target", "status", "reason"),
-        *("wall_seconds", "realised_rate", "gradient_norm"),
+        *("wall_seconds", "realised_rate", "gradient_norm", "residual_scale"),
     )
 )
 """Columns that are read beside the metrics' values."""

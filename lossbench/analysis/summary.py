@@ -56,6 +56,7 @@ class Summary:
     reasons: tuple[str, ...]  # why trials failed, were skipped, or were not finite from the start
     wall_seconds: float  # median
     gradient_norm: float  # median over seeds of the median over training; NaN where records do not tell
+    residual_scale: float  # median over seeds, of test residuals in the targets' scale; NaN where there are none
     notes: tuple[str, ...] = ()
 
     @property
@@ -210,6 +211,7 @@ def _summary(rows: _Rows, keys: list[str], evidence: Evidence, confidence: float
         reasons=tuple(sorted({str(reason) for reason in _texts(rows.where(explained), "reason")})),
         wall_seconds=_median(good.numbers("wall_seconds")),
         gradient_norm=_median(good.numbers("gradient_norm")),
+        residual_scale=_median(good.numbers("residual_scale")),
         notes=(f"{n - len(rows)} trials repeat a seed; the latest of each is used",) if n > len(rows) else (),
     )
 

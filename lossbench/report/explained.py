@@ -10,6 +10,9 @@ from lossbench.analysis.rivals import Sample
 from lossbench.report.footer import gaps
 from lossbench.report.verdicts import listed, rope_text
 
+SMALL = 0.2
+"""Residuals of less than this, or more than its inverse, do not agree with a delta or width of about 1."""
+
 
 def explained(comparison: Comparison) -> list[str]:
     """Lines to be printed below a comparison's tables."""
@@ -20,6 +23,7 @@ def explained(comparison: Comparison) -> list[str]:
         _chance(comparison),
         _epochs(comparison),
         _way(comparison),
+        _scale(comparison),
         _robust(comparison),
         _interaction(comparison),
         _tuning(comparison),
@@ -95,6 +99,19 @@ def _way(comparison: Comparison) -> str:
         f"the way from the trivial predictor ({comparison.trivial:.3g}) to the best clean result; median over seeds, "
         "2/5: only 2 of 5 seeds got there. area: mean height of the test curve. seconds: a trial's share of the stack "
         "it trained in."
+    )
+
+
+def _scale(comparison: Comparison) -> str:
+    """Where what the best loss leaves is of another size than the deltas and widths of losses."""
+    found = {level.rate: level.rows[0].summary.residual_scale for level in comparison.levels}
+    odd = {rate: size for rate, size in found.items() if np.isfinite(size) and not SMALL <= size <= 1 / SMALL}
+    if not odd:
+        return ""
+    told = ", ".join(f"{size:.2g} at rate {rate:g}" for rate, size in odd.items())
+    return (
+        "scale: deltas and widths of losses (huber, tukey, student_t_nll) are in the targets' robust scale. The best "
+        f"loss's test residuals are of another size, {told}: a delta or width of that size may do better."
     )
 
 

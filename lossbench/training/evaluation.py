@@ -15,7 +15,7 @@ from lossbench.interfaces.metric import ScoredMetric, as_numpy, better, linear, 
 from lossbench.training.feed import Feed
 from lossbench.training.objective import Objective, joined
 from lossbench.training.replicas import Replicas
-from lossbench.types import Array, Picture, Problem
+from lossbench.types import Array, Picture, Problem, Space
 
 SPLITS = ("validation", "test")
 ELEMENTS, CPU_ELEMENTS = 4_000_000, 500_000
@@ -39,6 +39,11 @@ def outputs(task: Task, problem: Problem) -> tuple[str, ...]:
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:
     """Steps, from 0 to the last, after which the rows are evaluated."""
     return sorted({round(x) for x in np.linspace(0, steps, evaluations + 1)})
+
+
+def _residual_scale(residuals: Tensor) -> Tensor:
+    """1.4826 times the median over examples of absolute residuals, `[R, N, D]` to `[R]`: the mean over D."""
+    return 1.4826 * residuals.abs().median(-2).values.mean(-1)
 
 
 class Evaluation:
@@ -67,6 +72,7 @@ class Evaluation:
         self.n_shown = min(n_shown(self.task, feed.inputs), feed.size("test"))
         self.scores: dict[str, Array] = {}
         self.others: dict[str, Array] = {}
+        self.residual_scale: Array | None = None
         self.shown: dict[str, Array] = {}
         rows = replicas.theta.shape[0]
         self.best = torch.full((rows,), worst(self.primary))
@@ -176,7 +182,9 @@ class Evaluation:
             if name == self.name:
                 self.scores[epoch] = as_numpy(metric.scores(point, target))
             elif epoch == "last":
-                self.others[name] = as_numpy(linear(metric, point, target)).astype(np.float32)
+                self.others[name] = linear(metric, point, target).detach().float().cpu().numpy()
+        if epoch == "last" and scored and Space.VALUE in self.task.spaces:
+            self.residual_scale = as_numpy(_residual_scale((point - target) / self.feed.scale))
         if self.n_shown:
             self.shown[epoch] = as_numpy(self.task.shown(point[:, : self.n_shown]))
 

@@ -71,6 +71,8 @@ def records(prepared: Prepared, pieces: Pieces, module: "StackModule", seconds: 
         facts = _data_facts(trial, prepared.variants[row], prepared, pieces.evaluation.primary)
         outcome = _outcome(own, steps, best[row], diverged[row])
         columns = settings(trial) | shared | outcome | facts | {"reason": module.row_optimizer.why_diverged(row)}
+        if pieces.evaluation.residual_scale is not None:
+            columns["residual_scale"] = float(pieces.evaluation.residual_scale[row])
         columns["route"] = f"{pieces.replicas.route}, {_route(row, pieces)}"
         ends = (pieces.evaluation.scores, pieces.evaluation.shown)
         scores, shown = (_kept(values, row, best[row], diverged[row]) for values in ends)

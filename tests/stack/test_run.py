@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lossbench import registry
 from lossbench.plan import stacks, trial_id
 from lossbench.training import run
 from lossbench.training.checkpoint import Watch
@@ -69,6 +70,15 @@ def test_best_epoch_is_the_one_with_the_best_validation_metric(make_trials):
         assert record.scores["best"].mean() == pytest.approx(test[best], rel=1e-5)
         assert record.scores["last"].mean() == pytest.approx(test[-1], rel=1e-5)
     assert any(r.row["best_step"] < r.row["steps"] for r in run_stack(Stack(trials)))
+
+
+def test_the_residuals_are_measured_by_the_targets_scale(make_trials):
+    (record,) = run_stack(Stack(make_trials("task=regression", "loss=mse", "seeds=1", "rates=[0]", "epochs=2")))
+    targets = registry.datasets.get("diabetes").load().targets
+    rest = np.delete(targets, record.test_index, axis=0)
+    scale = 1.4826 * np.median(np.abs(rest - np.median(rest)))  # nearly that of the training rows
+    error = np.median(record.scores["last"])
+    assert record.row["residual_scale"] == pytest.approx(1.4826 * error / scale, rel=0.15)
 
 
 def test_scores_of_all_metrics_are_kept(make_trials):

@@ -13,6 +13,7 @@ from lossbench.analysis.scale import Scale, scale
 from lossbench.analysis.verdicts import Verdict
 from lossbench.records import save
 from lossbench.report import compared, flat
+from lossbench.report.explained import explained
 from lossbench.report.verdicts import difference_text, listed, sentences
 from lossbench.seeds import FIRST_TUNING_SEED
 
@@ -149,3 +150,12 @@ def test_interactions_are_told(told):
 def test_a_latex_table_escapes_what_latex_would_take_for_its_own():
     assert r"a\_b & 50\%" in flat.latex([{"name": "a_b", "x": "50%"}])
     assert flat.markdown([{"a": 1.23456, "b": None, "c": float("nan")}]).splitlines()[2] == "| 1.235 |  |  |"
+
+
+@pytest.mark.parametrize(("size", "warned"), [(0.05, True), (0.6, False), (8.0, True), (np.nan, False)])
+def test_residuals_of_another_size_than_the_scale_are_told(told, size, warned):
+    said = [
+        line for line in explained(told(*grid(["mae", "mse"], residual_scale=size))[0]) if line.startswith("scale:")
+    ]
+    assert bool(said) is warned
+    assert not warned or f"{size:.2g} at rate 0.2" in said[0]

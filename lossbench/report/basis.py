@@ -46,7 +46,8 @@ def _speaks(comparison: Comparison) -> Iterator[str]:
             found.setdefault((speaks, narrowed_by(level)), []).append(f"{level.rate:g}")
     for (speaks, narrowed), rates in found.items():
         where = f"At rate {', '.join(rates)} verdicts" if len(found) > 1 else "Verdicts"
-        yield f"{where} speak for {speaks}" + (f"; {narrowed} would narrow them." if narrowed else ".")
+        much = " much" if narrowed.startswith("only") else ""
+        yield f"{where} speak for {speaks}" + (f"; {narrowed} would narrow them{much}." if narrowed else ".")
 
 
 def _oracle(comparison: Comparison) -> Iterator[str]:

@@ -139,7 +139,7 @@ class DrawnDigits(lossbench.Dataset):
 
 @dataclass(frozen=True)
 class LongTail(lossbench.Dataset):
-    """The same, 50 of each digit to test; of the rest 125 zeros, and fewer of each later digit, down to 3 nines."""
+    """The same, 50 of each digit to test; of the rest 124 zeros, and fewer of each later digit, down to 2 nines."""
 
     tasks: ClassVar[tuple[str, ...]] = ("multiclass",)
     draw: int = 0

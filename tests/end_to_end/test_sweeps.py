@@ -99,7 +99,12 @@ def test_jobs_train_in_one_fit(lossbench, tmp_path, fits):
     assert out.count("test mae ↓") == 1
     assert "2 seeds, 12 trials" in out
     assert [p.name for p in tmp_path.iterdir()] == ["results"]  # no folders of Hydra's
-    assert {p.name for p in (tmp_path / "results").iterdir()} <= {"regression", "lossbench.log", ".training"}
+    assert {p.name for p in (tmp_path / "results").iterdir()} <= {
+        "regression",
+        "tensorboard",
+        "lossbench.log",
+        ".training",
+    }
 
 
 def test_a_jobs_value_is_its_mean_validation_metric(lossbench, tmp_path, returns):

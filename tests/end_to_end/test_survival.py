@@ -23,6 +23,7 @@ from lossbench.cli.run import train
 from lossbench.cli.signals import Interrupted
 from lossbench.config import register_choices, resolve
 from lossbench.plan import trial_id
+from lossbench.records import files
 from lossbench.training import workers
 from lossbench.training.evaluation import Evaluation
 from lossbench.training.results import failed
@@ -229,7 +230,7 @@ def test_a_full_disk_is_one_message_and_loses_nothing(experiments, tmp_path, mon
     def full(path, write):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(records, "_write", full)
+    monkeypatch.setattr(files, "_write", full)
     code, _, err = lossbench("loss=mse", "seeds=3", "rates=[0]", "epochs=1", "task=regression")
     assert code in (1, 2)
     assert err.count("No space left on device") == 1

@@ -5,7 +5,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,7 +110,7 @@ class Jobs:
 
         workers = max((job.workers for job in jobs if job.workers is not None), default=None)
         try:
-            self._tune(ready, partial(train, workers=workers, quiet=self.mode is Mode.QUIET))
+            self._tune(ready, lambda wanted: train(wanted, workers, self.mode is Mode.QUIET))
         except Exception as error:
             for job in jobs:
                 job.error = job.error or error

@@ -11,7 +11,6 @@ from enum import StrEnum
 
 from lossbench.types import Trial
 
-
 FIRST_TUNING_SEED = 10_000
 """Trials with this seed or a higher one choose settings and are not reported; reported ones have lower seeds."""
 

@@ -54,7 +54,7 @@ def combinations(cfg: DictConfig) -> Combinations:
     datasets, losses, weightings, corruptions = options
     check_used(shared.protocol, [loss.choice.name for loss in losses])
     variants = [variant for loss in losses for variant in shared.variants(loss)]
-    wanted = product(datasets, variants, weightings, corruptions, shared.optimizers)
+    wanted = product(datasets, variants, weightings, corruptions, shared.optimizers())
     found = _fitting(wanted, lambda combination: shared.experiment(*combination), skipped)
     told = tuple({str(error): error for error in skipped}.values())
     return Combinations(tuple(dict.fromkeys(found)), told, shared.protocol)
@@ -107,8 +107,6 @@ class _Shared:
         self.metric = self._metric(plain["metric"])
         self.sizes = numbers.sizes(plain, self.kind)
         self.protocol = Protocol.of(plain, self.kind.settings["lr"])
-        lrs = {"lr": list(self.protocol.grid)} if self.protocol.tunes else {}
-        self.optimizers = numbers.optimizers({**plain, **lrs}, self.kind)
         self.seeds = numbers.seeds(self.protocol.seeds if plain["seeds"] is None else plain["seeds"])
         self.output = Path(plain["output"])
 
@@ -118,6 +116,11 @@ class _Shared:
         if group == "loss":
             check_outputs(found.label, built, self.task.name, self.kind)
         return _Part(found, built)
+
+    def optimizers(self) -> list[Optimizer]:
+        """One per learning rate of the grid, and combination of the other numbers that are listed."""
+        lrs = {"lr": list(self.protocol.grid)} if self.protocol.tunes else {}
+        return numbers.optimizers({**self.plain, **lrs}, self.kind)
 
     def variants(self, loss: _Part) -> list[_Part]:
         """The loss with each combination of the fields that are tuned."""

@@ -5,13 +5,13 @@ import pytest
 from lossbench.cli import main
 
 REGRESSION = "Losses for regression: andrews, barron, barron_adaptive,"
-SETTINGS = "Settings: batch_size, clip, corruption, corruptions, data, epochs,"
+SETTINGS = "Settings: batch_size, clip, corruption, corruptions, data, datasets, epochs,"
 CASES = {
     # unknown names: the nearest, and the valid ones
     "task=regresion": [
         "Unknown task 'regresion'",
         "Did you mean 'regression'?",
-        "binary, boxes, ctc, multiclass, multilabel, regression",
+        "ctc, embedding, multiclass, multilabel, regression",
     ],
     "loss=hubre": ["Unknown loss 'hubre'", "Did you mean 'huber'?", REGRESSION],
     "loss=": ["Unknown loss ''", REGRESSION],
@@ -131,7 +131,11 @@ CASES = {
     "--cfg job -m": ["Only one of"],
     "--cfg job loss=hubre": ["Unknown loss 'hubre'"],
     "--config-dir /nosuch": ["/nosuch", "not found"],
-    "losess": ["Unknown verb 'losess'", "Did you mean 'losses'?", "corruptions, datasets, losses, metrics, models,"],
+    "losess": [
+        "Unknown verb 'losess'",
+        "Did you mean 'losses'?",
+        "corruptions, datasets, describe, losses, metrics, models,",
+    ],
     "losses regresion": ["Unknown task 'regresion'", "Did you mean 'regression'?"],
     "losses regression more": ["takes at most one task", "'regression more'"],
     "losses loss=huber": ["Unknown task 'loss=huber'"],

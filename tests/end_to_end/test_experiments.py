@@ -29,7 +29,7 @@ SETTINGS = {  # what is typed, and the column it shows in
     "+lr=0.1": ("lr", 0.1),
     "task=binary weighting=classes weighting.weights={malignant:2}": (
         "weighting",
-        "classes(weights={'malignant': 2})",
+        "classes(weights={malignant: 2})",
     ),
     "task=multiclass loss=label_smoothing": ("loss", "cross_entropy(label_smoothing=0.1)"),
     "loss=huber loss.delta=2": ("loss", "huber(delta=2.0)"),

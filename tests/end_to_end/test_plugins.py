@@ -66,13 +66,13 @@ def test_an_edit_trains_only_what_it_changes(lossbench, edit):
     assert trained(lossbench(*command)) == 1
     edit("return error.abs() ** power", "return 2 * error.abs() ** power")
     said = lossbench(*command)
-    assert trained(said) == 3  # what it changes, and the other one as it was at first is on record
+    assert trained(said) == 2  # what it changes; the other one as it was at first is on record
     assert "mine (power=2.0)" in said.out
 
 
 def test_one_loss_with_fields_and_a_sweep(lossbench, edit, tmp_path):
     assert trained(lossbench(*BOTH, "loss=mine", "loss.power=2")) == 1
-    assert trained(lossbench("-m", *BOTH, "loss=mine,other,glob(m[as]e)")) == 4
+    assert trained(lossbench("-m", *BOTH, "loss=mine,other,mae,mse")) == 4
     assert set(trials(tmp_path)["loss"]) == {"mine(power=2.0)", "mine", "other", "mae", "mse"}
 
 
@@ -196,7 +196,7 @@ DEEDS = {
         "failed",
         "Bad returned a tensor without a gradient: it is",
     ),
-    "return torch.as_tensor(prediction.numpy())": ("failed", "Bad raises RuntimeError: Can't call numpy()"),
+    "return torch.as_tensor(prediction.numpy()[..., 0])": ("failed", "Bad raises RuntimeError: Can't call numpy()"),
     "target -= prediction; return target.abs().mean(-1)": ("failed", "Bad changes its target in place."),
     "return prediction.clamp_(0).mean(-1)": ("failed", "Bad changes its prediction in place."),
     "return prediction.mean(-1).to('meta')": ("failed", "Bad was given tensors on cpu and returned one on meta."),

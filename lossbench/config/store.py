@@ -2,6 +2,7 @@
 
 from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
 from enum import Enum
+from functools import reduce
 from types import NoneType
 from typing import Any, get_args
 
@@ -18,16 +19,28 @@ DEFAULT = "default"
 
 def register_choices() -> None:
     """Put the schema and every registered name into Hydra's store."""
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Schema)
+    ConfigStore.instance().store(name="schema", node=Schema)
     for group, names in GROUPS.items():
         for name, entry in names.entries().items():
-            store.store(group=group, name=name, node=node(name, entry.kind))
+            _store(group, name, name, entry.kind)
     for task, entry in registry.tasks.entries().items():
         for group, name in entry.kind.defaults.items():
             known = GROUPS[group].entries()
             if name in known:
-                store.store(group=f"{group}/{DEFAULT}", name=task, node=node(name, known[name].kind))
+                _store(f"{group}/{DEFAULT}", task, name, known[name].kind)
+
+
+_stored: dict[tuple[str, str], tuple[str, type]] = {}
+"""By group and name in Hydra's store, what its node was made from: to make all anew takes half a second."""
+
+
+def _store(group: str, called: str, name: str, kind: type) -> None:
+    """Store a node, unless it is there."""
+    store = ConfigStore.instance()
+    place = reduce(lambda folder, part: folder.get(part, {}), group.split("/"), store.repo)
+    if _stored.get((group, called)) != (name, kind) or f"{called}.yaml" not in place:
+        store.store(group=group, name=called, node=node(name, kind))
+        _stored[group, called] = name, kind
 
 
 def node(name: str, kind: type) -> Any:

@@ -108,9 +108,9 @@ FLIPPED = {
     "lrs": (0.002, 0.006, 0.02),
 }
 SCENARIOS = {
-    "gaussian": Scenario(noisy("gaussian"), ROBUST, right=("mse", "huber", "tukey"), wrong=("mae",)),
-    "laplace": Scenario(noisy("laplace"), ROBUST, right=("mae",), wrong=("mse",)),
-    "student_t2": Scenario(noisy("student_t2"), ROBUST, right=("mae", "cauchy"), wrong=("mse",)),
+    "gaussian": Scenario(noisy("gaussian"), ROBUST, right=("mse", "huber", "tukey", "cauchy"), wrong=("mae",)),
+    "laplace": Scenario(noisy("laplace"), ROBUST, right=("mae", "epsilon_insensitive"), wrong=("mse",)),
+    "student_t2": Scenario(noisy("student_t2"), ROBUST, right=("mae", "epsilon_insensitive"), wrong=("mse",)),
     "one_sided": Scenario(
         noisy("small"), ROBUST, right=("welsch", "tukey"), wrong=("mse", "mae"), rate=0.2, most=2.5,
         corruption={"name": "one_sided_outliers", "low": 10.0, "high": 10.0},

@@ -37,16 +37,18 @@ def test_one_loss(lossbench):
     assert all(len(line) <= 100 for line in out.splitlines())
 
 
-def test_all_losses(lossbench):
-    """All that is registered, example plugin included, in seconds."""
+def test_all_losses(lossbench, monkeypatch):
+    """Those of a small registry, some of plug-ins: the contract itself is run over every name by tests/contract."""
+    names = ("mse", "cross_entropy", "external", "combined", "trimmed_mae", "pml_histogram")
+    few = {name: registry.losses.entries()[name] for name in names}
+    monkeypatch.setattr(registry.losses, "_entries", few)
     code, out, err = lossbench("check", "--all")
     assert (code, err) == (0, "")
     lines = {line.split()[0]: line for line in out.splitlines()[1:] if line[:1].isalpha()}
-    assert set(registry.losses.names()) <= lines.keys()
-    assert "skipped" in lines["external"]
-    assert "needs a value for target" in lines["external"]
-    n = len(registry.losses.names()) - 1
-    assert f"{n} of {n} losses pass, 0 fail, 1 skipped, in " in out.splitlines()[-1]
+    assert few.keys() <= lines.keys()
+    assert all("skipped" in lines[name] for name in ("external", "combined"))
+    assert "needs a value for" in lines["external"]  # the line goes on below
+    assert "4 of 4 losses pass, 1 of them with known flaws, 0 fail, 2 skipped, in " in " ".join(out.split())
 
 
 def test_a_file_with_a_broken_loss(lossbench, tmp_path):

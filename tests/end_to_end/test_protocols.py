@@ -8,6 +8,8 @@ import pytest
 from lossbench.records import find
 from lossbench.seeds import FIRST_TUNING_SEED
 
+pytestmark = pytest.mark.usefixtures("forgotten")
+
 BASE = {
     "losses": "[mse,huber]",
     "seeds": "3",

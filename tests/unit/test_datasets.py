@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from registered import built_in
 
-from lossbench import datasets
+from lossbench import datasets, registry
 from lossbench.errors import InvalidValue
 
 
@@ -48,5 +49,11 @@ def test_friedman1_refuses(fields):
 
 
 def test_names_by_task():
-    assert datasets.names("regression") == ["diabetes", "friedman1", "friedman_outputs", "linnerud", "openml"]
+    assert built_in(registry.datasets, "regression") == [
+        "diabetes",
+        "friedman1",
+        "friedman_outputs",
+        "linnerud",
+        "openml",
+    ]
     assert "digits" not in datasets.names("binary")

@@ -109,6 +109,6 @@ def test_a_deferred_scheme_must_fit_task_and_data():
     check_scheme(
         Choice("deferred"),
         weightings.get("deferred", scheme="sample"),
-        "any",
+        "regression",
         Choice.of("openml", {"id": 12, "weights": "rooms"}),
     )

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from registered import built_in
 from sklearn.utils.class_weight import compute_sample_weight
 from torch.nn import functional
 
-from lossbench import weightings
+from lossbench import registry, weightings
 from lossbench.errors import InvalidValue, UnknownName
 
 INDEX = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2, 2, 2])
@@ -149,7 +150,7 @@ def test_names_by_task():
     everywhere = {"deferred", "none", "sample", "self_paced", "trimmed"} | of_terms
     by_class = {"balanced", "classes", "effective_number", "inverse_sqrt"}
     by_error = {"focal", "ghm"}
-    assert set(weightings.names("regression")) == everywhere | {"irls"}
-    assert set(weightings.names("binary")) == everywhere | by_class | by_error | {"pos_weight"}
-    assert set(weightings.names("multiclass")) == everywhere | by_class | by_error
-    assert set(weightings.names("multilabel")) == everywhere | by_error | {"pos_weight"}
+    assert set(built_in(registry.weightings, "regression")) == everywhere | {"irls"}
+    assert set(built_in(registry.weightings, "binary")) == everywhere | by_class | by_error | {"pos_weight"}
+    assert set(built_in(registry.weightings, "multiclass")) == everywhere | by_class | by_error
+    assert set(built_in(registry.weightings, "multilabel")) == everywhere | by_error | {"pos_weight"}

@@ -74,7 +74,7 @@ def _near(root: Path) -> str:
 
 def _trials(folders: Sequence[Path]) -> pd.DataFrame:
     with ThreadPoolExecutor() as pool:
-        tables = list(pool.map(lambda folder: records.columns(folder, TRIALS, _is_wanted), folders))
+        tables = list(pool.map(lambda folder: records.columns(folder, TRIALS, is_wanted), folders))
     trials = _joined(tables)
     if trials.empty:
         raise RecordError(f"There are no trials on record in {folders[0]}.")
@@ -91,7 +91,8 @@ def _joined(tables: Sequence["pa.Table"]) -> pd.DataFrame:
         return filled(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
 
 
-def _is_wanted(name: str) -> bool:
+def is_wanted(name: str) -> bool:
+    """Whether a column of the trials' table is looked at here: a setting, a fact, or a metric's value."""
     return name in KNOWN or name.startswith(("test/", "validation/"))
 
 

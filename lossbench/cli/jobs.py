@@ -5,6 +5,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from lossbench import records
 from lossbench.cli import console, skips
@@ -117,8 +117,8 @@ class Jobs:
 
     def _tune(self, jobs: Sequence[Job], train: Callable[[list[Experiment]], None]) -> None:
         """Round by round, those of all jobs together; then what they report."""
-        told = console.messages() if self.mode is not Mode.QUIET else None
-        going = {id(job): (job, rounds(job.experiments, job.protocol, _teller(told))) for job in jobs if job.protocol}
+        tell = _nothing if self.mode is Mode.QUIET else partial(console.messages().print, soft_wrap=True, markup=False)
+        going = {id(job): (job, rounds(job.experiments, job.protocol, tell)) for job in jobs if job.protocol}
         while going:
             wanted: dict[Experiment, None] = {}
             for key, (job, tuning) in list(going.items()):
@@ -185,12 +185,8 @@ class Jobs:
             _print([ELSEWHERE])
 
 
-def _teller(screen: Console | None) -> Callable[[str], None]:
-    def tell(text: str) -> None:
-        if screen:
-            screen.print(text, soft_wrap=True, markup=False)
-
-    return tell
+def _nothing(text: str) -> None:
+    """Told to nobody."""
 
 
 def _common_error(errors: Sequence[Exception], skipped: Sequence[Incompatible], failed: Sequence[Job]) -> Exception:

@@ -18,7 +18,7 @@ from lossbench.analysis.comparison import Asked, Comparison, compare
 from lossbench.analysis.study import read
 from lossbench.cli import console, skips
 from lossbench.config.experiment import Experiment
-from lossbench.errors import Incompatible, LossbenchError
+from lossbench.errors import Incompatible, InvalidValue
 from lossbench.plan import trial_id
 from lossbench.records import Results
 from lossbench.report import compared, flat, table, tensorboard
@@ -72,7 +72,7 @@ def comparisons_of(experiments: Sequence[Experiment]) -> list[Comparison]:
     try:
         study = read(folders)
         return compare(replace(study, trials=study.trials[study.trials["trial"].isin(ids)]), Asked())
-    except LossbenchError:  # one loss, or nothing that was trained to its end
+    except InvalidValue:  # one loss, or nothing that was trained to its end
         return []
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 from lossbench import records
-from lossbench.analysis.study import KNOWN
+from lossbench.analysis.study import is_wanted
 from lossbench.analysis.summary import Evidence, Summary, filled, summarise_trials
 from lossbench.analysis.tuning import ranked
 from lossbench.config import Experiment
@@ -42,7 +42,7 @@ def rounds(candidates: Sequence[Experiment], protocol: Protocol, tell: Tell = la
         found = yield from searched(candidates, protocol, tell)
     else:
         found = yield from _by_grid(list(candidates), protocol, tell)
-    return _reported(found, candidates[0], protocol.clean)
+    return _reported(found, candidates, protocol.clean)
 
 
 def _by_grid(candidates: list[Experiment], protocol: Protocol, tell: Tell) -> Generator[list[Experiment], None, Found]:
@@ -82,15 +82,11 @@ def _by_trial(tuning: Sequence[Experiment]) -> dict[str, Summary]:
     import pandas as pd
 
     ids = {trial_id(trial) for experiment in tuning for trial in experiment.trials()}
-    tables = [records.columns(folder, records.TRIALS, _is_wanted) for folder in dict.fromkeys(e.folder for e in tuning)]
+    tables = [records.columns(folder, records.TRIALS, is_wanted) for folder in dict.fromkeys(e.folder for e in tuning)]
     trials = filled(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
     trials = trials[trials["trial"].isin(ids) & ~trials["status"].isin(records.UNTRAINED)]
     summaries = summarise_trials(trials, Evidence({}, {})) if len(trials) else []
     return {trial: summary for summary in summaries for trial in (*summary.trials, *summary.diverged)}
-
-
-def _is_wanted(name: str) -> bool:
-    return name in KNOWN or name.startswith(("test/", "validation/"))
 
 
 def beyond(found: Found) -> dict[float, str]:
@@ -99,18 +95,17 @@ def beyond(found: Found) -> dict[float, str]:
     if len(lrs) < 2:
         return {}
     new: dict[float, list[str]] = defaultdict(list)
-    for (_, rate), own in found.items():
-        best = own[0]
+    for best, *_ in found.values():
         if best.summary is None or not best.summary.trials:
             continue  # nothing of it was trained to the end, at no rate: there is no best
         for edge, inner in ((lrs[0], lrs[1]), (lrs[-1], lrs[-2])):
             if best.lr == edge:
-                new[rounded(edge * edge / inner)].append(f"{_label(best.candidate)} (corruption rate {rate:g})")
+                new[rounded(edge * edge / inner)].append(_label(best.candidate))
     return {lr: _told(lr, wanted, lrs) for lr, wanted in sorted(new.items())}
 
 
 def _told(lr: float, wanted: Sequence[str], lrs: Sequence[float]) -> str:
-    names = list(dict.fromkeys(name.partition(" (")[0] for name in wanted))
+    names = list(dict.fromkeys(wanted))
     most = f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
     edge, word = (lrs[0], "lowest") if lr < lrs[0] else (lrs[-1], "highest")
     return f"The best learning rate of {most} is the {word} tried, {edge:g}"
@@ -122,11 +117,13 @@ def _label(experiment: Experiment) -> str:
     return loss if t.weighting.name == "none" else f"{loss} + {t.weighting.label}"
 
 
-def _reported(found: Found, asked: Experiment, clean: bool) -> list[Experiment]:
-    """Each contender's choice at each rate, or that at rate 0 at all, on the seeds that are asked for."""
+def _reported(found: Found, candidates: Sequence[Experiment], clean: bool) -> list[Experiment]:
+    """Each contender's choice at each rate, or that at rate 0 at all of its own, on the seeds that are asked for."""
+    asked = {contender(one): one for one in candidates}
     chosen: dict[Experiment, list[float]] = defaultdict(list)
-    for (_, rate), own in found.items():
-        chosen[replace(own[0].candidate, seeds=asked.seeds, rates=())] += asked.rates if clean else [rate]
+    for (key, rate), own in found.items():
+        rates = asked[key].rates if clean else [rate]
+        chosen[replace(own[0].candidate, seeds=asked[key].seeds, rates=())] += rates
     return [replace(one, rates=tuple(sorted(own))) for one, own in chosen.items()]
 
 

@@ -40,16 +40,17 @@ def optimizers(plain: Mapping[str, Any], task: Task) -> list[Optimizer]:
     check_value("clip.mode", clip["mode"], CLIPS)
     check_below_one(HERE, **{f"optimizer.{n}": given[n] for n in ("momentum", "beta1", "beta2")})
     betas = (given.pop("beta1"), given.pop("beta2"))
-    lrs = _listed("lr", task.settings["lr"] if plain["lr"] is None else plain["lr"])
-    decays, warmups = (_listed(f"optimizer.{n}", given.pop(n)) for n in ("weight_decay", "warmup"))
+    lrs = listed("lr", task.settings["lr"] if plain["lr"] is None else plain["lr"])
+    decays, warmups = (listed(f"optimizer.{n}", given.pop(n)) for n in ("weight_decay", "warmup"))
     made = [
         Optimizer(lr=lr, weight_decay=decay, warmup=warmup, betas=betas, clip_mode=clip["mode"], clip=at, **given)
-        for lr, decay, warmup, at in product(lrs, decays, warmups, _listed("clip.threshold", clip["threshold"]))
+        for lr, decay, warmup, at in product(lrs, decays, warmups, listed("clip.threshold", clip["threshold"]))
     ]
     return list(dict.fromkeys(map(_without_the_unused, made)))
 
 
-def _listed(setting: str, given: Any) -> list[float]:
+def listed(setting: str, given: Any) -> list[float]:
+    """One of `LISTED` as a list: a single number is a list of one. Raises `InvalidValue`."""
     values = given if isinstance(given, list) else [given]
     if not values:
         raise InvalidValue(f"{setting}=[] asks for nothing. Give at least one number.")

@@ -6,11 +6,11 @@ from itertools import product
 from typing import Any, Self
 
 from lossbench.config.experiment import Experiment
-from lossbench.config.numbers import HERE, check_value
+from lossbench.config.numbers import HERE, check_value, listed
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Choice, Optimizer
-from lossbench.validation import check_count, check_positive
+from lossbench.validation import check_count, check_number, check_positive
 
 EACH_RATE, CLEAN = "each_rate", "clean"
 RANGE = frozenset(("low", "high", "log"))
@@ -137,14 +137,14 @@ def _check_unused(given: Mapping[str, Any]) -> None:
 
 def _grid(given: Any, lr: float, factors: list[float]) -> tuple[float, ...]:
     """The listed learning rates; or one, the task's own if none is given, times the factors."""
+    middles = listed("lr", lr if given is None else given)
     if isinstance(given, list):
-        return tuple(sorted({float(rate) for rate in given}))
+        return tuple(sorted(set(middles)))
     if not factors:
         raise InvalidValue("protocol.factors=[] leaves no learning rate to try. Give at least one, for example [1].")
     for factor in factors:
         check_positive(HERE, **{"protocol.factors": factor})
-    middle = lr if given is None else given
-    return tuple(sorted({rounded(middle * factor) for factor in factors}))
+    return tuple(sorted({rounded(middle * factor) for middle in middles for factor in factors}))
 
 
 def rounded(value: float) -> float:
@@ -172,11 +172,19 @@ def _space(name: str, given: Any, search: bool) -> Space:
             raise InvalidValue(
                 f"protocol.fields: the range of {name} needs a search: set protocol.search=20, or list its values."
             )
-        return Range(**given)
+        return _range(name, Range(**given))
     raise InvalidValue(
         f"protocol.fields: {name} must be a list of values, or a range as in {{low: 0.1, high: 10, log: true}}. "
         f"Got {given!r} instead."
     )
+
+
+def _range(name: str, given: Range) -> Range:
+    check_number(HERE, **{f"protocol.fields.{name}.{end}": getattr(given, end) for end in ("low", "high")})
+    if not given.low < given.high or (given.log and given.low <= 0):
+        wanted = "0 < low < high, as log is set" if given.log else "low < high"
+        raise InvalidValue(f"protocol.fields: {name} must have {wanted}. Got low={given.low}, high={given.high}.")
+    return given
 
 
 def check_used(protocol: Protocol, losses: list[str]) -> None:

@@ -72,6 +72,16 @@ def test_at_rate_0_only(lossbench, tmp_path):
     assert "for each loss at rate 0 the best by validation" in " ".join(out.split())
 
 
+def test_at_rate_0_only_each_corruption_keeps_rates_of_its_own(lossbench, tmp_path):
+    """`none` has one rate, and comes first."""
+    code, _, err = lossbench(*asked("protocol.tune_at=clean", "corruptions=[none,one_sided_outliers]"))
+    assert code == 0, err
+    trials = recorded(tmp_path)
+    reported = trials[trials["seed"] < FIRST_TUNING_SEED]
+    rates = {corruption: {*own["rate"]} for corruption, own in reported.groupby(reported["corruption"].str[:9])}
+    assert rates == {"none": {0.0}, "one_sided": {0.0, 0.2}}
+
+
 def test_a_best_at_the_edge_widens_the_grid_for_all(lossbench, tmp_path):
     # too low to learn anything: the best is the highest
     _, _, err = lossbench(*asked("lr=[1e-5,2e-5]", "protocol.widen=1", "rates=[0]"))

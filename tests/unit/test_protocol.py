@@ -98,6 +98,12 @@ WRONG = {
     "protocol.factors=[-1]": "Got -1.0",
     "protocol.search=-1": "Got -1",
     "protocol.seeds=0": "Got 0",
+    "lr=[a]": "lr must be a number, or a list of numbers. Got 'a'",
+    "lr=a": "lr must be a number, or a list of numbers. Got 'a'",
+    "lr=[]": "lr=[] asks for nothing",
+    "protocol.search=4 protocol.fields={huber:{delta:{low:2,high:1}}}": "must have low < high. Got low=2, high=1",
+    "protocol.search=4 protocol.fields={huber:{delta:{low:0,high:1,log:true}}}": "as log is set",
+    "protocol.search=4 protocol.fields={huber:{delta:{low:a,high:1}}}": "Got 'a'",
     "seeds=[10000]": "Seeds from 10000 on are for tuning",
     "protocol.tuning_seeds=0 protocol.search=4": "has none",
 }

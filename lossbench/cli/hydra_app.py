@@ -12,6 +12,7 @@ from hydra._internal.utils import _run_hydra, get_args_parser
 
 from lossbench.cli import overrides
 from lossbench.cli.completion import as_typed
+from lossbench.cli.composing import quickly
 from lossbench.cli.jobs import Jobs
 from lossbench.cli.loading import load_plugins
 from lossbench.cli.mode import Mode
@@ -44,7 +45,7 @@ def _run(parser: ArgumentParser, args: Namespace, jobs: Jobs) -> None:
     try:
         load_plugins(args, CONFIGS)
         register_choices()
-        with as_typed() if args.shell_completion else nullcontext():
+        with quickly(), as_typed() if args.shell_completion else nullcontext():
             _run_hydra(
                 args=args,
                 args_parser=parser,

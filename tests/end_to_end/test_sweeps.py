@@ -18,14 +18,21 @@ from hydra.plugins.sweeper import Sweeper
 from lossbench.cli.jobs import BASIC, Jobs
 from lossbench.cli.mode import Mode
 from lossbench.config.experiment import GROUPS
+from lossbench.registry import losses, required
 from tests.end_to_end.conftest import ONCE, trials
 
 IMAGES = ("data.n=300", "model.channels=2")
 SLOW = {"multilabel": IMAGES, "boxes": IMAGES, "ctc": IMAGES, "embedding": ("data.n=300",)}
 TASKS = (
-    *((task, ()) for task in ("regression", "binary", "multiclass")),
+    *((task, ()) for task in ("binary", "multiclass")),
     *(pytest.param(task, settings, marks=pytest.mark.slow) for task, settings in SLOW.items()),
 )
+QUICK = ("epochs=0.1", "evaluations=2", "seeds=1", "rates=[0]")
+
+
+def fitting(task):
+    """The losses of a task that need no value."""
+    return {name for name in losses.names(task) if not required(losses.find(name))}
 
 
 @pytest.fixture
@@ -246,31 +253,39 @@ def fresh_store(monkeypatch):
 class TestSkips:
     """What belongs to a sweep's nature is skipped with its reason."""
 
-    @pytest.mark.parametrize(("task", "settings"), TASKS)
-    def test_every_loss_there_is(self, lossbench, tmp_path, task, settings, fits):
+    @pytest.mark.slow
+    def test_every_loss_there_is(self, lossbench, tmp_path, fits):
         """`glob(*)` matches presets, losses of other tasks and `external`, but no node of ours."""
-        from lossbench.registry import losses, required
-
-        quick = ("epochs=0.1", "evaluations=2", "seeds=1", "rates=[0]")
-        code, _, err = lossbench("-m", "loss=glob(*)", f"task={task}", *quick, *settings)
+        code, _, err = lossbench("-m", "loss=glob(*)", "task=regression", *QUICK)
         assert code == 0, err
-        fitting = {name for name in losses.names(task) if not required(losses.find(name))}
-        preset = {"multiclass": "cross_entropy(label_smoothing=0.1)", "regression": "trimmed_mae(cut=6.0)"}.get(task)
-        found = trials(tmp_path)
-        assert set(found["loss"]) == fitting | ({preset} if preset else set())
-        untrained = {"cosine_similarity"} if task == "regression" else set()  # one output has no direction
-        assert set(found["loss"][found["status"] == "skipped"]) == untrained
-        assert set(found["status"]) <= {"finished", "skipped"}
-        found = found[found["status"] == "finished"]
-        assert len(fits) == found["head"].nunique()  # one fit for all that can share one
+        assert self.trained(tmp_path, fits) == fitting("regression") | {"trimmed_mae(cut=6.0)"}
         others, missing = (line for line in err.splitlines() if line.startswith("Skipped"))
         *named, last = others.removeprefix("Skipped, for another task: ").removesuffix(".").split(", ")
         last, n_more = last.split(" and ")
-        misfits = set(losses.names()) - set(losses.names(task))
+        misfits = set(losses.names()) - set(losses.names("regression"))
         assert {*named, last} < misfits
         assert n_more == f"{len(misfits) - len(named) - 1} more"
         assert missing.startswith("Skipped, needs a value: ")
         assert "external (loss.target)" in missing
+
+    @pytest.mark.parametrize(("task", "settings"), TASKS)
+    def test_every_loss_of_a_task(self, lossbench, tmp_path, task, settings, fits):
+        names = fitting(task)
+        swept = ",".join(sorted(names) + ["gaussian_nll"])
+        code, _, err = lossbench("-m", f"loss={swept}", f"task={task}", *QUICK, *settings)
+        assert code == 0, err
+        assert self.trained(tmp_path, fits) == names
+        assert "Skipped, for another task: gaussian_nll." in err
+
+    @staticmethod
+    def trained(folder, fits):
+        """The losses on record, each trained or skipped with a reason, one fit for all that can share one."""
+        found = trials(folder)
+        skipped = set(found["loss"][found["status"] == "skipped"])
+        assert skipped <= {"cosine_similarity"}  # one output has no direction
+        assert set(found["status"]) <= {"finished", "skipped"}
+        assert len(fits) == found["head"][found["status"] == "finished"].nunique()
+        return set(found["loss"])
 
     def test_weightings_too(self, lossbench, tmp_path):
         code, _, err = lossbench("-m", "task=binary", "loss=dice,bce", "weighting=glob(*)", "epochs=0.1", "seeds=1")
@@ -280,7 +295,7 @@ class TestSkips:
         assert set(trials(tmp_path)["weighting"]) == {"none"} | by_labels | by_losses
         assert "Skipped, the data come without weights: sample." in err
         assert "Skipped, needs a value: classes (weighting.weights)." in err
-        assert "Skipped, for another task: irls." in err
+        assert "Skipped, for another task: irls" in err
         assert ": dice + balanced, dice + deferred, " in err
 
     def test_of_many_not_all_are_named(self):

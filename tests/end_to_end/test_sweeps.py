@@ -271,7 +271,7 @@ class TestSkips:
     @pytest.mark.parametrize(("task", "settings"), TASKS)
     def test_every_loss_of_a_task(self, lossbench, tmp_path, task, settings, fits):
         names = fitting(task)
-        swept = ",".join(sorted(names) + ["gaussian_nll"])
+        swept = ",".join([*sorted(names), "gaussian_nll"])
         code, _, err = lossbench("-m", f"loss={swept}", f"task={task}", *QUICK, *settings)
         assert code == 0, err
         assert self.trained(tmp_path, fits) == names

@@ -1,5 +1,6 @@
 """Columns laid out for the width there is: where it is short, intervals go below their values, then columns go."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 NAME = "loss"
-NARROWEST_NAME = 12
+NARROW_NAME, NARROWEST_NAME = 14, 12  # the first fits cross_entropy, which many names end with
 SPARED = ("diverged", "area")
 """Columns that the run's table leaves out first; the footer tells how many diverged."""
 
@@ -37,20 +38,40 @@ def _table(columns: Mapping[str, Sequence[str]], widths: Mapping[str, int], ends
     for name, width in widths.items():
         # folding breaks words in two, but no number is cut short
         table.add_column(name, justify="left" if name == NAME else "right", overflow="fold", width=width)
-    for number, cells in enumerate(zip(*columns.values(), strict=True)):
+    shown = [_folded(cells, widths[NAME]) if name == NAME else cells for name, cells in columns.items()]
+    for number, cells in enumerate(zip(*shown, strict=True)):
         table.add_row(*map(Text, cells), end_section=number in ends)
     return table
 
 
+def _folded(names: Sequence[str], width: int) -> list[str]:
+    """Names in lines of at most `width`, broken after an underscore or a space if they can be."""
+    return ["\n".join("\n".join(_lines(line, width)) for line in name.split("\n")) for name in names]
+
+
+def _lines(name: str, width: int) -> list[str]:
+    lines = [""]
+    for part in re.findall(r"[^_ ]+[_ ]*|[_ ]+", name):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return lines
+
+
 def _widths(columns: Mapping[str, Sequence[str]], available: int) -> dict[str, int]:
-    """Each as wide as its longest line, where there is room; intervals give way first, then the name, then others."""
+    """Each as wide as its longest line, where there is room.
+
+    Intervals give way first, then the name, then others, and the name again.
+    """
     widths = {name: _most(name, cells) for name, cells in columns.items()}
-    least = {name: _least(name, cells) for name, cells in columns.items()}
+    least = {name: NARROW_NAME if name == NAME else _least(name, cells) for name, cells in columns.items()}
     intervals = [name for name, cells in columns.items() if name != NAME and any("[" in cell for cell in cells)]
     for group in (intervals, [NAME], list(columns)):
         excess = _total(widths) - available
         if excess > 0:
             widths |= {n: max(least[n], widths[n] - excess) if n == NAME else least[n] for n in group}
+    if NAME in widths and (excess := _total(widths) - available) > 0:
+        widths[NAME] = max(NARROWEST_NAME, widths[NAME] - excess)
     return widths
 
 
@@ -60,10 +81,8 @@ def _total(widths: Mapping[str, int]) -> int:
 
 def _most(name: str, cells: Sequence[str]) -> int:
     longest = max(len(line) for text in (name, *cells) for line in text.split("\n"))
-    return max(longest, NARROWEST_NAME) if name == NAME else longest
+    return max(longest, NARROW_NAME) if name == NAME else longest
 
 
 def _least(name: str, cells: Sequence[str]) -> int:
-    if name == NAME:
-        return NARROWEST_NAME
     return max(len(word) for text in (name, *cells) for word in text.split())

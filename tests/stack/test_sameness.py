@@ -42,7 +42,7 @@ KINDS = {
     ),
     "weighting: labels": (
         "task=multilabel",
-        "losses=[bce,asymmetric,{asymmetric:{clip:0}}]",
+        "losses=[bce,asymmetric]",
         "weightings=[none,pos_weight,focal,{focal:{gamma:1}},trimmed]",
         "model=cnn_max",
         "data.n=400",

@@ -1,7 +1,6 @@
 """The pictures of the documentation can be drawn again, and there is one of everything that is built in."""
 
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    subprocess.run([sys.executable, ROOT / "scripts" / "pictures.py", folder], check=True)
+    folder, script = tmp_path_factory.mktemp("pictures"), str(ROOT / "scripts" / "pictures.py")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", [script, str(folder)])
+        assert runpy.run_path(script)["main"]() == 0
     return {path.name: path for path in folder.iterdir()}
 
 

@@ -77,20 +77,11 @@ def test_one_loss_with_fields_and_a_sweep(lossbench, edit, tmp_path):
 
 
 @pytest.mark.slow
-def test_all_of_a_task_in_worker_processes(process, edit, tmp_path):
-    done = process(
-        "-m", "lossbench", *BOTH[:2], "epochs=1", "rates=[0]", "seeds=8", PLUGINS, "workers=2", "losses=[mine,other]"
-    )
-    assert done.returncode == 0, done.stderr
-    assert "worker process" in done.stderr
+def test_all_of_a_task_in_worker_processes(lossbench, edit, tmp_path):
+    said = lossbench(*BOTH[:2], "epochs=1", "rates=[0]", "seeds=8", PLUGINS, "workers=2", "losses=[mine,other]")
+    assert trained(said) == 16
+    assert "worker process" in said.err
     assert set(trials(tmp_path)["status"]) == {"finished"}
-
-
-@pytest.mark.slow
-def test_jobs_in_other_processes(process, edit, tmp_path):
-    done = process("-m", "lossbench", "-m", "hydra/launcher=joblib", *BOTH, "loss=mine,other")
-    assert done.returncode == 0, done.stderr
-    assert sorted(trials(tmp_path)["loss"]) == ["mine", "other"]
 
 
 @pytest.mark.parametrize("by", ["preset", "file"])

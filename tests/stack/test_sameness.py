@@ -72,7 +72,7 @@ KINDS = {
     "cosine head": ("task=multiclass", "head=cosine", "losses=[cross_entropy]"),
     "boxes": (
         "task=boxes",
-        "losses=[giou,ciou,smooth_l1,{smooth_l1:{beta:0}},{nwd:{constant:5}},nwd]",
+        "losses=[giou,smooth_l1,{smooth_l1:{beta:0}},nwd]",
         "model=cnn_flat",
         "data.n=400",
         "model.channels=2",

@@ -38,24 +38,22 @@ def _table(columns: Mapping[str, Sequence[str]], widths: Mapping[str, int], ends
     for name, width in widths.items():
         # folding breaks words in two, but no number is cut short
         table.add_column(name, justify="left" if name == NAME else "right", overflow="fold", width=width)
-    shown = [_folded(cells, widths[NAME]) if name == NAME else cells for name, cells in columns.items()]
-    for number, cells in enumerate(zip(*shown, strict=True)):
+    shown = dict(columns)
+    if NAME in shown:
+        shown[NAME] = [_folded(name, widths[NAME]) for name in shown[NAME]]
+    for number, cells in enumerate(zip(*shown.values(), strict=True)):
         table.add_row(*map(Text, cells), end_section=number in ends)
     return table
 
 
-def _folded(names: Sequence[str], width: int) -> list[str]:
-    """Names in lines of at most `width`, broken after an underscore or a space if they can be."""
-    return ["\n".join("\n".join(_lines(line, width)) for line in name.split("\n")) for name in names]
-
-
-def _lines(name: str, width: int) -> list[str]:
+def _folded(name: str, width: int) -> str:
+    """In lines of at most `width`, broken after an underscore or a space if it can be."""
     lines = [""]
     for part in re.findall(r"[^_ ]+[_ ]*|[_ ]+", name):
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
             lines.append("")
         lines[-1] += part
-    return lines
+    return "\n".join(lines)
 
 
 def _widths(columns: Mapping[str, Sequence[str]], available: int) -> dict[str, int]:

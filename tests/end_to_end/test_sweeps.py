@@ -371,11 +371,12 @@ class TestOtherLaunchers:
 
     @pytest.mark.slow
     def test_joblib(self, process, tmp_path):
-        """In other processes, which load the plug-ins anew."""
+        """In other processes, which load the plug-ins anew. What fails stops no other, and the exit code tells."""
         (tmp_path / "own.py").write_text(OWN)
         own = ("plugins=[own.py]", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-        done = process("-m", "lossbench", "-m", *own, *ONCE, "loss=mse,doubled,bce")
-        assert done.returncode == 0, done.stderr
+        done = process("-m", "lossbench", "-m", *own, *ONCE, "loss=mse,doubled,bce", "lr=-1,0.1")
+        assert done.returncode == 2, done.stderr
+        assert "lossbench: The 'lr' parameter" in done.stderr
         assert set(trials(tmp_path)["loss"]) == {"mse", "doubled"}
         assert done.stdout.count("test mae ↓") == 2
         assert "Skipped, for another task: bce." in done.stderr

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lossbench import records
-from lossbench.cli import console, skips
+from lossbench.cli import console, overrides, skips
 from lossbench.cli.mode import Mode
 from lossbench.cli.show import comparisons_of, failed_trials, load, merged, print_json, show, value
 from lossbench.cli.translation import translated
@@ -90,6 +90,7 @@ class Jobs:
         job = Job(" ".join(typed))
         self.jobs.append(job)
         try:
+            overrides.check_heeded(typed, cast(Mapping[str, Any], cfg))
             made = combinations(cfg)
             for experiment in made.experiments:
                 records.check_writable(experiment.folder)

@@ -1,7 +1,8 @@
 """What is typed, checked before Hydra composes: mistakes that Hydra tells badly or takes in silence."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -21,6 +22,17 @@ def check(given: Sequence[str], sweep: bool) -> None:
     _check_once(ours)
     for override in ours:
         _check_one(override, sweep)
+
+
+def check_heeded(given: Sequence[str], config: Mapping[str, Any]) -> None:
+    """Raise `InvalidValue` for a choice that is typed while its list is set, maybe by a preset: it would not count."""
+    names = {read(text).key_or_group.partition(".")[0]: text for text in given}
+    for one, several in LISTS.items():
+        if one in names and config.get(several) is not None:
+            raise InvalidValue(
+                f"{names[one]!r} would not count, as {several} is set, which lists what is compared. "
+                f"Put it into '{several}=[...]', or add {several}=null."
+            )
 
 
 def read(text: str) -> Override:

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from registered import built_in
 
 from lossbench import registry
 from lossbench.check.samples import call_for
@@ -54,12 +55,6 @@ def ends(trials):
     return found
 
 
-def built_in(task=None):
-    """Names of our own losses: what else is installed may be as it likes."""
-    own = {n for n, entry in registry.losses.entries().items() if entry.kind.__module__.startswith("lossbench.")}
-    return [name for name in registry.losses.names(task) if name in own]
-
-
 def itself(name):
     """The loss that a name stands for."""
     return registry.losses.find(name).same_as or name
@@ -68,7 +63,7 @@ def itself(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_losses_train_alike_if_and_only_if_they_are_declared_the_same(task, make_trials):
-    names = [n for n in built_in(task) if not registry.required(registry.losses.find(n))]
+    names = [n for n in built_in(registry.losses, task) if not registry.required(registry.losses.find(n))]
     trials = make_trials(f"task={task}", f"losses=[{','.join(names)}]", *SETTINGS, *TASKS[task])
     epochs = STEPS * 32 / prepare(trials[:1])[0].problem.n_examples
     found = ends([replace(t, epochs=epochs, evaluations=2) for t in trials])
@@ -108,4 +103,4 @@ def test_what_a_loss_says_it_is_is_itself_and_nothing_else():
 
 
 def test_there_are_more_than_110_losses_to_choose_from():
-    assert len({itself(name) for name in built_in() if name not in ("external", "combined")}) > 110
+    assert len({itself(name) for name in built_in(registry.losses) if name not in ("external", "combined")}) > 110

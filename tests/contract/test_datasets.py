@@ -11,6 +11,8 @@ from lossbench import registry
 from lossbench.types import Examples
 
 DATASETS = built_in(registry.datasets)
+LOADED = [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("digit_")) for name in DATASETS]
+"""Pictures are drawn first."""
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_data_set_is_documented_and_says_where_it_comes_from(name):
     assert kind.__dataclass_params__.frozen
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", LOADED)
 def test_loading_gives_the_same_finite_examples_each_time(name, made):
     first, second = (made(name, registry.datasets.find(name).tasks[0]).load() for _ in range(2))
     assert isinstance(first, Examples)
@@ -50,7 +52,7 @@ def test_loading_gives_the_same_finite_examples_each_time(name, made):
     assert np.isfinite(first.targets).all()
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", LOADED)
 def test_targets_fit_every_declared_task(name, made):
     tasks = registry.datasets.find(name).tasks
     assert tasks

@@ -219,6 +219,7 @@ def simulated(name, n):
 EXACT = {"giou": 155.8, "ciou": 173.6, "diou": 194.8, "iou": 687.6}
 
 
+@pytest.mark.slow
 def test_the_simulation_of_zheng_2020_with_exact_gradients():
     """The paper's order is another: giou 308, diou 94, ciou 83.
 

@@ -23,7 +23,13 @@ CORRUPTIONS = {
     "embedding": ("wrong_identities", "feature_outliers"),
     "ctc": ("token_substitutions", "token_deletions", "token_insertions", "feature_outliers"),
 }
-CASES = [(task, kind) for task, kinds in CORRUPTIONS.items() for kind in kinds]
+DRAWN = {"boxes", "multilabel", "ctc"}
+"""Tasks whose pictures are drawn first."""
+CASES = [
+    pytest.param(task, kind, marks=[pytest.mark.slow] * (task in DRAWN))
+    for task, kinds in CORRUPTIONS.items()
+    for kind in kinds
+]
 
 
 def seen(prepared, row, part="train"):

@@ -187,6 +187,7 @@ def test_a_last_step_that_blows_up_is_seen(make_trials):
     assert all(np.isnan(r.scores["best"]).all() for r in records)
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_halves_the_chunk(make_trials, monkeypatch):
     tried = []
 

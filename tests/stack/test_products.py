@@ -30,6 +30,7 @@ def test_few_matrices_and_half_precision_are_left_to_torch():
         assert not usable(torch.zeros(FEWEST, 2, 2))
 
 
+@pytest.mark.slow
 def test_a_process_with_one_core_uses_them():
     code = "import torch; from lossbench.training.products import usable; print(usable(torch.zeros(4, 2, 2)))"
     out = subprocess.run([sys.executable, "-c", code], env=one_core(), capture_output=True, text=True, check=True)

@@ -33,6 +33,7 @@ KINDS = {
     "cnn": ("task=multiclass", "model=cnn", "model.channels=2"),
     "no evaluation before the end": ("task=regression", "loss=mae", "evaluations=1"),
 }
+QUICK = {"mse", "state of the loss"}
 
 
 class Noisy(Model):
@@ -84,7 +85,7 @@ def assert_same(found, wanted):
                 np.testing.assert_array_equal(one[key], other[key])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k not in QUICK)) for k in KINDS])
 def test_in_pieces_as_in_one_go(kind, one_stack, tmp_path):
     stack = one_stack(*KINDS[kind])
     assert_same(in_pieces(stack, tmp_path, [1, 3, 2]), run_stack(stack))

@@ -105,6 +105,7 @@ def test_evaluation_points_run_from_the_start_to_the_last_step():
     assert evaluation_steps(3, 25) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "64"])
 def test_other_precisions_learn_as_well(precision, make_trials):
     overrides = ("task=multiclass", "loss=cross_entropy", "seeds=1", "rates=[0]", "epochs=10")

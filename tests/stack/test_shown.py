@@ -52,6 +52,7 @@ def test_a_row_that_diverged_shows_nothing(make_trials, drawn):
     assert np.isfinite(good.shown["last"]).all()
 
 
+@pytest.mark.slow
 def test_tasks_and_inputs_without_pictures_keep_nothing(make_trials, monkeypatch):
     (record,) = run_stack(Stack(make_trials(*TASK, "loss=cross_entropy", "epochs=1")))
     assert (record.samples, record.shown) == (None, {})
@@ -60,6 +61,7 @@ def test_tasks_and_inputs_without_pictures_keep_nothing(make_trials, monkeypatch
     assert (record.samples, record.shown) == (None, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "kind"), [("boxes", "box"), ("multilabel", "labels"), ("ctc", "text")])
 def test_tasks_on_images_have_pictures(make_trials, task, kind):
     (record,) = run_stack(Stack(make_trials(f"task={task}", "data.n=200", "rates=[0]", "seeds=1", "epochs=1")))

@@ -115,6 +115,7 @@ def data_of(change):
     return Strange
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [lambda x, y: (x + 1e8, y), lambda x, y: (x, y + 1e8), lambda x, y: (x.astype(np.float32), y.astype(np.float32))],

@@ -292,6 +292,7 @@ def test_trials_with_other_test_rows_are_compared_on_those_that_all_have(tmp_pat
     )
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_are_summarised_at_once(tmp_path, made_up):
     """Comparing each cell with each, and a data frame for each, took minutes."""
     for lr in range(1, 26):

@@ -47,6 +47,7 @@ def assert_equal(arrays, wanted=ARRAYS):
         np.testing.assert_array_equal(array, wanted[name])
 
 
+@pytest.mark.slow
 def test_tests_do_not_use_the_cache_of_the_user():
     assert Path.home() not in folder().parents
     command = [sys.executable, "-c", "from lossbench.datasets.cache import folder; print(folder())"]
@@ -127,6 +128,7 @@ def test_a_damaged_file_is_made_again(place, damage):
     assert make.calls == 1
 
 
+@pytest.mark.slow
 def test_no_change_of_bytes_goes_unnoticed(place):
     cached("key", Maker())
     (file,) = place.iterdir()

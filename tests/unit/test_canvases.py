@@ -92,6 +92,7 @@ def test_sizes_and_types(name):
     assert 0.95 < examples.inputs.max() <= 1
 
 
+@pytest.mark.slow
 def test_pools_are_equally_large_and_share_no_image(drawings, name):
     drawing = drawings[name]
     assert np.bincount(drawing["groups"]).tolist() == [30] * 20
@@ -103,6 +104,7 @@ def test_pools_are_equally_large_and_share_no_image(drawings, name):
         assert set(LABELS[list(pool)]) <= set(range(10))
 
 
+@pytest.mark.slow
 def test_every_pool_has_every_digit():
     drawing = datasets.get("digit_canvases", n=6000).draw()
     held = [set(numbers(drawing)[drawing["groups"] == pool].ravel()) - {-1} for pool in range(20)]
@@ -117,6 +119,7 @@ def test_rows_are_rounded_down_to_full_pools(name):
     assert len(datasets.get(name, n=59).draw()["inputs"]) == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["multilabel", "boxes", "ctc"])
 def test_splits_share_no_image(task, make_trials):  # noqa: F811
     trials = make_trials(f"task={task}", "rates=[0]", "seeds=4")
@@ -156,12 +159,14 @@ def test_digits_may_touch(drawings):
     assert 0.05 < np.mean(near) < 0.6  # frames overlap, ink does not
 
 
+@pytest.mark.slow
 def test_counts_on_a_canvas_are_uniform():
     n_pasted = (numbers(datasets.get("digit_canvases", digits=3).draw()) >= 0).sum(1)
     assert set(n_pasted) == {1, 2, 3}
     assert stats.chisquare(np.bincount(n_pasted)[1:]).pvalue > MARGIN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imbalance", [1.0, 10.0, 100.0])
 def test_digits_are_drawn_as_imbalanced_as_asked(imbalance):
     images = numbers(datasets.get("digit_canvases", imbalance=imbalance).draw())
@@ -206,6 +211,7 @@ def test_a_line_is_its_digits_from_left_to_right(drawings):
         assert set(np.diff(pasted[:, 2])) <= {7, 8, 9, 10, 11}
 
 
+@pytest.mark.slow
 def test_lengths_digits_gaps_and_heights_are_uniform():
     pasted = datasets.get("digit_lines").draw()["pasted"]
     there = pasted[..., 0] >= 0

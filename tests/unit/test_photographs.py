@@ -64,6 +64,7 @@ def _reduced(image):
     return Image.fromarray(image[:424]).reduce(4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [0, 1])
 def test_digits_can_be_told_from_what_is_below(state):
     drawing = datasets.get("digit_boxes", random_state=state).draw()

@@ -216,6 +216,7 @@ def test_nothing_overlaps_or_leaves_the_picture(shape):
             assert not any(a.overlaps(b) for a in own for b in other)
 
 
+@pytest.mark.slow
 def test_matplotlib_loads_only_to_draw_and_pyplot_never():
     code = (
         "import sys, numpy as np, lossbench.report.pictures as p\n"

@@ -250,6 +250,7 @@ for record in pickle.load(sys.stdin.buffer):
 """
 
 
+@pytest.mark.slow
 def test_processes_that_save_at_once_lose_nothing(folder, made_up):
     some = [[made_up(seed=s) for s in range(start, start + 6)] for start in (0, 10, 20)]
     command = [sys.executable, "-c", SAVE_ONE_BY_ONE, str(folder)]

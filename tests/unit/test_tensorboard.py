@@ -452,6 +452,7 @@ def test_only_the_first_are_drawn_and_none_twice(tmp_path, pictured, made_up, mo
     assert sorted(path.parent.name for path in board.glob("*/*.pictures")) == ["b", "c", "d"]
 
 
+@pytest.mark.slow
 def test_neither_torch_nor_tensorflow_is_imported():
     code = (
         "import sys, lossbench.report.tensorboard, lossbench.report.table; "

@@ -83,6 +83,7 @@ def test_a_contrast_is_the_sum_with_signs():
     assert contrast(tables, [(0, 1, 2, 3), (4, 5, 6, 7)] * 2, (1, -1, -1, 1), crossed=True) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_seeds", "sd"), [(5, (0.1, 1.0, 0.5)), (10, (0.2, 1.0, 0.5)), (20, (0.3, 0.5, 0.3)), (10, (0.3, 0.2, 0.5))]
 )
@@ -93,6 +94,7 @@ def test_intervals_cover_what_they_promise(n_seeds, sd):
     assert 0.93 <= np.mean([low[0, 1] <= 0 <= high[0, 1] for low, high in found]) <= 0.97
 
 
+@pytest.mark.slow
 def test_equal_learners_on_one_fixed_split_are_not_told_apart():
     """A paired t over seeds alone takes the luck of the test rows, which all seeds share, for skill."""
     draw = np.random.default_rng(7)
@@ -147,6 +149,7 @@ def test_groups_of_one_row_each_are_the_rows():
     assert by_group(table, np.arange(5)) == pytest.approx(table)
 
 
+@pytest.mark.slow
 def test_intervals_cover_where_rows_come_in_groups():
     """Groups of 2 to 30 rows that share an effect; taking the rows for independent fails."""
     draw, covered = np.random.default_rng(4), []

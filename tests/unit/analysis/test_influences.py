@@ -70,6 +70,7 @@ def scored(draw, target, n_seeds=10):
     return (1 + seed) * (2 * target - 1) + common + own + 0.5 * normal(draw, 2, n_seeds, *target.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["auroc", "mean_average_precision"])
 def test_equal_learners_are_seldom_called_different_on_new_seeds_and_new_test_rows(name):
     metric, draw = metrics.get(name), torch.Generator().manual_seed(1)

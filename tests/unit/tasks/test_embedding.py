@@ -21,6 +21,7 @@ def classes(prepared, rows):
     return set(prepared.targets[rows].tolist())
 
 
+@pytest.mark.slow
 def test_splits_share_no_class_and_test_classes_depend_on_the_data_alone(make_trials):  # noqa: F811
     prepared, _ = prepare(make_trials("task=embedding", "rates=[0]", "seeds=3"))
     test, validations = classes(prepared, prepared.test), []

@@ -1,4 +1,4 @@
-"""What is typed, checked before Hydra composes: mistakes that Hydra tells badly or takes in silence."""
+"""What is typed, checked: mistakes that Hydra tells badly or takes in silence."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

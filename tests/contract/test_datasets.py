@@ -12,7 +12,7 @@ from lossbench.types import Examples
 
 DATASETS = built_in(registry.datasets)
 LOADED = [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("digit_")) for name in DATASETS]
-"""Pictures are drawn first."""
+"""Those of digits are drawn first, which takes a second."""
 
 
 @pytest.fixture

@@ -119,13 +119,14 @@ def saved(root):
     return [i for path in root.glob("results/**/trials.parquet") for i in records.finished(path.parent)]
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(started, lossbench, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(number, code, started, lossbench, tmp_path):
     longer = ["task=regression", "loss=mse", "seeds=2", "rates=[0]", "epochs=1200"]
     running = started(*longer)
     until(lambda: checkpoints(tmp_path))
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     _, err = running.communicate(timeout=30)
-    assert running.returncode == 130
+    assert running.returncode == code
     assert "The same command goes on from there." in err
     assert "Traceback" not in err
     assert lossbench(*longer).code == 0

@@ -24,7 +24,7 @@ CORRUPTIONS = {
     "ctc": ("token_substitutions", "token_deletions", "token_insertions", "feature_outliers"),
 }
 DRAWN = {"boxes", "multilabel", "ctc"}
-"""Tasks whose pictures are drawn first."""
+"""Tasks whose data are drawn first, which takes a second."""
 CASES = [
     pytest.param(task, kind, marks=[pytest.mark.slow] * (task in DRAWN))
     for task, kinds in CORRUPTIONS.items()

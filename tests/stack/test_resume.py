@@ -34,6 +34,7 @@ KINDS = {
     "no evaluation before the end": ("task=regression", "loss=mae", "evaluations=1"),
 }
 QUICK = {"mse", "state of the loss"}
+"""What `scripts/test --fast` has time for."""
 
 
 class Noisy(Model):

@@ -130,6 +130,7 @@ def own_rates(trials, steps=100):
 
 
 QUICK = {"plain", "external", "two heads", "clipping by value"}
+"""What `scripts/test --fast` has time for."""
 
 
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k not in QUICK)) for k in KINDS])

@@ -18,7 +18,7 @@ ROOTS = {"smp": "segmentation_models_pytorch"}
 FEWEST = 5
 """Losses of each library."""
 for name in LIBRARIES:
-    pytest.importorskip(name, reason="pip install 'lossbench[third_party]'")
+    pytest.importorskip(name, reason="pip install 'lossbench[libraries]'")
 pytestmark = pytest.mark.filterwarnings("ignore")  # strangers warn of what they like
 
 

@@ -8,6 +8,16 @@ from typing import Any
 
 import numpy.typing as npt
 
+from lossbench.settings import setting
+from lossbench.validation import (
+    check_below_one,
+    check_count,
+    check_inside_one,
+    check_nonnegative,
+    check_positive,
+    check_share,
+)
+
 Array = npt.NDArray[Any]
 
 
@@ -133,21 +143,43 @@ def _said(value: Any) -> str:
 class Optimizer:
     """How a trial is optimised. `lr`, decay, schedule, warm-up and `clip` may differ between the rows of a stack."""
 
-    name: str = "adamw"  # adamw | sgd
-    lr: float = 1e-3
-    weight_decay: float = 0.0  # decoupled: theta <- theta (1 - lr decay)
-    momentum: float = 0.9  # sgd
-    betas: tuple[float, float] = (0.9, 0.999)  # adamw
-    eps: float = 1e-8  # adamw
-    schedule: str = "cosine"  # constant | cosine
-    warmup: float = 0.0  # share of the steps with a linearly rising rate
-    clip_mode: str = "none"  # none | norm | value | per_tensor
-    clip: float = 1.0
+    name: str = setting(
+        "optimizer.name", "the rule of a step", default="adamw", options=("adamw", "sgd"), column="optimizer"
+    )
+    lr: float = setting(
+        "lr", "the learning rate, after warm-up", default=1e-3, unset=None, check=check_positive, listed=True
+    )
+    weight_decay: float = setting(  # decoupled: theta <- theta (1 - lr decay)
+        "optimizer.weight_decay", "decoupled weight decay", default=0.0, check=check_nonnegative, listed=True
+    )
+    momentum: float = setting("optimizer.momentum", "of sgd", default=0.9, check=check_below_one)
+    beta1: float = setting("optimizer.beta1", "of adamw", default=0.9, check=check_below_one)
+    beta2: float = setting("optimizer.beta2", "of adamw", default=0.999, check=check_below_one)
+    eps: float = setting("optimizer.eps", "of adamw", default=1e-8, check=check_positive)
+    schedule: str = setting(
+        "optimizer.schedule", "of the learning rate over the steps", default="cosine", options=("constant", "cosine")
+    )
+    warmup: float = setting(
+        "optimizer.warmup",
+        "share of the steps with a linearly rising learning rate",
+        default=0.0,
+        check=check_share,
+        listed=True,
+    )
+    clip_mode: str = setting(
+        "clip.mode",
+        "clipping of gradients, per trial",
+        default="none",
+        options=("none", "norm", "value", "per_tensor"),
+    )
+    clip: float = setting(
+        "clip.threshold", "above which gradients are clipped", default=1.0, check=check_positive, listed=True
+    )
 
     @property
     def family(self) -> tuple[object, ...]:
         """What all rows of a stack must share."""
-        return (self.name, self.momentum, self.betas, self.eps, self.clip_mode)
+        return (self.name, self.momentum, self.beta1, self.beta2, self.eps, self.clip_mode)
 
 
 @dataclass(frozen=True)
@@ -157,21 +189,30 @@ class Trial:
     task: Choice
     data: Choice
     model: Choice
-    head: str
     loss: Choice
     weighting: Choice
     corruption: Choice
     rate: float
     seed: int
     optimizer: Optimizer
-    batch_size: int
-    epochs: float
-    evaluations: int
-    metric: str
-    validation: str  # corrupted | clean
-    split_test: float
-    split_validation: float
-    precision: str  # 32 | bf16 | 64
+    head: str = setting("head", "the last layer", unset=None)
+    batch_size: int = setting("batch_size", "examples per step", unset=None, check=check_count)
+    epochs: float = setting("epochs", "passes over the training split", unset=None, check=check_positive)
+    evaluations: int = setting("evaluations", "points of the learning curve", unset=25, check=check_count)
+    metric: str = setting("metric", "that losses are compared by", unset=None)
+    validation: str = setting(
+        "validation",
+        "whether validation examples are corrupted like training",
+        unset="corrupted",
+        options=("corrupted", "clean"),
+    )
+    split_test: float = setting(
+        "split.test", "share of the test split; the data's own is kept", unset=0.25, check=check_inside_one
+    )
+    split_validation: float = setting(
+        "split.validation", "share of what is not test", unset=0.2, check=check_inside_one
+    )
+    precision: str = setting("precision", "of the network's arithmetic", unset="32", options=("32", "bf16", "64"))
     fingerprint: str = ""  # versions, and the sources of what is not built in
     contender: str = ""  # where fields of the loss are tuned: the name under which its variants compete as one
 

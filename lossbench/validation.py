@@ -61,6 +61,11 @@ def check_below_one(owner: object, **values: object) -> None:
     _check(owner, values, "a float in the range [0, 1)", lambda v: 0 <= v < 1)
 
 
+def check_inside_one(owner: object, **values: object) -> None:
+    """Each value must lie in (0, 1)."""
+    check_between(owner, 0, 1, **values)
+
+
 def check_at_most(owner: object, most: float, **values: object) -> None:
     """Each value must lie in [-inf, most]."""
     _check(owner, values, f"a float in the range [-inf, {most:g}]", lambda v: v <= most)

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from lossbench.cli.describe import facts_text, field_text
+from lossbench.config.schema import SETTINGS
 from lossbench.registry import ALL, Entry, Registry
 from lossbench.report.described import told
 from lossbench.report.docstrings import docstring, markdown
@@ -56,10 +57,22 @@ def reference(openings: dict[str, str]) -> Iterator[str]:
     for family, entries in by_family().items():
         yield f"**[{family.capitalize()}]({page_of(family)})**. {openings[family]}\n"
         yield f"{', '.join(f'[{e.name}]({page_of(family)}#{e.name})' for e in entries)}\n"
+    yield "## Settings of a trial\n"
+    yield from settings_table()
     for group, names in ALL.items():
         if group != "losses":
             yield f"## {group.capitalize()}\n"
             yield from table(names)
+
+
+def settings_table() -> Iterator[str]:
+    """The settings, with their defaults and what they may be."""
+    yield "| setting | default | what it is |\n| --- | --- | --- |"
+    for one in SETTINGS.values():
+        default = "the loss's own" if one.path == "head" else "the task's own" if one.default is None else one.default
+        options = f": {', '.join(one.options)}" if one.options else "; takes a list" if one.listed else ""
+        yield f"| `{one.path}` | {default} | {one.text}{options} |"
+    yield ""
 
 
 def table(names: Registry[Any]) -> Iterator[str]:

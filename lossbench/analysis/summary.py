@@ -12,15 +12,15 @@ from lossbench.analysis.crossed import SCORED, Scores, crossed, is_sample
 from lossbench.analysis.curves import Degradation, Reach, area, degradation, reach, steps_to_target
 from lossbench.analysis.intervals import Estimate, interval, interval_over_seeds
 from lossbench.records import GROUP, UNTRAINED, Results
-from lossbench.types import Array
+from lossbench.settings import settings_of
+from lossbench.types import Array, Optimizer, Trial
 
-# Trials that differ in one of these are never averaged.
 SETTINGS = (
-    *("task", "data", "metric", "model", "head"),
-    *("optimizer", "lr", "weight_decay", "momentum", "schedule", "warmup", "clip_mode", "clip", "batch_size"),
-    *("epochs", "evaluations", "validation", "precision"),
-    *("beta1", "beta2", "eps", "split_test", "split_validation", "contender"),
+    *("task", "data", "model"),
+    *(one.column for kind in (Trial, Optimizer) for one in settings_of(kind)),
+    "contender",
 )
+"""Columns of records: trials that differ in one of these are never averaged."""
 CELL = ("corruption", "loss", "weighting", "rate")
 
 

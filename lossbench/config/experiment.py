@@ -9,6 +9,7 @@ from typing import Any
 
 from lossbench import registry
 from lossbench.seeds import stable_hash
+from lossbench.settings import settings_of
 from lossbench.types import Choice, Trial
 
 GROUPS: dict[str, registry.Registry[Any]] = {
@@ -20,7 +21,6 @@ GROUPS: dict[str, registry.Registry[Any]] = {
     "corruption": registry.corruptions,
 }
 """Config groups and where their choices come from."""
-SETTINGS = ("epochs", "batch_size", "metric", "head", "validation", "evaluations", "precision")
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,14 @@ class Experiment:
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration, in the shape of the schema."""
-        t, o = self.template, asdict(self.template.optimizer)
-        clip = {"mode": o.pop("clip_mode"), "threshold": o.pop("clip")}
-        o["beta1"], o["beta2"] = o.pop("betas")
-        return {
-            **{group: full_fields(group, getattr(t, group)) for group in GROUPS},
-            "seeds": list(self.seeds),
-            "rates": list(self.rates),
-            "lr": o.pop("lr"),
-            **{n: getattr(t, n) for n in SETTINGS},
-            "optimizer": o,
-            "clip": clip,
-            "split": {"test": t.split_test, "validation": t.split_validation},
-        }
+        t = self.template
+        found: dict[str, Any] = {group: full_fields(group, getattr(t, group)) for group in GROUPS}
+        found |= {"seeds": list(self.seeds), "rates": list(self.rates)}
+        for owner in (t, t.optimizer):
+            for one in settings_of(owner):
+                home = found.setdefault(one.group, {}) if one.group else found
+                home[one.key] = getattr(owner, one.name)
+        return found
 
 
 def full_fields(group: str, choice: Choice) -> dict[str, Any]:

@@ -6,65 +6,60 @@ from itertools import product
 from numbers import Real
 from typing import Any
 
+from lossbench.config.schema import SETTINGS
 from lossbench.errors import InvalidValue, unknown
 from lossbench.interfaces import Task
 from lossbench.seeds import FIRST_TUNING_SEED
-from lossbench.types import Choice, Optimizer
-from lossbench.validation import (
-    check_below_one,
-    check_between,
-    check_count,
-    check_nonnegative,
-    check_positive,
-    check_share,
-)
+from lossbench.settings import Setting, settings_of
+from lossbench.types import Choice, Optimizer, Trial
+from lossbench.validation import check_count, check_share
 
-OPTIMIZERS, SCHEDULES, CLIPS = ("adamw", "sgd"), ("constant", "cosine"), ("none", "norm", "value", "per_tensor")
-LISTED = {
-    "lr": check_positive,
-    "optimizer.weight_decay": check_nonnegative,
-    "optimizer.warmup": check_share,
-    "clip.threshold": check_positive,
-}
-"""Numbers in which rows of a stack may differ: each takes a list. Their checks."""
+LISTED = tuple(path for path, one in SETTINGS.items() if one.listed)
+"""Numbers in which replicas of a stack may differ: each takes a list."""
 HERE = type("the experiment", (), {})()
 """Named in messages: The 'lr' parameter of the experiment must be ..."""
 
 
 def optimizers(plain: Mapping[str, Any], task: Task) -> list[Optimizer]:
     """One per combination of the listed numbers, in their order."""
-    given, clip = dict(plain["optimizer"]), plain["clip"]
-    check_positive(HERE, **{"optimizer.eps": given["eps"]})
-    check_value("optimizer.name", given["name"], OPTIMIZERS)
-    check_value("optimizer.schedule", given["schedule"], SCHEDULES)
-    check_value("clip.mode", clip["mode"], CLIPS)
-    check_below_one(HERE, **{f"optimizer.{n}": given[n] for n in ("momentum", "beta1", "beta2")})
-    betas = (given.pop("beta1"), given.pop("beta2"))
-    lrs = listed("lr", task.settings["lr"] if plain["lr"] is None else plain["lr"])
-    decays, warmups = (listed(f"optimizer.{n}", given.pop(n)) for n in ("weight_decay", "warmup"))
-    made = [
-        Optimizer(lr=lr, weight_decay=decay, warmup=warmup, betas=betas, clip_mode=clip["mode"], clip=at, **given)
-        for lr, decay, warmup, at in product(lrs, decays, warmups, listed("clip.threshold", clip["threshold"]))
-    ]
+    values = {one.name: _values(one, plain, task) for one in settings_of(Optimizer)}
+    made = [Optimizer(**dict(zip(values, own, strict=True))) for own in product(*values.values())]
     return list(dict.fromkeys(map(_without_the_unused, made)))
 
 
-def listed(setting: str, given: Any) -> list[float]:
+def _values(one: Setting, plain: Mapping[str, Any], task: Task) -> list[Any]:
+    given = one.read(plain)
+    given = task.settings[one.name] if given is None else given
+    if one.listed:
+        return listed(one.path, given)
+    check_setting(one, given)
+    return [given]
+
+
+def listed(path: str, given: Any) -> list[float]:
     """One of `LISTED` as a list: a single number is a list of one. Raises `InvalidValue`."""
     values = given if isinstance(given, list) else [given]
     if not values:
-        raise InvalidValue(f"{setting}=[] asks for nothing. Give at least one number.")
+        raise InvalidValue(f"{path}=[] asks for nothing. Give at least one number.")
     for value in values:
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise InvalidValue(f"{setting} must be a number, or a list of numbers. Got {value!r} instead.")
-        LISTED[setting](HERE, **{setting: float(value)})
+            raise InvalidValue(f"{path} must be a number, or a list of numbers. Got {value!r} instead.")
+        check_setting(SETTINGS[path], float(value))
     return [float(value) for value in values]
+
+
+def check_setting(one: Setting, value: Any) -> None:
+    """Raise `InvalidValue` or `UnknownName` for what a setting cannot be."""
+    if one.options:
+        check_value(one.path, value, one.options)
+    if one.check:
+        one.check(HERE, **{one.path: value})
 
 
 def _without_the_unused(given: Optimizer) -> Optimizer:
     """What does not act is set to its default, so that equal trainings are equal settings."""
     plain = Optimizer()
-    unused = [*(("betas", "eps") if given.name == "sgd" else ("momentum",))]
+    unused = [*(("beta1", "beta2", "eps") if given.name == "sgd" else ("momentum",))]
     unused += ["clip"] if given.clip_mode == "none" else []
     return replace(given, **{name: getattr(plain, name) for name in unused})
 
@@ -76,25 +71,19 @@ def check_value(setting: str, given: str, allowed: Sequence[str]) -> None:
 
 
 def sizes(plain: Mapping[str, Any], task: Task) -> dict[str, Any]:
-    """The numbers that all trials of a command share, as fields of `Trial`."""
-    epochs = task.settings["epochs"] if plain["epochs"] is None else plain["epochs"]
-    batch_size = int(task.settings["batch_size"]) if plain["batch_size"] is None else plain["batch_size"]
-    check_positive(HERE, epochs=epochs)
-    check_count(HERE, batch_size=batch_size, evaluations=plain["evaluations"])
+    """The settings that all trials of a command share, as fields of `Trial`: all but head and metric."""
     if plain["workers"] is not None:
         check_count(HERE, workers=plain["workers"])
-    check_between(HERE, 0, 1, **{f"split.{n}": v for n, v in plain["split"].items()})
-    check_value("validation", plain["validation"], ("corrupted", "clean"))
-    check_value("precision", plain["precision"], ("32", "bf16", "64"))
-    return {
-        "epochs": float(epochs),
-        "batch_size": batch_size,
-        "evaluations": plain["evaluations"],
-        "validation": plain["validation"],
-        "precision": plain["precision"],
-        "split_test": plain["split"]["test"],
-        "split_validation": plain["split"]["validation"],
-    }
+    found = {}
+    for one in settings_of(Trial):
+        value = one.read(plain)
+        if value is None:
+            if one.name not in task.settings:
+                continue  # the loss's own, or chosen elsewhere
+            value = one.type(task.settings[one.name])
+        check_setting(one, value)
+        found[one.name] = float(value) if one.type is float else value
+    return found
 
 
 def seeds(given: Any) -> tuple[int, ...]:

@@ -148,12 +148,10 @@ class _Shared:
         }
         template = Trial(
             **parts,
-            head=self._head(loss),
             rate=0.0,
             seed=0,
             optimizer=optimizer,
-            **self.sizes,
-            metric=self.metric,
+            **self.sizes | {"head": self._head(loss), "metric": self.metric},
             contender=loss.contender,
             fingerprint=fingerprint(
                 *((GROUPS[g].group, c) for g, c in parts.items()), ("metrics", Choice(self.metric))

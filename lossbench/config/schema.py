@@ -1,37 +1,28 @@
-"""What can be set from the command line, with types and defaults. None: the task's default."""
+"""What can be set from the command line, with types and defaults. None: the task's default.
 
-from dataclasses import dataclass, field
+The settings of a trial come from the fields of `Trial` and `Optimizer`, where each is written once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
+from lossbench.settings import Setting, settings_of
+from lossbench.types import Optimizer, Trial
 
-@dataclass
-class OptimizerConfig:
-    """`optimizer.*`: shared by all losses of a comparison."""
-
-    name: str = "adamw"  # adamw | sgd
-    weight_decay: Any = 0.0  # a number, or a list
-    momentum: float = 0.9  # sgd
-    beta1: float = 0.9  # adamw
-    beta2: float = 0.999
-    eps: float = 1e-8
-    schedule: str = "cosine"  # constant | cosine
-    warmup: Any = 0.0  # share of the steps; a number, or a list
+SETTINGS: Mapping[str, Setting] = {one.path: one for one in (*settings_of(Trial), *settings_of(Optimizer))}
+"""Those of a trial, by the path that is typed."""
 
 
-@dataclass
-class ClipConfig:
-    """`clip.*`: per trial, never over the stack."""
-
-    mode: str = "none"  # none | norm | value | per_tensor
-    threshold: Any = 1.0  # a number, or a list
+def _field_of(one: Setting) -> tuple[str, Any, Any]:
+    kind: Any = Any if one.listed else one.type if one.default is not None else one.type | None
+    return one.key, kind, field(default=one.default)
 
 
-@dataclass
-class SplitConfig:
-    """`split.*`: shares of the data; a data set's own test split is kept."""
-
-    test: float = 0.25
-    validation: float = 0.2  # of what is not test
+def _group_of(name: str) -> tuple[str, Any, Any]:
+    members = [_field_of(one) for one in SETTINGS.values() if one.group == name]
+    kind = make_dataclass(f"{name.capitalize()}Config", members)
+    return name, kind, field(default_factory=kind)
 
 
 @dataclass
@@ -51,8 +42,8 @@ class ProtocolConfig:
 
 
 @dataclass
-class Schema:
-    """The whole configuration of a command."""
+class _Choices:
+    """What a command takes beside the settings of a trial."""
 
     task: Any = None
     data: Any = None
@@ -67,17 +58,17 @@ class Schema:
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     seeds: Any = None  # how many, or a list; null: as many as the protocol says
     rates: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.2, 0.4])
-    epochs: float | None = None
-    batch_size: int | None = None
-    lr: Any = None  # a number, or a list
-    metric: str | None = None
-    head: str | None = None
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    clip: ClipConfig = field(default_factory=ClipConfig)
-    split: SplitConfig = field(default_factory=SplitConfig)
-    validation: str = "corrupted"  # corrupted | clean
-    evaluations: int = 25
-    precision: str = "32"  # 32 | bf16 | 64
     output: str = "results"
     workers: int | None = None  # worker processes; null chooses
     plugins: Any = field(default_factory=list)  # files and modules with losses and other choices of your own
+
+
+Schema: Any = make_dataclass(
+    "Schema",
+    [
+        *(_field_of(one) for one in SETTINGS.values() if not one.group),
+        *(_group_of(name) for name in dict.fromkeys(one.group for one in SETTINGS.values() if one.group)),
+    ],
+    bases=(_Choices,),
+)
+"""The whole configuration of a command."""

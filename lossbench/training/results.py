@@ -1,6 +1,6 @@
 """From a finished fit to records."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +11,10 @@ from lossbench.interfaces import Metric
 from lossbench.interfaces.metric import as_numpy
 from lossbench.plan import trial_id
 from lossbench.records import Record, Samples
+from lossbench.settings import record_columns
 from lossbench.training.build import Pieces
 from lossbench.training.prepare import Prepared, Variant
-from lossbench.types import Array, Trial
+from lossbench.types import Array, Choice, Trial
 
 if TYPE_CHECKING:  # Lightning loads only where something is trained
     from lossbench.training.module import StackModule
@@ -23,22 +24,15 @@ NOTHING: Array = np.zeros(0)
 
 def settings(trial: Trial) -> dict[str, Any]:
     """Every setting of a trial, for its row in `trials.parquet`."""
-    o = trial.optimizer
-    parts = ("task", "data", "model", "loss", "weighting", "corruption")
+    parts = {f.name: getattr(trial, f.name) for f in fields(trial)}
     return {
         "trial": trial_id(trial),
-        **{p: getattr(trial, p).label for p in parts},
-        "head": trial.head,
+        **{name: part.label for name, part in parts.items() if isinstance(part, Choice)},
         "rate": trial.rate,
         "seed": trial.seed,
         "contender": trial.contender,
-        "optimizer": o.name,
-        **{n: getattr(o, n) for n in ("lr", "weight_decay", "momentum", "schedule", "warmup", "clip_mode", "clip")},
-        "beta1": o.betas[0],
-        "beta2": o.betas[1],
-        "eps": o.eps,
-        **{n: getattr(trial, n) for n in ("batch_size", "epochs", "metric", "validation", "precision", "evaluations")},
-        **{n: getattr(trial, n) for n in ("split_test", "split_validation")},
+        **dict(record_columns(trial)),
+        **dict(record_columns(trial.optimizer)),
     }
 
 

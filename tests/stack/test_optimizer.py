@@ -32,7 +32,9 @@ def alone(settings, row, clip=None):
     if settings.name == "sgd":
         optimizer = torch.optim.SGD([theta], lr=settings.lr, momentum=settings.momentum)
     else:
-        optimizer = torch.optim.AdamW([theta], lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay)
+        optimizer = torch.optim.AdamW(
+            [theta], lr=settings.lr, betas=(settings.beta1, settings.beta2), weight_decay=settings.weight_decay
+        )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: schedule_factor(settings, t, STEPS))
     for gradient in gradients():
         theta.grad = gradient[row].clone()

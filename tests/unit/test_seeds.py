@@ -90,3 +90,34 @@ def test_where_files_lie_changes_no_number():
     assert stable_hash(here) == stable_hash(there) != stable_hash(Choice.of("mnist", {"n": 200}))
     assert there.fields == {"n": 100, "root": "/there", "download": False}
     assert here.label == "mnist(n=100)"
+
+
+def test_what_is_renamed_keeps_its_ids_and_seeds(monkeypatch):
+    """Classes, choices, their fields and words, also inside other choices: hashes hold their first spellings."""
+    terms = Choice.of("combined", {"terms": [{"name": "mse"}, {"name": "huber", "delta": 2.0}]})
+    before = replace(TRIAL, loss=terms)
+    ids = [trial_id(before), *(seed_for(purpose, before) for purpose in Purpose)]
+    spellings = {
+        "loss/summed": "combined",
+        "loss/summed.parts": "terms",
+        "loss/squared": "mse",
+        "loss/huber.threshold": "delta",
+        "data/sugar": "diabetes",
+        "metric=absolute": "mae",
+        "optimizer.name=adam": "adamw",
+    }
+    monkeypatch.setattr("lossbench.seeds.FIRST_SPELLINGS", spellings)
+    trial_id.cache_clear()
+    parts = Choice.of("summed", {"parts": [{"name": "squared"}, {"name": "huber", "threshold": 2.0}]})
+    after = replace(TRIAL, loss=parts, data=Choice("sugar"), metric="absolute", optimizer=Optimizer(name="adam"))
+    assert [trial_id(after), *(seed_for(purpose, after) for purpose in Purpose)] == ids
+    assert trial_id(replace(after, loss=Choice("summed"))) != ids[0]
+
+
+def test_a_renamed_field_of_a_trial_keeps_its_id(monkeypatch):
+    monkeypatch.setattr("lossbench.seeds.FIRST_SPELLINGS", {"Trial.epochs": "passes"})
+    trial_id.cache_clear()
+    renamed = trial_id(TRIAL)
+    trial_id.cache_clear()
+    monkeypatch.setattr("lossbench.seeds.FIRST_SPELLINGS", {})
+    assert renamed != trial_id(TRIAL)

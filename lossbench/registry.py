@@ -36,6 +36,7 @@ class Entry(Generic[T]):
     kind: type[T]
     source: str  # distribution and version, or the file
     installed: bool = False  # offered by an entry point, which any process finds
+    identity: str = ""  # hash of an object that was given in place of a name
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, Entry[T]] = {}
         self._loaded = False
 
-    def register(self, name: str, kind: type[T], source: str, installed: bool = False) -> None:
+    def register(self, name: str, kind: type[T], source: str, installed: bool = False, identity: str = "") -> None:
         """Add a class under `name`; another one of that name is an error that names both.
 
         The same class twice is fine, and the same definition run again (a notebook's cell) replaces the older.
@@ -105,7 +106,7 @@ class Registry(Generic[T]):
                 f"{present.kind.__qualname__} of {present.source}: rename one of them."
             )
         # a later one replaces it: an entry point knows its source better than a decorator
-        self._entries[name] = Entry(name, kind, source, installed)
+        self._entries[name] = Entry(name, kind, source, installed, identity)
 
     def _check(self, name: str, kind: type[T], source: str) -> None:
         if not (inspect.isclass(kind) and issubclass(kind, self.interface)):
@@ -189,7 +190,7 @@ class Registry(Generic[T]):
             self._load_point(point)
         # what a script has registered before: a clash with a package is the script's, and raised
         for entry in early.values():
-            self.register(entry.name, entry.kind, entry.source)
+            self.register(entry.name, entry.kind, entry.source, identity=entry.identity)
 
     def _load_point(self, point: EntryPoint) -> None:
         source = f"{_source(point)} {point.dist.version}" if point.dist else "unknown"

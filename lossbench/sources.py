@@ -41,18 +41,22 @@ def own_line(error: BaseException) -> str:
 
 def is_beside(file: str, folder: Path) -> bool:
     """Whether a file lies in a folder and is neither installed, nor Python's or lossbench's: those have a version."""
+    return Path(file).is_relative_to(folder) and not is_versioned(file)
+
+
+def is_versioned(file: str) -> bool:
+    """Whether a file is installed, or Python's or lossbench's: a version says what is in it."""
     path = Path(file)
-    versioned = INSTALLED & set(path.parts) or any(path.is_relative_to(home) for home in (PYTHON, OURS))
-    return path.is_relative_to(folder) and not versioned
+    return bool(INSTALLED & set(path.parts)) or any(path.is_relative_to(home) for home in (PYTHON, OURS))
 
 
 def _tree(module: ModuleType) -> ast.Module:
-    return _plain(inspect.getsource(module))
+    return without_docstrings(inspect.getsource(module))
 
 
 @cache
-def _plain(source: str) -> ast.Module:
-    """A module's tree without docstrings."""
+def without_docstrings(source: str) -> ast.Module:
+    """Return a source's tree without docstrings; raises SyntaxError for what is no source."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, Documented) and ast.get_docstring(node, clean=False) is not None:

@@ -7,6 +7,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from lossbench import registry
+from lossbench.identity import Unidentified, identify
 from lossbench.seeds import stable_hash
 from lossbench.sources import definition
 from lossbench.types import Choice
@@ -16,7 +17,7 @@ LIBRARIES = ("lossbench", "torch", "numpy", "scikit-learn")
 
 def fingerprint(*parts: tuple[str, Choice]) -> str:
     """Sixteen hex digits of the library versions, and of version and source of each part that is not built in."""
-    return stable_hash(_versions(), [_origin(*place) for part in parts for place in _foreign(*part)])[:16]
+    return stable_hash(_versions(), [origin for part in parts for origin in _foreign(*part)])[:16]
 
 
 @cache
@@ -24,13 +25,15 @@ def _versions() -> tuple[str, ...]:
     return tuple(f"{name} {version(name)}" for name in LIBRARIES)
 
 
-def _foreign(group: str, choice: Choice) -> Iterator[tuple[str, str]]:
-    """Module and name of the classes and functions behind a choice that are not ours."""
-    kind = registry.ALL[group].find(choice.name)
-    if not kind.__module__.startswith("lossbench."):
-        yield kind.__module__, kind.__qualname__
+def _foreign(group: str, choice: Choice) -> Iterator[list[str]]:
+    """Yield where the classes and functions behind a choice come from that are not ours."""
+    entry = registry.ALL[group].entries()[choice.name]
+    if entry.identity:
+        yield [entry.identity]
+    elif not entry.kind.__module__.startswith("lossbench."):
+        yield _origin(entry.kind.__module__, entry.kind.__qualname__, entry.kind)
     elif choice.name == "external":
-        yield _home(choice.fields["target"])
+        yield _origin_of_path(choice.fields["target"])
     elif choice.name == "deferred" and "scheme" in choice.fields:
         yield from _foreign(group, _part(choice.fields["scheme"]))
     elif choice.name == "combined":
@@ -38,11 +41,11 @@ def _foreign(group: str, choice: Choice) -> Iterator[tuple[str, str]]:
             yield from _foreign(group, _part(term))
 
 
-def _home(target: str) -> tuple[str, str]:
-    """Where it is defined, which need not be where it is imported from; of an instance, only the latter is known."""
+def _origin_of_path(target: str) -> list[str]:
+    """Of where it is defined, which need not be where it is imported from; of an instance, only the latter is known."""
     found = resolve_name(target)
     module, _, name = target.replace(":", ".").rpartition(".")
-    return getattr(found, "__module__", module), getattr(found, "__qualname__", name)
+    return _origin(getattr(found, "__module__", module), getattr(found, "__qualname__", name), found)
 
 
 def _part(given: Any) -> Choice:
@@ -50,13 +53,20 @@ def _part(given: Any) -> Choice:
     return Choice(given) if isinstance(given, str) else Choice.of(given["name"], given)
 
 
-def _origin(module: str, name: str) -> list[str]:
+def _origin(module: str, name: str, value: Any) -> list[str]:
     """Versions of the distributions that hold it, and its source where there is one."""
     known = [f"{found} {version(found)}" for found in _distributions().get(module.partition(".")[0], [])]
     try:
         return known + definition(module, name)
-    except (KeyError, OSError, TypeError):  # defined in a shell or compiled: its name is all there is
-        return [*known, f"{module}.{name}"]
+    except (KeyError, OSError, TypeError):  # made in a notebook's cell or a shell, or compiled
+        return [*known, f"{module}.{name}", _identity(value)]
+
+
+def _identity(value: Any) -> str:
+    try:
+        return identify(value)
+    except Unidentified:  # its name is all there is
+        return ""
 
 
 @cache

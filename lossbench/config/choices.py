@@ -6,16 +6,17 @@ from typing import Any
 
 from lossbench import registry
 from lossbench.config.experiment import GROUPS
-from lossbench.config.presets import preset
+from lossbench.config.presets import load_preset
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces import Model
+from lossbench.losses.external import External
 from lossbench.losses.external.guess import completed
 from lossbench.types import Choice
 
 LISTS = {"data": "datasets", "loss": "losses", "weighting": "weightings", "corruption": "corruptions"}
 """Groups of which one command can take several, and the setting that lists them."""
 ALL, SHORTLIST = "all", "shortlist"
-EXTERNAL, COMBINED = "external", "combined"
+COMBINED = "combined"
 
 
 def choice(group: str, given: Any, task: str | None = None) -> Choice:
@@ -26,12 +27,12 @@ def choice(group: str, given: Any, task: str | None = None) -> Choice:
         raise InvalidValue(f"{group} must be a name, or a mapping with a name and fields. Got {given!r} instead.")
     given = dict(given)
     name = str(given.pop("name"))
-    if (group, name) == ("loss", EXTERNAL) and task is not None and given.get("target") not in (None, "???"):
-        given = completed(given, task)
-    if (group, name) == ("loss", COMBINED) and isinstance(given.get("terms"), list):
-        given["terms"] = [_term(one, task) for one in given["terms"]]
     names = GROUPS[group]
     kind = names.find(name, task)
+    if task is not None and issubclass(kind, External) and not _is_open(kind, given):
+        given = completed(given, task, kind)
+    if (group, name) == ("loss", COMBINED) and isinstance(given.get("terms"), list):
+        given["terms"] = [_term(one, task) for one in given["terms"]]
     check_fits(names, name, kind, task)
     if missing := [f"{group}.{n}" for n, v in given.items() if v == "???"]:
         told = f"{group}={name} needs {' and '.join(f'{n}=<value>' for n in missing)}."
@@ -42,6 +43,11 @@ def choice(group: str, given: Any, task: str | None = None) -> Choice:
     return Choice.of(
         name, {n: v for n, v in set_to.items() if n not in local}, {n: v for n, v in set_to.items() if n in local}
     )
+
+
+def _is_open(kind: type[External], given: Mapping[str, Any]) -> bool:
+    """Whether an adapter has not been told what it adapts."""
+    return kind.payload is None and given.get("target") in (None, "???")
 
 
 def _term(given: Any, task: str | None) -> dict[str, Any]:
@@ -114,7 +120,7 @@ def _entry(group: str, given: Any) -> Any:
     if not isinstance(name, str) or name in GROUPS[group].entries():
         return given
     own = {n: v for n, v in given.items() if n != "name"} if isinstance(given, Mapping) else {}
-    return {**found, **own} if (found := preset(group, name)) else given
+    return {**found, **own} if (found := load_preset(group, name)) else given
 
 
 def _plain(value: Any) -> Any:

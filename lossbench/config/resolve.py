@@ -1,22 +1,22 @@
 """From what was typed to experiments: defaults filled in, everything validated before anything is written."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from lossbench import plugins, registry
 from lossbench.config import numbers
 from lossbench.config.choices import LISTS, check_fits, choice, listed
+from lossbench.config.defaults import complete
 from lossbench.config.experiment import GROUPS, Experiment
 from lossbench.config.own import places
 from lossbench.config.pairs import check_outputs, check_pair, check_scheme
 from lossbench.config.protocol import Protocol, check_used
-from lossbench.config.schema import Schema
 from lossbench.errors import Incompatible, unknown
 from lossbench.interfaces import Task
 from lossbench.types import Choice, Head, Optimizer, Trial
@@ -35,19 +35,22 @@ class Combinations:
     protocol: Protocol  # where it tunes, experiments are its candidates
 
 
-def resolve(cfg: DictConfig) -> tuple[Experiment, ...]:
-    """The experiments of a configuration. Raises `LossbenchError` for anything that is off."""
-    return combinations(cfg).experiments
+def resolve(settings: Mapping[str, Any]) -> tuple[Experiment, ...]:
+    """Return the experiments of some settings. Raises `LossbenchError` for anything that is off."""
+    return combinations(settings).experiments
 
 
-def combinations(cfg: DictConfig) -> Combinations:
+def combinations(settings: Mapping[str, Any]) -> Combinations:
     """One experiment per loss, weighting, corruption and set of numbers that fit together, in the order of the lists.
+
+    settings: as `complete` takes them; Hydra's composed configuration is one such mapping.
 
     Raises `Incompatible` if none fit, and `LossbenchError` for anything else that is off.
     """
-    plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    _check_known(plain)
-    plugins.load(places(plain["plugins"]))  # in other processes than that of the command
+    if OmegaConf.is_config(settings):
+        settings = cast(dict[str, Any], OmegaConf.to_container(settings, resolve=True))
+    plugins.load(places(settings.get("plugins")))  # before its choices are looked up
+    plain = complete(settings)
     shared = _Shared(plain)
     skipped: list[Incompatible] = []
     options = [_fitting(listed(g, plain, shared.task.name), partial(shared.part, g), skipped) for g in LISTS]
@@ -72,19 +75,6 @@ def _fitting(wanted: Iterable[T], make: Callable[[T], U], skipped: list[Incompat
         raise misfits[0]
     skipped += misfits
     return found
-
-
-def _check_known(plain: dict[str, Any]) -> None:
-    """What `+name=value` has added is no setting of ours."""
-    defaults = Schema()
-    for name, value in plain.items():
-        known = [f.name for f in fields(Schema)]
-        if name not in known:
-            raise unknown("setting", name, known, "Settings")
-        if is_dataclass(inside := getattr(defaults, name)):
-            own = [f.name for f in fields(inside)]
-            for key in value.keys() - own:
-                raise unknown("setting", f"{name}.{key}", [f"{name}.{n}" for n in own], f"Fields of {name}")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from inspect import Parameter
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,8 @@ class External(Loss):
     known_as = ("any nn.Module or function of prediction and target",)
     use_when = "the loss exists elsewhere, and is to be compared as it is"
     beware = "space, encoding and the order of the arguments are taken on trust: a wrong one trains, and badly"
+    payload: ClassVar[Any] = None
+    """An object in place of an import path; `target` then is what it is called."""
     target: str
     params: dict[str, Any] = field(default_factory=dict)
     space: Space | None = None  # type: ignore[misc,assignment]  # a class fact of other losses
@@ -217,7 +219,7 @@ class External(Loss):
         return built.instance
 
     def _made(self) -> Any:
-        return made(self.target, self.params, self.reduction == "none" and not self.coupled)
+        return made(self.target, self.params, self.reduction == "none" and not self.coupled, self.payload)
 
 
 def _member(owner: External, kind: type[S], name: str) -> S:

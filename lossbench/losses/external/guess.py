@@ -29,8 +29,8 @@ UNITS = {Space.ORIGINAL: Encoding.ORIGINAL, Space.POSITIVE: Encoding.POSITIVE, S
 Fields = Mapping[str, Any]
 
 
-def completed(given: Fields, task: str) -> dict[str, Any]:
-    """The fields of an External on `task`, with those that are open (left out or None) found out.
+def completed(given: Fields, task: str, adapter: type[External] = External) -> dict[str, Any]:
+    """The fields of an External, or of what is derived from it for an object, on `task`, with those that are open (left out or None) found out.
 
     Only those that differ from what is usual are added. With `coupled` given nothing is called; and where no call
     works, what a call would have told stays as usual, so that the training says what fails. Raises `InvalidValue` for
@@ -40,7 +40,7 @@ def completed(given: Fields, task: str) -> dict[str, Any]:
     told = {n: v for n, v in given.items() if v is not None}
     kind = registry.tasks.get(task)
     usual = registry.losses.find(kind.defaults["loss"])
-    loss = _made(told)
+    loss = _made(told, adapter)
     if "arguments" not in told:
         told |= _unusual(arguments=roles.guessed(loss.target, loss.signature()))
     if loss.space is Space.EMBEDDING is not usual.space:
@@ -48,21 +48,21 @@ def completed(given: Fields, task: str) -> dict[str, Any]:
         raise Incompatible(f"{loss.target} {why}: use task=embedding.", loss.target, why)
     ways = [told | way for way in _ways(told, usual.space, usual.encoding, kind, loss)]
     for way in ways if "coupled" not in told else ():
-        if (found := _found(way, kind)) is not None:
+        if (found := _found(way, kind, adapter)) is not None:
             return way | found
     return ways[0]
 
 
-def _made(told: Fields) -> External:
+def _made(told: Fields, adapter: type[External]) -> External:
     try:
-        return External(**told)
+        return adapter(**told)
     except InvalidValue:
         if told.get("reduction") is not None:
             raise
     try:
-        return External(**told, reduction="keep")  # its reduction may have no "none"
+        return adapter(**told, reduction="keep")  # its reduction may have no "none"
     except InvalidValue:
-        return External(**told)  # raises what it raised before: that was not the reason
+        return adapter(**told)  # raises what it raised before: that was not the reason
 
 
 def _unusual(**found: Any) -> dict[str, Any]:
@@ -92,13 +92,13 @@ def _spaces(usual: Space, task: Task, loss: External) -> list[Space]:
     return list(dict.fromkeys([*first, usual, *normed]))
 
 
-def _found(way: Fields, task: Task) -> dict[str, Any] | None:
+def _found(way: Fields, task: Task, adapter: type[External]) -> dict[str, Any] | None:
     """What a call tells: whether the loss is coupled, and which entry of its result it is; None if it fails."""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")  # of broadcasting, say: such results have too many values
         torch.default_generator.manual_seed(0)
         try:
-            return _called(External(**way, coupled=False), *trial_batch(External(**way), task))
+            return _called(adapter(**way, coupled=False), *trial_batch(adapter(**way), task))
         except Exception:  # a stranger's loss may raise anything on what it does not take
             return None
 

@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from difflib import get_close_matches
 from importlib import import_module
 from numbers import Real
@@ -17,12 +18,15 @@ TENSORS = ("weight", "pos_weight")
 """Parameters that take tensors, whatever their annotation."""
 
 
-def made(path: str, params: Mapping[str, Any], unreduced: bool) -> Any:
+def made(path: str, params: Mapping[str, Any], unreduced: bool, payload: Any = None) -> Any:
     """What `path` leads to, with `params` given: an instance of a class, or a function.
 
-    unreduced: a parameter called `reduction` that `params` leave open is set to none.
+    unreduced: a parameter called `reduction` that `params` leave open is set to none. payload: an object in place of
+    what the path leads to; a module is copied, lest trials share it.
     """
-    found = located(path)
+    if isinstance(payload, nn.Module):
+        return _copied(path, payload, params, unreduced)
+    found = located(path) if payload is None else _callable(path, payload)
     known = _parameters(found)
     settings = {name: _as_tensor(name, value, known.get(name)) for name, value in params.items()}
     if unreduced and "reduction" in known:
@@ -36,6 +40,15 @@ def made(path: str, params: Mapping[str, Any], unreduced: bool) -> Any:
     except Exception as error:  # a stranger's constructor may raise anything
         raise InvalidValue(f"{path} cannot be made with {dict(params)}: {error}") from error
     return instance
+
+
+def _copied(path: str, module: nn.Module, params: Mapping[str, Any], unreduced: bool) -> nn.Module:
+    if params:
+        raise InvalidValue(f"{path} was made already: params cannot change it. Got {dict(params)}.")
+    copy = deepcopy(module)
+    if unreduced and isinstance(getattr(copy, "reduction", None), str):
+        copy.reduction = "none"  # as torch's own losses and those that follow them read it with each call
+    return copy
 
 
 def method_of(path: str, instance: Any, name: str) -> Callable[..., Any]:

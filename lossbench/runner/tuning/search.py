@@ -1,38 +1,38 @@
 """Tuning by Optuna in place of a grid: one search per loss and rate, whose candidates train together round by round."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.cli.tuning import Found, Outcome, Tell, counted, outcomes
-from lossbench.config import Experiment
+from lossbench.config.experiment import Experiment
 from lossbench.config.choices import choice
 from lossbench.config.protocol import Protocol, Range, Space, contender, rounded, with_lr
 from lossbench.errors import InvalidValue
+from lossbench.runner.tuning.outcome import Outcome, Rounds, Tell, collect_outcomes, count_losses
 from lossbench.seeds import stable_hash
 
 if TYPE_CHECKING:
     import optuna
 
 
-def searched(bases: Sequence[Experiment], protocol: Protocol, tell: Tell) -> Generator[list[Experiment], None, Found]:
-    """What became of all that was tried. Every loss gets the same number of candidates at each rate.
+def tune_by_search(bases: Sequence[Experiment], protocol: Protocol, tell: Tell) -> Rounds:
+    """Try what Optuna proposes. Every loss gets the same number of candidates at each rate.
 
     bases: one experiment per loss, of which learning rate and fields are left open.
     """
     searches = [Search(base, protocol) for one in bases for base in _by_rate(one, protocol)]
-    tell(_what(bases, protocol))
+    tell(_describe(bases, protocol))
     tuning: dict[Experiment, None] = {}
     for begun in range(0, protocol.search, protocol.batch):
         new = [one for s in searches for one in s.ask(min(protocol.batch, protocol.search - begun))]
         tuning |= dict.fromkeys(new)
         yield list(dict.fromkeys(new))
-        found = outcomes(list(dict.fromkeys(new)))
+        found = collect_outcomes(list(dict.fromkeys(new)))
         for search in searches:
             search.tell(found[contender(search.base), search.base.rates[0]])
-    return outcomes(list(tuning))
+    return collect_outcomes(list(tuning))
 
 
 def _by_rate(base: Experiment, protocol: Protocol) -> list[Experiment]:
@@ -105,8 +105,8 @@ def _value(outcome: Outcome) -> float | None:
     return -summary.validation if summary.higher_is_better else summary.validation
 
 
-def _what(bases: Sequence[Experiment], protocol: Protocol) -> str:
+def _describe(bases: Sequence[Experiment], protocol: Protocol) -> str:
     return (
-        f"Searching {counted(bases)}: {protocol.search} candidates each, learning rates from {protocol.lrs[0]:g} to "
+        f"Searching {count_losses(bases)}: {protocol.search} candidates each, learning rates from {protocol.lrs[0]:g} to "
         f"{protocol.lrs[-1]:g}, on {protocol.tuning_seeds} seeds."
     )

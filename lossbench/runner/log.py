@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rich.console import Console
-
 from lossbench.records import telling
+from lossbench.runner.reporter import Level, Reporter
 
 NAME = "lossbench.log"
 log = logging.getLogger("lossbench")
@@ -32,25 +31,25 @@ class _File(logging.FileHandler):
         log.removeHandler(self)
 
 
-class _Screen(logging.Handler):
-    """Shows warnings without their tracebacks."""
+class _Told(logging.Handler):
+    """Hands warnings to the reporter, without their tracebacks."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, reporter: Reporter) -> None:
         super().__init__(logging.WARNING)
-        self.console = console
+        self.reporter = reporter
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.console.print(record.getMessage(), soft_wrap=True, markup=False)
+        self.reporter.on_message(record.getMessage(), Level.WARNING)
 
 
 @contextmanager
-def journal(folder: Path, console: Console | None) -> Iterator[None]:
-    """Append to the log of the study in `folder` meanwhile, and show warnings on `console`."""
+def keep_log(folder: Path, reporter: Reporter) -> Iterator[None]:
+    """Append to the log of the study in `folder` meanwhile, and hand warnings to the reporter."""
     with telling("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
     file = _File(folder / NAME, encoding="utf-8", delay=True)
     file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
-    handlers: list[logging.Handler] = [file, *([_Screen(console)] if console else [])]
+    handlers: list[logging.Handler] = [file, _Told(reporter)]
     before = log.level, log.propagate
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -65,7 +64,7 @@ def journal(folder: Path, console: Console | None) -> Iterator[None]:
             handler.close()
 
 
-def peak_memory(workers: bool) -> str:
+def describe_peak_memory(workers: bool) -> str:
     """The largest resident memory so far of this process, and of the largest of its workers if it had any."""
     unit = 1 if sys.platform == "darwin" else 1024
     own, child = (resource.getrusage(who).ru_maxrss * unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

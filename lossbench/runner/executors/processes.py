@@ -13,16 +13,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import cloudpickle
+
 from lossbench import registry
-from lossbench.claims import Claim
 from lossbench.config.experiment import GROUPS
 from lossbench.plugins import Plugin, start
 from lossbench.records import Record
+from lossbench.runner.executors import CannotStart, Events, Part
 from lossbench.training.products import one_core
 from lossbench.types import Stack, Trial
 
@@ -36,18 +39,6 @@ DEATHS = 2
 """Times that a part may kill its worker before it is split to find the trial that does."""
 
 
-class CannotStart(Exception):
-    """No worker process could be started: the reason."""
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Trials that train together, claimed by this process. No two are equal: they are keys, and trials hash slowly."""
-
-    stack: Stack
-    claim: Claim
-
-
 @dataclass(frozen=True)
 class Setup:
     """What a worker begins with."""
@@ -58,18 +49,21 @@ class Setup:
     plugins: tuple[Plugin, ...] = ()  # files and modules that have been loaded
 
 
-def registered_here(trials: Sequence[Trial]) -> bytes:
-    """The classes of these trials that no installed package offers, pickled; raises `CannotStart` if that fails."""
+def pickle_registered(trials: Sequence[Trial]) -> bytes:
+    """Return the classes of these trials that no installed package offers, pickled, what they hold beside them.
+
+    By value where a script or a notebook defines them: a worker does not import that. Raises `CannotStart` if that
+    fails.
+    """
     used = [(names, getattr(t, group).name) for t in trials for group, names in GROUPS.items()]
     used += [(registry.metrics, t.metric) for t in trials]
     found = {(names.group, name): names.entries()[name] for names, name in dict.fromkeys(used)}
-    kinds = [(group, entry) for (group, _), entry in found.items() if not entry.installed]
-    if strangers := sorted(e.name for _, e in kinds if e.kind.__module__ == "__main__"):
-        raise CannotStart(f"{', '.join(strangers)} is defined in a script or notebook, where they cannot import it")
+    entries = [(group, entry) for (group, _), entry in found.items() if not entry.installed]
     try:
-        return pickle.dumps(kinds)
+        return cloudpickle.dumps(entries)
     except Exception as error:  # pickle raises what a stranger's class raises
-        raise CannotStart(f"{', '.join(sorted(e.name for _, e in kinds))} cannot be pickled: {error}") from error
+        names = ", ".join(sorted(entry.name for _, entry in entries))
+        raise CannotStart(f"{names} cannot be pickled: {error}") from error
 
 
 class Worker:
@@ -83,13 +77,14 @@ class Worker:
     def _start(self) -> None:
         self.pipe, theirs = self.context.Pipe()
         self.process = self.context.Process(target=serve, args=(theirs, self.setup), daemon=True)
-        self.process.start()
+        with _without_main():
+            self.process.start()
         theirs.close()
 
     def give(self, part: Part) -> None:
         """Let it train `part`."""
         self.part = part
-        self.pipe.send((part.stack, part.claim.folder))
+        self.pipe.send((part.stack, part.checkpoints))
 
     def restart(self) -> str:
         """A new process for one that has ended: how it did."""
@@ -113,21 +108,35 @@ class Worker:
             self.process.join()
 
 
-class Crew:
-    """Several workers. Raises `CannotStart` if the first does not come up."""
+class ProcessExecutor:
+    """A pool of worker processes on this machine. They start with the first part, and end with the last."""
 
     def __init__(self, setups: Sequence[Setup]) -> None:
-        context = _context()
+        self.setups, self.n_workers = list(setups), len(setups)
         self.workers: list[Worker] = []
         self.deaths: dict[tuple[Trial, ...], int] = {}
+        self.spare: list[Part] = []  # of parts that have lost their workers
+
+    def run(self, next_part: Callable[[], Part | None], events: Events) -> None:
+        """Train parts until there are no more, or until `events.stopping()` and all have written checkpoints.
+
+        Raises `CannotStart` if a worker does not come up.
+        """
         try:
-            with _environment(one_core()):  # also because a fork server must not have threads
-                self.workers += (Worker(context, setup) for setup in setups)
+            self._start()
+            self._run(next_part, events)
+        finally:
+            deadline = time.monotonic() + GRACE
             for worker in self.workers:
-                self._await(worker)
-        except BaseException:
-            self.close()
-            raise
+                worker.close(deadline)
+            self.workers = []
+
+    def _start(self) -> None:
+        context = _context()
+        with _environment(one_core()):  # also because a fork server must not have threads
+            self.workers += (Worker(context, setup) for setup in self.setups)
+        for worker in self.workers:
+            self._await(worker)
 
     def _await(self, worker: Worker) -> None:
         try:
@@ -135,9 +144,7 @@ class Crew:
         except (EOFError, OSError) as error:
             raise CannotStart("a worker process ended before it was ready") from error
 
-    def run(self, next_part: Callable[[], Part | None], events: "Events") -> None:
-        """Train parts until there are no more, or until `events.stopping()` and all have written checkpoints."""
-        self.spare: list[Part] = []  # of parts that have lost their workers
+    def _run(self, next_part: Callable[[], Part | None], events: Events) -> None:
         told = False
         self._assign(next_part, events)
         while busy := self._busy():
@@ -156,7 +163,7 @@ class Crew:
                 for part, found in ended:
                     events.ended(part, found)
 
-    def _assign(self, next_part: Callable[[], Part | None], events: "Events") -> None:
+    def _assign(self, next_part: Callable[[], Part | None], events: Events) -> None:
         for worker in self.workers:
             if worker.part is None and not events.stopping():
                 part = self.spare.pop() if self.spare else next_part()
@@ -174,7 +181,7 @@ class Crew:
     def _busy(self) -> list[Worker]:
         return [w for w in self.workers if w.part is not None]
 
-    def _hear(self, worker: Worker, events: "Events") -> list[tuple[Part, Sequence[Record] | None]]:
+    def _hear(self, worker: Worker, events: Events) -> list[tuple[Part, Sequence[Record] | None]]:
         """One message of a worker; its part with the records (None if stopped) when that has ended."""
         part = worker.part
         assert part is not None
@@ -207,20 +214,11 @@ class Crew:
             return [(part, [_fatal(trials[0], how)])]
         middle = len(trials) // 2
         halves = (trials[:middle], trials[middle:])
-        self.spare += [part] if deaths < DEATHS else [Part(Stack(half), part.claim) for half in halves]
+        if deaths < DEATHS:
+            self.spare.append(part)
+        else:
+            self.spare += (replace(part, name=f"{part.name}.{i}", stack=Stack(h)) for i, h in enumerate(halves))
         return [(part, [])]  # no records: it ends as this part
-
-    def __enter__(self) -> "Crew":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End all processes."""
-        deadline = time.monotonic() + GRACE
-        for worker in self.workers:
-            worker.close(deadline)
 
 
 def _fatal(trial: Trial, how: str) -> Record:
@@ -229,21 +227,22 @@ def _fatal(trial: Trial, how: str) -> Record:
     return failed(trial, f"The process that trained it {how}, {DEATHS} times.")
 
 
-@dataclass(frozen=True)
-class Events:
-    """What a crew calls: progress(part, rows, step, steps); ended(part, records), None if stopped; stopping()."""
-
-    progress: Callable[[Part, int, int, int], None]
-    ended: Callable[[Part, Sequence[Record] | None], None]
-    stopping: Callable[[], bool]
-
-
 def _context() -> Any:
     if sys.platform == "darwin":  # Apple's libraries do not survive a fork
         return mp.get_context("spawn")
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["lossbench.training.run"])
     return context
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the user's script meanwhile: multiprocessing would have each worker run it, up to its `__main__` guard."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Stopping:
+class StopRequest:
     """Asked between steps; knows by which signal."""
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class Stopping:
         """Whether to stop."""
         return self.signal != 0
 
-    def take(self, number: int, _: FrameType | None) -> None:
+    def on_signal(self, number: int, _: FrameType | None) -> None:
         """A signal has come."""
         if self.signal:
             raise KeyboardInterrupt
@@ -33,13 +33,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def stopping() -> Iterator[Stopping]:
+def catch_signals() -> Iterator[StopRequest]:
     """Take both signals meanwhile; a thread that is not the main one cannot, and is not asked to stop."""
-    state = Stopping()
+    state = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield state
         return
-    before = {n: signal.signal(n, state.take) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: signal.signal(n, state.on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield state
     finally:

@@ -1,0 +1,86 @@
+"""`lossbench.run` and `lossbench.load`: experiments from Python, without Hydra."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lossbench import plugins
+from lossbench.analysis import study
+from lossbench.config.own import places
+from lossbench.config.resolve import Combinations, combinations
+from lossbench.errors import LossbenchError
+from lossbench.runner import Level, Reporter, Reporters, SilentReporter, Trained
+from lossbench.runner import run as run_all
+from lossbench.study.boards import BoardWriter
+from lossbench.study.objects import name_objects
+from lossbench.study.progress import ProgressBar
+from lossbench.study.results import Results
+
+
+class _Messages(SilentReporter):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_message(self, text: str, level: Level = Level.INFO) -> None:
+        """Keep a line."""
+        self.lines.append(text)
+
+
+def run(*, progress: bool | None = None, **settings: Any) -> Results:
+    """Train what is not on record yet, and return the results.
+
+    settings: those of the command line, under the same names: `task="regression"`, `losses=["mse", "huber"]`,
+    `seeds=3`, `rates=[0, 0.2]`, `protocol="tuned"`, `experiment="label_noise"`, `output="results"`. Those with a dot
+    are mappings, `optimizer={"name": "sgd"}`, or given as `**{"optimizer.name": "sgd"}`. Losses may also be
+    `lossbench.Loss` objects, `nn.Module`s and functions of prediction and target; data a `lossbench.Dataset` or
+    `lossbench.Examples`; model, weighting and corruption objects of ours.
+    progress: True shows a bar and messages, None a bar where there is a terminal or a notebook, False nothing.
+
+    Records go to `output`, as the command line's do; trials that are there already are not trained again.
+
+    Raises `LossbenchError` for what is unknown, wrong or does not fit, and where no trial could be trained; and
+    KeyboardInterrupt when stopped, after what was done is saved.
+
+    >>> import lossbench, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> results = lossbench.run(losses=["mse", "huber"], seeds=2, rates=[0], epochs=1, output=folder, progress=False)
+    >>> results.table()["loss"].tolist()
+    ['huber', 'mse']
+    """
+    messages = _Messages()
+    plugins.load(places(settings.get("plugins")))
+    asked = combinations(name_objects(settings, messages.on_message))
+    bar = ProgressBar(Console(stderr=True, quiet=progress is False, highlight=False), messages=progress is True)
+    with bar:
+        (trained,) = run_with_boards([asked], Reporters(messages, bar), settings.get("workers"))
+    found = Results.of(trained, asked.skipped, messages.lines)
+    if not found.is_trained:
+        raise LossbenchError(f"No trial could be trained: {'; '.join(found.failed)}")
+    return found
+
+
+def load(*folders: str | Path, where: Mapping[str, Sequence[Any]] | None = None, metric: str = "") -> Results:
+    """Return what is on record at or below some folders.
+
+    where: values of settings that are wanted, as `{"rate": [0, 0.4]}`. metric: one of those on record, to judge by.
+    Raises `RecordError` where there is nothing to read, and `LossbenchError` for unknown names.
+    """
+    kept = {key: [str(value) for value in values] for key, values in (where or {}).items()}
+    return Results(study.read([Path(folder) for folder in folders], kept, metric))
+
+
+def run_with_boards(asked: Sequence[Combinations], reporter: Reporter, workers: int | None) -> list[Trained]:
+    """Do as `lossbench.runner.run`, and keep TensorBoard's files up with the records."""
+    boards = BoardWriter()
+    experiments = [e for one in asked for e in one.experiments]
+    complete = False
+    try:
+        done = run_all(asked, Reporters(boards, reporter), workers)
+        experiments, complete = [e for one in done for e in one.experiments], True
+    finally:
+        boards.finish(experiments, complete)
+    return done

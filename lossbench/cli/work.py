@@ -14,7 +14,7 @@ from lossbench.config.experiment import Experiment
 from lossbench.errors import LossbenchError
 from lossbench.plan import stacks, trial_id
 from lossbench.records import UNTRAINED, Record
-from lossbench.report import tensorboard
+from lossbench.report.tensorboard import writer as tensorboard
 from lossbench.training.objective import row_order
 from lossbench.training.size import FEWEST_ROWS, Size, chunks, size
 from lossbench.training.workers import Part

@@ -21,7 +21,7 @@ from PIL import Image
 from lossbench import registry
 from lossbench.interfaces import Corrupted, Task
 from lossbench.registry import Registry
-from lossbench.report.pictures import PREDICTION, TARGET, WRONG, gallery, png
+from lossbench.report.figures.gallery import PREDICTION, TARGET, WRONG, draw_gallery, render_png
 from lossbench.types import Array, Examples, Picture
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
@@ -50,7 +50,9 @@ def main() -> int:
     folder = Path(sys.argv[1]) if sys.argv[1:] else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in pages():
-        Image.open(BytesIO(png(figure))).convert("RGB").quantize(N_COLOURS).save(folder / f"{name}.png", optimize=True)
+        Image.open(BytesIO(render_png(figure))).convert("RGB").quantize(N_COLOURS).save(
+            folder / f"{name}.png", optimize=True
+        )
     return 0
 
 
@@ -95,7 +97,7 @@ def kind_of(task: Task, examples: Examples) -> Picture:
 def samples(task: Task, clean: Examples) -> Figure:
     """Ten examples with their targets."""
     shown = slice(N_SAMPLES)
-    return gallery(
+    return draw_gallery(
         kind_of(task, clean), clean.inputs[shown], clean.targets[shown], class_names=clean.class_names, columns=5
     )
 
@@ -106,7 +108,7 @@ def before_and_after(task: Task, clean: Examples, draws: dict[str, Corrupted]) -
     inputs = [(clean.inputs if drawn.inputs is None else drawn.inputs)[some] for drawn in draws.values()]
     targets = [(clean.targets if drawn.targets is None else drawn.targets)[some] for drawn in draws.values()]
     picture = kind_of(task, clean)
-    figure = gallery(
+    figure = draw_gallery(
         picture,
         np.concatenate(inputs).clip(clean.inputs.min(), clean.inputs.max()),
         np.concatenate([clean.targets[some]] * len(draws)),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lossbench.records import Results, load
-from lossbench.report.pictures import gallery, png
+from lossbench.report.figures.gallery import draw_gallery, render_png
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 N_SHOWN = 10
@@ -25,7 +25,9 @@ def page(results: Results) -> bytes:
     rows = results.predictions[(results.predictions.trial == trial) & (results.predictions.epoch == "last")]
     predicted = np.stack(rows["values"].to_list())[:N_SHOWN]
     shown = slice(N_SHOWN)
-    return png(gallery(samples.kind, samples.inputs[shown], samples.targets[shown], predicted, samples.class_names))
+    return render_png(
+        draw_gallery(samples.kind, samples.inputs[shown], samples.targets[shown], predicted, samples.class_names)
+    )
 
 
 def main() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from lossbench.cli.describe import facts_text, field_text
 from lossbench.config.schema import SETTINGS
 from lossbench.registry import ALL, Entry, Registry
-from lossbench.report.described import told
-from lossbench.report.docstrings import docstring, markdown
+from lossbench.report.describe.descriptions import describe_class
+from lossbench.report.describe.docstrings import markdown, parse_docstring
+from lossbench.report.describe.pages import format_facts, format_field
 
 DOCS = Path(__file__).parents[1] / "docs"
 FAMILIES = "losses/families.yaml"
@@ -79,9 +79,9 @@ def table(names: Registry[Any]) -> Iterator[str]:
     """Name and fields, what it is, when to use it, what to beware of."""
     yield "| name | what it is | use when | beware |\n| --- | --- | --- | --- |"
     for entry in built_in(names):
-        own = [f"`{_cell(field_text(f))}`" for f in told(names, entry)["fields"]]
+        own = [f"`{_cell(format_field(f))}`" for f in describe_class(names, entry)["fields"]]
         name = "<br>".join([f"**{entry.name}**", *own])
-        texts = (docstring(entry.kind).summary, *(getattr(entry.kind, n, "") for n in ("use_when", "beware")))
+        texts = (parse_docstring(entry.kind).summary, *(getattr(entry.kind, n, "") for n in ("use_when", "beware")))
         yield f"| {name} | {' | '.join(_cell(markdown(text)) for text in texts)} |"
     yield ""
 
@@ -107,7 +107,7 @@ def pictures(family: str) -> list[Path]:
 
 def loss_text(entry: Entry[Any]) -> Iterator[str]:
     """One loss."""
-    said, known = docstring(entry.kind), told(ALL["losses"], entry)
+    said, known = parse_docstring(entry.kind), describe_class(ALL["losses"], entry)
     yield f"## {entry.name}\n"
     yield f"{markdown(said.summary)}\n"
     yield f"```math\n{said.formula}\n```\n"
@@ -122,13 +122,13 @@ def loss_text(entry: Entry[Any]) -> Iterator[str]:
 
 def points(entry: Entry[Any], known: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What is said in few words."""
-    said = docstring(entry.kind)
+    said = parse_docstring(entry.kind)
     for name in ("use_when", "beware"):
         yield name.replace("_", " ").capitalize(), markdown(getattr(entry.kind, name, ""))
-    yield "Fields", "; ".join(f"`{field_text(f)}`" for f in known["fields"])
+    yield "Fields", "; ".join(f"`{format_field(f)}`" for f in known["fields"])
     yield "Takes", f"{known['takes']}; target: {known['target']}; head: {known['head']}"
     yield "Raises", markdown(said.raises)
-    yield "Facts", facts_text(known["facts"])
+    yield "Facts", format_facts(known["facts"])
     yield "Known as", "; ".join(map(elsewhere, entry.kind.known_as))
     yield "Same as", f"`{entry.kind.same_as}`, at the default fields" if entry.kind.same_as else ""
     yield "Tasks", ", ".join("any" if t == "*" else t for t in known["tasks"])

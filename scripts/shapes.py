@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image
 
 from lossbench import registry
-from lossbench.report.shape_figure import figure, rendered
-from lossbench.report.shapes import curves
+from lossbench.report.figures.shape_curves import compute_curves
+from lossbench.report.figures.shapes import draw_shapes, render_figure
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures" / "losses"
 DPI = 115
@@ -72,8 +72,8 @@ def main() -> int:
     folder = Path(sys.argv[1]) if sys.argv[1:] else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name, (losses, settings) in PICTURES.items():
-        drawn = figure(curves({loss: registry.losses.get(loss) for loss in losses.split()}, **settings))
-        picture = Image.open(BytesIO(rendered(drawn, "png", DPI))).convert("RGB")
+        drawn = draw_shapes(compute_curves({loss: registry.losses.get(loss) for loss in losses.split()}, **settings))
+        picture = Image.open(BytesIO(render_figure(drawn, "png", DPI))).convert("RGB")
         picture.quantize(N_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
             folder / f"{name}.png", optimize=True
         )

@@ -21,8 +21,12 @@ from lossbench.config.experiment import Experiment
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.plan import trial_id
 from lossbench.records import Results
-from lossbench.report import compared, flat, table, tensorboard
-from lossbench.report.plain import finite, plain
+from lossbench.report.json_values import finite
+from lossbench.report.tables import comparison as compared
+from lossbench.report.tables import rows as flat
+from lossbench.report.tables import summaries as table
+from lossbench.report.tables.rows import plain
+from lossbench.report.tensorboard import writer as tensorboard
 
 NAMED_FOLDERS = 3
 """More folders than these are told as their common one."""

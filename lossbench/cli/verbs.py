@@ -58,16 +58,16 @@ def _run_other(verb: str, arguments: Sequence[str], mode: Mode) -> int:
 
 
 def _run_list(verb: str, task: str | None, mode: Mode) -> int:
-    from lossbench.cli import lists
     from lossbench.registry import ALL
-    from lossbench.report.described import listed
+    from lossbench.report.describe.descriptions import list_entry
+    from lossbench.report.describe.lists import render_entries, render_losses
 
     found = [ALL[verb].entries()[name] for name in ALL[verb].names(task)]
     if mode is Mode.JSON:
-        print(json.dumps([listed(entry) for entry in found], indent=1, ensure_ascii=False))
+        print(json.dumps([list_entry(entry) for entry in found], indent=1, ensure_ascii=False))
     elif mode is Mode.TABLE:
         out, for_task = console.results(), task is not None
-        out.print(lists.losses_table(found, for_task, out.width) if verb == "losses" else lists.table(found, for_task))
+        out.print(render_losses(found, for_task, out.width) if verb == "losses" else render_entries(found, for_task))
     return 0
 
 

@@ -1,1 +1,1 @@
-"""Report: tables and TensorBoard, from records alone."""
+"""Report: tables, figures, TensorBoard's boards and descriptions, as functions that return and print nothing."""

@@ -9,9 +9,9 @@ from rich.cells import cell_len
 
 from lossbench.config import combinations, register_choices
 from lossbench.registry import ALL, losses
-from lossbench.report.described import told
+from lossbench.report.describe.descriptions import describe_class
 
-EXAMPLES = {name: told(losses, entry)["example"] for name, entry in losses.entries().items()}
+EXAMPLES = {name: describe_class(losses, entry)["example"] for name, entry in losses.entries().items()}
 COMMANDS = {losses.find(name).family: text for name, text in EXAMPLES.items() if text.startswith("lossbench ")}
 SCRIPTS = {name: text for name, text in EXAMPLES.items() if text.startswith("import ")}
 

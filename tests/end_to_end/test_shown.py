@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_module
 from lossbench.cli import work as cli_work
 from lossbench.cli.run import train
 from lossbench.config import register_choices, resolve
-from lossbench.report import predicted
+from lossbench.report.tensorboard import example_pictures
 from lossbench.tasks import Multiclass
 from lossbench.training.run import run_stack
 from lossbench.types import Picture
@@ -42,7 +42,7 @@ def test_a_stopped_command_leaves_the_pictures_to_the_next(made):
 
 
 def test_that_not_all_predictions_are_drawn_is_told(made, monkeypatch):
-    monkeypatch.setattr(predicted, "MOST_PICTURED", 2)
+    monkeypatch.setattr(example_pictures, "MOST_PICTURED", 2)
     train(made, quiet=True, workers=1)
     told = (made[0].output / "lossbench.log").read_text()
     assert "Predictions are not drawn for 2 combinations of loss and rate: there are many." in told

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lossbench import registry
-from lossbench.report.pictures import NOTHING, gallery, png
+from lossbench.report.figures.gallery import NOTHING, draw_gallery, render_png
 from lossbench.tasks import Multiclass
 from lossbench.training.evaluation import Evaluation
 from lossbench.training.run import run_stack
@@ -68,6 +68,6 @@ def test_tasks_on_images_have_pictures(make_trials, task, kind):
     samples = record.samples
     assert samples.kind == kind
     for shown in record.shown.values():
-        drawn = gallery(Picture(kind), samples.inputs, samples.targets, shown, samples.class_names)
-        assert png(drawn).startswith(b"\x89PNG")
+        drawn = draw_gallery(Picture(kind), samples.inputs, samples.targets, shown, samples.class_names)
+        assert render_png(drawn).startswith(b"\x89PNG")
         assert not any(text.get_text() == NOTHING for axes in drawn.axes for text in axes.texts)

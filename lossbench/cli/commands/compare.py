@@ -15,11 +15,11 @@ from lossbench.analysis.comparison import Asked, Comparison, compare
 from lossbench.cli import console
 from lossbench.cli.mode import Mode
 from lossbench.errors import InvalidValue, unknown
-from lossbench.report import across, compared, flat
+from lossbench.report.tables import comparison, markup, rankings, rows
 
 USAGE = (
     "lossbench compare STUDY ... [--baseline LOSS] [--metric METRIC] [--where KEY=VALUE ...] [--sort "
-    f"{'|'.join(compared.SORTS)}] [--rope SIZE] [--confidence SHARE] [--format table|csv|json|latex|markdown] "
+    f"{'|'.join(comparison.SORTS)}] [--rope SIZE] [--confidence SHARE] [--format table|csv|json|latex|markdown] "
     "[--tensorboard]"
 )
 OPTIONS = ("--baseline", "--metric", "--where", "--sort", "--rope", "--confidence", "--format", "--tensorboard")
@@ -40,36 +40,36 @@ def run_compare(arguments: Sequence[str], mode: Mode) -> int:
 
 def _show(found: study.Study, comparisons: Sequence[Comparison], root: Path, mode: Mode) -> None:
     """Write TensorBoard's files, with pictures, and say where they are."""
-    from lossbench.report import tensorboard  # takes half a second, and pictures of losses want torch
+    from lossbench.report.tensorboard import writer  # takes half a second, and pictures of losses want torch
 
-    written = tensorboard.write(tensorboard.tree_of(found, root), found, comparisons, predictions=True, pictures=True)
+    written = writer.write(writer.tree_of(found, root), found, comparisons, predictions=True, pictures=True)
     if mode is not Mode.QUIET and written.boards:
         told = f"Curves:  tensorboard --logdir {shlex.quote(os.path.commonpath(written.boards))}"
         console.messages().print(told, soft_wrap=True, markup=False)
 
 
 def _print_table(comparisons: Sequence[Comparison], sort: str) -> None:
-    console.results().print(compared.tables(comparisons, sort))
+    console.results().print(comparison.tables(comparisons, sort))
 
 
 def _print_json(comparisons: Sequence[Comparison], sort: str) -> None:
-    document = {"comparisons": flat.nested(comparisons, sort), "across": across.nested(comparisons)}
+    document = {"comparisons": rows.nested(comparisons, sort), "across": rankings.nest_rankings(comparisons)}
     print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def _print_csv(comparisons: Sequence[Comparison], sort: str) -> None:
-    rows = flat.flat(comparisons, sort)
-    writer = csv.DictWriter(sys.stdout, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    flat = rows.flatten(comparisons, sort)
+    table = csv.DictWriter(sys.stdout, list(dict.fromkeys(name for row in flat for name in row)), lineterminator="\n")
+    table.writeheader()
+    table.writerows(flat)
 
 
 def _print_latex(comparisons: Sequence[Comparison], sort: str) -> None:
-    print(flat.latex(flat.brief(comparisons, sort)))
+    print(markup.format_latex(rows.shorten(comparisons, sort)))
 
 
 def _print_markdown(comparisons: Sequence[Comparison], sort: str) -> None:
-    print(flat.markdown(flat.brief(comparisons, sort)))
+    print(markup.format_markdown(rows.shorten(comparisons, sort)))
 
 
 FORMATS: dict[str, Callable[[Sequence[Comparison], str], None]] = {
@@ -103,8 +103,8 @@ def _asked(arguments: Sequence[str]) -> Namespace:
 def _check(asked: Namespace) -> None:
     if not asked.folders:
         raise InvalidValue(f"Write {USAGE}.")
-    if asked.sort not in compared.SORTS:
-        raise unknown("order", asked.sort, compared.SORTS, "--sort takes")
+    if asked.sort not in comparison.SORTS:
+        raise unknown("order", asked.sort, comparison.SORTS, "--sort takes")
     if asked.format not in FORMATS:
         raise unknown("format", asked.format, FORMATS, "--format takes")
     if not 0.5 <= asked.confidence < 1:

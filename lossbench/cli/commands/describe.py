@@ -1,21 +1,16 @@
 """`lossbench describe huber`: all that is known of a name, be it a loss, a weighting, a data set or anything else."""
 
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
-
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from lossbench.cli import console, elsewhere
 from lossbench.cli.mode import Mode
 from lossbench.errors import InvalidValue, UnknownName
 from lossbench.registry import ALL, Entry, Registry
-from lossbench.report.described import CLAIMS, FACTS, described
+from lossbench.report.describe.descriptions import describe_entry
+from lossbench.report.describe.pages import render_page
 
 USAGE = "lossbench describe NAME [NAME ...]"
 Found = tuple[Registry[Any], Entry[Any]]
@@ -28,10 +23,10 @@ def run_describe(arguments: Sequence[str], mode: Mode) -> int:
         raise InvalidValue(f"Write {USAGE}." + (f" Got {' '.join(arguments)!r} instead." if options else ""))
     found = [(name, pair) for name in arguments for pair in _named(name)]
     if mode is Mode.JSON:
-        print(json.dumps([described(*pair) for _, pair in found], indent=1, ensure_ascii=False))
+        print(json.dumps([describe_entry(*pair) for _, pair in found], indent=1, ensure_ascii=False))
     elif mode is Mode.TABLE:
         for place, (name, pair) in enumerate(found):
-            console.results().print(_page(name, described(*pair), first=place == 0))
+            console.results().print(render_page(name, describe_entry(*pair), first=place == 0))
     return 0
 
 
@@ -44,85 +39,3 @@ def _named(name: str) -> list[Found]:
         hint = f" Nearest: {', '.join(near)}." if near else ""
         raise UnknownName(f"Nothing is called {name!r}.{hint} Lists: lossbench {', '.join(ALL)}.")
     return found
-
-
-def _page(asked: str, known: dict[str, Any], first: bool) -> RenderableType:
-    title = Text(known["name"], style="bold").append(f"  {_kind(known)}", style="dim")
-    if asked != known["name"]:
-        title.append(f"  ({asked!r} elsewhere)", style="dim")
-    parts: list[RenderableType] = [] if first else [Text()]
-    parts += [title, Text(known["what_it_is"])]
-    if known["formula"]:
-        parts.append(Text())
-    for place, line in enumerate(known["formula"]):
-        parts.append(Padding(Text(line), (0, 0, 0, 6 if place else 2)))
-    for note in known["notes"]:
-        parts += [Text(), Text(note)]
-    return Group(*parts, Text(), _rows(known))
-
-
-def _kind(known: dict[str, Any]) -> str:
-    return ", ".join([known["kind"], *([known["family"]] if "family" in known else [])])
-
-
-def _rows(known: dict[str, Any]) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, text in told(known):
-        table.add_row(label, Text(text))
-    return table
-
-
-def told(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a page says in rows: a label and its text."""
-    yield from _said(known, "use_when", "beware")
-    if known["fields"]:
-        yield "fields", "\n".join(field_text(f) for f in known["fields"])
-    if "takes" in known:
-        head = "" if known["head"] == "linear" else f"; head: {known['head']}"
-        needs = f"; and {', '.join(known['needs'])}" if known["needs"] else ""
-        yield "takes", f"{known['takes']}; target: {known['target']}{head}{needs}"
-    yield from _said(known, "shapes", "raises")
-    if any(value is not None for value in known["facts"].values()):
-        yield "facts", facts_text(known["facts"])
-    if known["known_as"]:
-        yield "known as", "\n".join(known["known_as"])
-    yield from _said(known, "same_as")
-    yield from _fitting(known)
-    if known["reference"]:
-        yield "reference", re.sub(r",? *(https?://\S+)", r"\n\1", known["reference"])
-    yield from _said(known, "data_from", "better")
-    if not known["source"].startswith("lossbench "):
-        yield "from", known["source"]
-    yield from (("try", known["example"]),) if known["example"] else ()
-
-
-def _said(known: dict[str, Any], *names: str) -> Iterator[tuple[str, str]]:
-    for name in names:
-        if known.get(name):
-            yield name.replace("_", " "), known[name]
-
-
-def _fitting(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if known["tasks"]:
-        yield "tasks", "all" if "*" in known["tasks"] else ", ".join(known["tasks"])
-    if fitting := known["weightings"]:
-        yield "weightings", "\n".join(f"{task}: {', '.join(names)}" for task, names in fitting.items())
-    if "defaults" in known:
-        yield "defaults", ", ".join(f"{group}={name}" for group, name in known["defaults"].items())
-        yield "metrics", ", ".join(known["metrics"])
-
-
-def field_text(field: dict[str, Any]) -> str:
-    """`delta: float = 1.0, in the range (0, inf)`."""
-    default = "" if field["default"] is None else f" = {field['default'] or repr(field['default'])}"
-    wanted = re.sub(rf"^an? {field['type']}\b ?", "", field["must_be"] or "")
-    return f"{field['name']}: {field['type']}{default}" + (f", {wanted}" if wanted else "")
-
-
-def facts_text(facts: dict[str, bool | None]) -> str:
-    """`convex, robust; not bounded`: what is claimed and what is denied; nothing of what is not said."""
-    held = ", ".join(name for name in FACTS if facts[name])
-    denied = ", ".join(f"not {name}" for name in CLAIMS if facts[name] is False)
-    return "; ".join(filter(None, [held, denied]))

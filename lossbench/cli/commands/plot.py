@@ -21,10 +21,10 @@ from lossbench.config.choices import choice, listed
 from lossbench.errors import InvalidValue, unknown
 from lossbench.interfaces.loss import Loss
 from lossbench.records import telling
-from lossbench.report.plain import finite
-from lossbench.report.shape_axes import AXES
-from lossbench.report.shape_figure import SUFFIXES, figure, gaps, rendered
-from lossbench.report.shapes import Curves, curves
+from lossbench.report.figures.shape_axes import AXES
+from lossbench.report.figures.shape_curves import Curves, compute_curves
+from lossbench.report.figures.shapes import SUFFIXES, describe_gaps, draw_shapes, render_figure
+from lossbench.report.json_values import finite
 
 USAGE = (
     "lossbench plot NAME ... [--against AXIS] [--range LOW,HIGH] [--normalise] [--output FILE.png|FILE.svg], "
@@ -38,12 +38,12 @@ def run_plot(arguments: Sequence[str], mode: Mode) -> int:
     """Draw losses into one file, and say where it is."""
     asked = _asked(arguments)
     path = _path(asked)
-    made = curves(_losses(asked.names), asked.against, asked.range, asked.normalise)
-    _write(path, rendered(figure(made), path.suffix[1:]))
+    made = compute_curves(_losses(asked.names), asked.against, asked.range, asked.normalise)
+    _write(path, render_figure(draw_shapes(made), path.suffix[1:]))
     if mode is Mode.JSON:
         print(json.dumps(_plain(made, path), indent=1, ensure_ascii=False, allow_nan=False))
     elif mode is Mode.TABLE:
-        for told in gaps(made):
+        for told in describe_gaps(made):
             console.messages().print(told, soft_wrap=True, markup=False)
         console.results().print(f"Picture: {path}", soft_wrap=True, markup=False)
     return 0

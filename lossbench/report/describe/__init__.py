@@ -1,0 +1,1 @@
+"""What is known of a registered class: lists, pages, formulas."""

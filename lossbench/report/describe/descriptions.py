@@ -1,0 +1,169 @@
+"""Everything that is known of a registered class, as plain values: from its docstring, its facts and its checks."""
+
+import re
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import Enum
+from typing import Any, get_type_hints
+
+from lossbench import registry
+from lossbench.config.pairs import check_pair
+from lossbench.errors import LossbenchError
+from lossbench.registry import Entry, Registry, required
+from lossbench.report.describe import formulas
+from lossbench.report.describe.docstrings import Docstring, parse_docstring, plain
+from lossbench.report.describe.examples import find_tasks, write_example
+from lossbench.report.describe.words import HEADS, TAKES, TARGETS
+from lossbench.types import Need
+from lossbench.validation import demands
+
+CLAIMS = ("convex", "bounded", "robust", "symmetric")
+FACTS = (*CLAIMS, "coupled", "trains parameters", "keeps a state")
+OTHER = "other"
+"""The family of losses that declare none."""
+
+
+def list_entry(entry: Entry[Any]) -> dict[str, Any]:
+    """What a list shows of a name, and more: all that needs no other class."""
+    kind, said = entry.kind, parse_docstring(entry.kind)
+    return {
+        "name": entry.name,
+        **({"family": family(kind)} if issubclass(kind, registry.losses.interface) else {}),
+        "tasks": list(fact(kind, "tasks", ())),
+        "fields": {f.name: default(f) for f in own_fields(kind)},
+        "required": required(kind),
+        "what_it_is": plain(said.summary),
+        **_takes(kind),
+        "facts": facts(kind),
+        "use_when": plain(fact(kind, "use_when")),
+        "beware": plain(fact(kind, "beware")),
+        "known_as": [plain(name) for name in fact(kind, "known_as", ())],
+        "same_as": fact(kind, "same_as"),
+        "source": entry.source,
+    }
+
+
+def describe_entry(names: Registry[Any], entry: Entry[Any]) -> dict[str, Any]:
+    """All of it: what `told` gives, and which weightings go with a loss."""
+    return {**describe_class(names, entry), "weightings": weightings(entry) if names is registry.losses else {}}
+
+
+def describe_class(names: Registry[Any], entry: Entry[Any]) -> dict[str, Any]:
+    """What `listed` gives, the docstring's parts, what fields must be, an example."""
+    said, demanded, types = parse_docstring(entry.kind), _demanded(entry.kind), _types(entry.kind)
+    rows = [
+        {"name": f.name, "type": types[f.name], "default": default(f), "must_be": demanded.get(f.name)}
+        for f in own_fields(entry.kind)
+    ]
+    own = {"kind": names.word, **list_entry(entry), "fields": rows, **_parts(said), **_of_a_task(entry.kind)}
+    return {**own, "example": write_example(names, entry, said)}
+
+
+def fact(kind: type, name: str, default: Any = "") -> Any:
+    """A class fact; `default` where there is none, or where only an instance has it."""
+    value = getattr(kind, name, default)
+    return default if isinstance(value, property) else value
+
+
+def family(kind: type) -> str:
+    """What losses are grouped by."""
+    return fact(kind, "family") or OTHER
+
+
+def own_fields(kind: type) -> tuple["Field[Any]", ...]:
+    """The fields that can be set."""
+    return tuple(f for f in fields(kind) if f.init) if is_dataclass(kind) else ()
+
+
+def default(field: "Field[Any]") -> Any:
+    """A field's default as a plain value; None where it has to be given."""
+    value = field.default_factory() if field.default_factory is not MISSING else field.default
+    return None if value is MISSING else value.value if isinstance(value, Enum) else value
+
+
+def facts(kind: type) -> dict[str, bool | None]:
+    """What a loss claims of itself, None where it claims nothing; nothing of anything else."""
+    if not issubclass(kind, registry.losses.interface):
+        return {}
+    needs = fact(kind, "needs", ())
+    found = {name: fact(kind, name, None) for name in (*CLAIMS, "coupled")}
+    return found | {"trains parameters": Need.PARAMETERS in needs, "keeps a state": Need.STATE in needs}
+
+
+def weightings(entry: Entry[Any]) -> dict[str, list[str]]:
+    """The weightings that go with a loss, for each of its tasks that exist."""
+    if required(entry.kind):
+        return {}
+    loss = registry.losses.get(entry.name)
+    return {
+        task: [w for w in registry.weightings.names(task) if _fit(entry.name, loss, w, task)]
+        for task in find_tasks(entry.kind)
+    }
+
+
+def _fit(name: str, loss: Any, weighting: str, task: str) -> bool:
+    if required(registry.weightings.find(weighting)):
+        return False
+    try:
+        check_pair(name, loss, weighting, registry.weightings.get(weighting), registry.tasks.get(task))
+    except LossbenchError:
+        return False
+    return True
+
+
+def _takes(kind: type) -> dict[str, Any]:
+    if not issubclass(kind, registry.losses.interface):
+        return {}
+    space, encoding, head = (fact(kind, n, None) for n in ("space", "encoding", "head"))
+    return {
+        "takes": TAKES.get(space, "what it is told"),
+        "target": TARGETS.get(encoding, "what it is told"),
+        "head": HEADS.get(head, "as it is told"),
+        "needs": [str(n) for n in fact(kind, "needs", ())],
+    }
+
+
+def _parts(said: Docstring) -> dict[str, Any]:
+    return {
+        "formula": formulas.lines(said.formula),
+        "latex": said.formula,
+        "notes": [plain(note) for note in said.notes],
+        "shapes": plain(said.shapes),
+        "raises": plain(said.raises),
+        "reference": plain(said.reference),
+    }
+
+
+def _of_a_task(kind: type) -> dict[str, Any]:
+    """What a task goes with, where data come from, what a metric's perfect value is."""
+    found: dict[str, Any] = {}
+    if defaults := fact(kind, "defaults", None):
+        found |= {"defaults": dict(defaults), "metrics": list(kind.metrics)}  # type: ignore[attr-defined]
+    if isinstance(where := fact(kind, "source", None), str):
+        found["data_from"] = where
+    if isinstance(higher := fact(kind, "higher_is_better", None), bool):
+        found["better"] = "higher" if higher else "lower"
+    return found
+
+
+def _types(kind: type) -> dict[str, str]:
+    try:
+        hints = get_type_hints(kind)
+    except NameError:  # an annotation that only its own module's type checker can resolve
+        hints = {}
+    return {f.name: _typed(hints.get(f.name, f.type)) for f in own_fields(kind)}
+
+
+def _typed(hint: Any) -> str:
+    return (
+        hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__args__") else re.sub(r"\b\w+\.", "", str(hint))
+    )
+
+
+def _demanded(kind: type) -> dict[str, str]:
+    """What its fields must be, by the checks that it runs when it is made; nothing if it cannot be made of nothing."""
+    if required(kind):
+        return {}
+    try:
+        return demands(kind)
+    except LossbenchError:  # it has to be told something first
+        return {}

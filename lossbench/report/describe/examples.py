@@ -1,0 +1,59 @@
+"""How to try something: a command that runs, or a few lines of Python."""
+
+from typing import Any
+
+from lossbench import plugins, registry
+from lossbench.config.experiment import GROUPS
+from lossbench.interfaces.loss import Loss
+from lossbench.registry import Entry, Registry, fits_task, required
+from lossbench.report.describe.docstrings import Docstring
+from lossbench.types import Encoding, Space
+
+PREDICTIONS = {
+    Space.EMBEDDING: "torch.randn(8, 32)",
+    Space.NEXT_TOKEN: "torch.randn(8, 12, 30)",
+    Space.LIST_SCORE: "torch.randn(8, 5)",
+    Space.PAIR_SCORE: "torch.randn(8, 2)",
+    Space.LOGIT: "torch.randn(8, 5)",
+}
+TARGETS = {
+    Encoding.INDEX: "torch.randint(3, (8,))",
+    Encoding.SEQUENCE: "torch.randint(30, (8, 12))",
+    Encoding.RELEVANCE: "torch.randint(4, (8, 5))",
+    Encoding.ORDER: "2 * torch.randint(2, (8,)) - 1",
+    Encoding.TEACHER: "torch.stack([torch.randn(8, 5), torch.eye(5)[torch.randint(5, (8,))]], -2)",
+}
+"""Random batches, of what no task has."""
+SCRIPT = """\
+import torch
+from lossbench import losses
+
+prediction = {prediction}.requires_grad_()
+target = {target}
+losses.get("{name}").module()(prediction, target).backward()"""
+
+
+def write_example(names: Registry[Any], entry: Entry[Any], said: Docstring) -> str:
+    """A command that runs, or Python where there is no task to run it in; empty where neither can be said."""
+    if said.examples or required(entry.kind):
+        return said.examples
+    tasks = [entry.name] if names is registry.tasks else find_tasks(entry.kind)
+    if not tasks:
+        return write_script(entry) if issubclass(entry.kind, Loss) else ""
+    group = next((g for g, r in GROUPS.items() if r is names), "metric")
+    chosen = "" if names is registry.tasks else f" {group}={entry.name}"
+    own = next((f" 'plugins=[{p.place}]'" for p in plugins.loaded() if p.module == entry.kind.__module__), "")
+    return f"lossbench{own} task={tasks[0]}{chosen}"
+
+
+def write_script(entry: Entry[Loss]) -> str:
+    """A loss by itself; empty if it is not known what a batch for it looks like."""
+    prediction, target = PREDICTIONS.get(entry.kind.space), TARGETS.get(entry.kind.encoding)
+    return SCRIPT.format(prediction=prediction, target=target, name=entry.name) if prediction and target else ""
+
+
+def find_tasks(kind: type) -> list[str]:
+    """The tasks that exist and that it fits, those that it names first in its order."""
+    found = [name for name in registry.tasks.entries() if fits_task(kind, name)]
+    named = [name for name in getattr(kind, "tasks", ()) if name in found]
+    return list(dict.fromkeys([*named, *found]))

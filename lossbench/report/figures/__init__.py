@@ -1,0 +1,1 @@
+"""Matplotlib's figures, drawn without a window and without global state."""

@@ -1,0 +1,1 @@
+"""Tables of summaries and comparisons, and what they say in words."""

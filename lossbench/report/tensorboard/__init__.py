@@ -1,0 +1,1 @@
+"""TensorBoard's boards: what is on them is decided apart from what is written."""

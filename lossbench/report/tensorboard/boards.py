@@ -1,0 +1,113 @@
+"""What TensorBoard shows side by side: a board per comparison, with a run per loss."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lossbench.analysis import Summary
+from lossbench.analysis.comparison import OWN
+from lossbench.seeds import stable_hash
+
+LETTERS = 100
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One loss with its weighting: a summary for each corruption and rate.
+
+    name: the loss and its weighting, with head and learning rate only where they tell runs apart.
+    """
+
+    name: str
+    cells: tuple[Summary, ...]
+
+    @property
+    def settings(self) -> Settings:
+        """What all its cells have in common, of what is known."""
+        first, *others = [_settings(cell) for cell in self.cells]
+        return {k: v for k, v in first.items() if v is not None and all(other.get(k) == v for other in others)}
+
+
+@dataclass(frozen=True)
+class Board:
+    """Runs that share all settings but their own."""
+
+    settings: Settings
+    runs: tuple[Run, ...]
+
+    @property
+    def cells(self) -> list[Summary]:
+        """Those of all runs."""
+        return [cell for run in self.runs for cell in run.cells]
+
+
+def shown(summary: Summary) -> tuple[str, ...]:
+    """The trials that its curves are made of: diverged ones only where there is no other."""
+    return summary.trials or summary.diverged
+
+
+def subject(summary: Summary) -> Settings:
+    """The settings that rivals share."""
+    known = {k: v for k, v in summary.settings.items() if k not in OWN and v is not None}
+    return known | {"metric": summary.metric}
+
+
+def group_boards(summaries: Iterable[Summary]) -> list[Board]:
+    """One per comparison; cells in which nothing was trained are left out."""
+    groups: dict[tuple[Any, ...], list[Summary]] = defaultdict(list)
+    for summary in summaries:
+        if shown(summary):
+            groups[tuple(sorted(subject(summary).items()))].append(summary)
+    return [Board(subject(cells[0]), tuple(_runs(cells))) for cells in groups.values()]
+
+
+def _settings(cell: Summary) -> Settings:
+    own = {"loss": cell.loss, "weighting": cell.weighting, "corruption": cell.corruption}
+    return own | cell.settings | {"metric": cell.metric}
+
+
+def _runs(cells: Sequence[Summary]) -> list[Run]:
+    groups: dict[tuple[str, str], list[Summary]] = defaultdict(list)
+    for cell in cells:
+        groups[cell.loss, cell.weighting].append(cell)
+    found = [run for own in groups.values() for run in _told_apart(own)]
+    count = Counter(run.name for run in found)
+    return [run if count[run.name] == 1 else Run(f"{run.name} {_digest(run)}", run.cells) for run in found]
+
+
+def _told_apart(cells: Sequence[Summary]) -> list[Run]:
+    """As few runs as can be, none of which has two cells of one corruption and rate."""
+    for names in ((), ("head",), ("lr",), OWN):
+        groups: dict[tuple[Any, ...], list[Summary]] = defaultdict(list)
+        for cell in cells:
+            groups[tuple(cell.settings.get(name) for name in names)].append(cell)
+        if not any(_overlap(own) for own in groups.values()):
+            break
+    return [Run(_run_name(own[0], names), tuple(own)) for own in groups.values()]
+
+
+def _overlap(cells: Sequence[Summary]) -> bool:
+    return len({(cell.corruption, cell.rate) for cell in cells}) < len(cells)
+
+
+def _run_name(cell: Summary, names: Sequence[str]) -> str:
+    parts = [f"{name}={format_value(cell.settings.get(name))}" for name in names]
+    return safe_name(" ".join([cell.name, *parts]))
+
+
+def format_value(value: Any) -> str:
+    """Return a setting as names hold it: `0.5`."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _digest(run: Run) -> str:
+    return stable_hash([shown(cell) for cell in run.cells])[:6]
+
+
+def safe_name(name: str) -> str:
+    """A folder's name: no slash, which would make two of it, and not too long."""
+    plain = re.sub(r"[^\w .+*=,()\[\]-]+", "_", name).strip(" .") or "_"
+    return plain if len(plain) <= LETTERS else f"{plain[: LETTERS - 7]}~{stable_hash(name)[:6]}"

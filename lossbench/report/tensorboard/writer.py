@@ -1,0 +1,234 @@
+"""Writing TensorBoard's boards, from records: a run per loss, with a curve per metric and corruption rate.
+
+TensorBoard switches all runs off where there are more than 40 of them, and colours by run: hence rates are in the
+curves' names, and not in those of runs (docs/decisions/0015-tensorboard.md).
+"""
+
+import os
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import pandas as pd
+
+from lossbench.analysis import Summary
+from lossbench.analysis.comparison import Asked, Comparison, compare
+from lossbench.analysis.study import FOLDER, Study, read
+from lossbench.analysis.summary import Evidence, summarise_trials
+from lossbench.errors import InvalidValue
+from lossbench.records import TRIALS, telling, writing
+from lossbench.report.tensorboard import event_files, events, example_pictures, overview
+from lossbench.report.tensorboard.boards import Board, Run, group_boards, shown, subject
+from lossbench.report.tensorboard.curve_names import Point
+from lossbench.report.tensorboard.folders import find_start, place_board
+from lossbench.report.tensorboard.runs import build_events, digest_run, read_points
+from lossbench.seeds import FIRST_TUNING_SEED, stable_hash
+
+TREE = "tensorboard"
+"""The folder below a command's output that holds all boards."""
+SEEN = ".tensorboard"
+"""A file beside records: the board that shows them, which is newer than they are."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: the boards' folders, and how many cells have predictions that are not drawn."""
+
+    boards: tuple[Path, ...]
+    n_undrawn: int
+
+
+def refresh(
+    output: Path, folders: Collection[Path], ended: bool = False, predictions: bool = False, pictures: bool = False
+) -> Written:
+    """Write what `folders` have on record, and what is compared with it, to the tree below `output`.
+
+    ended: also what is to be said of all losses. predictions, pictures: also pictures of what was predicted, and of
+    the losses. Where all is as it was, nothing is read and nothing written.
+
+    Raises RecordError where a folder cannot be read or written.
+    """
+    there = [folder for folder in folders if (folder / TRIALS).exists()]
+    if not there or all(_is_fresh(output, folder) for folder in there):
+        return Written((), 0)
+    found = _of(read(_beside(there)), there)
+    if found.trials.empty:
+        return Written((), 0)
+    made = write(output / TREE, found, _comparisons(found) if ended else None, predictions, pictures)
+    if ended and predictions:
+        _mark(output, found, made)
+    return made
+
+
+def tree_of(found: Study, otherwise: Path) -> Path:
+    """Where boards of a study belong: beside the records of its command, where those all lie in one output."""
+    pairs = found.trials[[FOLDER, "task"]].drop_duplicates().itertuples(index=False)
+    outputs = {_output(Path(str(folder)), str(task)) for folder, task in pairs}
+    return (outputs.pop() or otherwise if len(outputs) == 1 else otherwise) / TREE
+
+
+def _output(folder: Path, task: str) -> Path | None:
+    parents = folder.parents
+    return parents[2] if len(parents) > 2 and parents[1].name == task else None
+
+
+def opened(folders: Iterable[Path]) -> Path | None:
+    """What to open for an output's folders of records: their board, what holds several, or None if there is none.
+
+    Records lie in ``<output>/<task>/<loss>/<name>``.
+    """
+    found = [board for folder in folders if (board := _seen(folder.parents[2], folder)).is_dir()]
+    return Path(os.path.commonpath(found)) if found else None
+
+
+def _seen(output: Path, folder: Path) -> Path:
+    """The board that shows what is in a folder; the whole tree as long as it is not told."""
+    mark = folder / SEEN
+    return output / TREE / mark.read_text("utf-8") if mark.exists() else output / TREE
+
+
+def write(
+    tree: Path,
+    found: Study,
+    comparisons: Sequence[Comparison] | None = None,
+    predictions: bool = False,
+    pictures: bool = False,
+) -> Written:
+    """Write the boards of a study below `tree`: what is new of their runs, and what spans them.
+
+    comparisons: what is to be said of the losses; None leaves that out.
+    """
+    trials = found.trials[found.trials["seed"] < FIRST_TUNING_SEED]
+    homes = {str(trial): Path(str(folder)) for trial, folder in zip(trials["trial"], trials[FOLDER], strict=True)}
+    # without scores of test rows, intervals and the time that they take: none is shown
+    made = group_boards(summarise_trials(trials, Evidence(found.evidence.curves, {}))) if len(trials) else []
+    with writing(tree):
+        places = {place_board(tree, board): board for board in made}
+        for folder, board in places.items():
+            _write(board, folder, homes)
+            own = None if comparisons is None else [c for c in comparisons if subject(c.first) == board.settings]
+            _write_overview(folder, board, _measured(trials, board), own, homes, pictures)
+        cells = [(f / run.name, cell) for f, board in places.items() for run in board.runs for cell in run.cells]
+        return Written(tuple(places), _write_predictions(cells, homes) if predictions else 0)
+
+
+def _measured(trials: pd.DataFrame, board: Board) -> list[tuple[str, str]]:
+    """Splits and metrics of which there are curves."""
+    own = trials[trials["trial"].isin([trial for cell in board.cells for trial in shown(cell)])]
+    ends = [str(name).split("/") for name in own if str(name).endswith("/last") and own[name].notna().any()]
+    return [("train", name) for name in overview.TRAIN] + [(split, metric) for split, metric, _ in ends]
+
+
+def _beside(folders: Iterable[Path]) -> list[Path]:
+    """Those folders, and all that lie beside them and may be compared with them, by their names."""
+    patterns = {(folder.parents[1], f"{folder.name.rpartition('-')[0]}-*") for folder in folders}
+    found = {mark.parent for home, pattern in patterns for mark in home.glob(f"*/{_quoted(pattern)}/{TRIALS}")}
+    return sorted(found | set(folders))
+
+
+def _quoted(pattern: str) -> str:
+    return pattern.replace("[", "[[]")
+
+
+def _of(found: Study, folders: Collection[Path]) -> Study:
+    """What is compared with the trials in `folders`, failed ones of the same experiments included."""
+    homes = dict(zip(found.trials["trial"], found.trials[FOLDER].map(str), strict=True))
+    summaries = [s for s in summarise_trials(found.trials, Evidence({}, {})) if shown(s)]
+    wanted = set(map(str, folders))
+    subjects = [subject(s) for s in summaries if any(homes[trial] in wanted for trial in shown(s))]
+    kept = {homes[trial] for s in summaries if subject(s) in subjects for trial in shown(s)}
+    return Study(found.trials[found.trials["trial"].map(homes).isin(kept)], found.evidence)
+
+
+def _comparisons(found: Study) -> list[Comparison]:
+    try:
+        return compare(found, Asked())
+    except InvalidValue:  # there is but one loss
+        return []
+
+
+def _is_fresh(output: Path, folder: Path) -> bool:
+    seen = folder / SEEN
+    if not seen.exists() or seen.stat().st_mtime_ns < (folder / TRIALS).stat().st_mtime_ns:
+        return False
+    return _seen(output, folder).is_dir()
+
+
+def _mark(output: Path, found: Study, made: Written) -> None:
+    """Leave beside the records where they are shown; where they are shown on several boards, nothing."""
+    if len(made.boards) != 1:
+        return
+    for folder in map(Path, found.trials[FOLDER].map(str).unique()):
+        with telling("write", folder):
+            (folder / SEEN).write_text(str(made.boards[0].relative_to(output / TREE)), "utf-8")
+
+
+def _write(board: Board, folder: Path, homes: Mapping[str, Path]) -> None:
+    """The runs that are new or have changed, and none that is no more."""
+    digests = {run.name: digest_run(run) for run in board.runs}
+    changed = [run for run in board.runs if not event_files.is_written(folder / run.name, digests[run.name])]
+    points = read_points([cell for run in changed for cell in run.cells], homes)
+    for run in changed:
+        own = [(cell, points[cell.trials + cell.diverged]) for cell in run.cells]
+        started = _started(run, homes, [point for _, part in own for point in part])
+        made = [*events.beginning(find_start(folder, run.name)), *build_events(run, own, started)]
+        event_files.put(folder / run.name, made, digests[run.name])
+    for other in folder.iterdir():
+        if other.is_dir() and other.name not in digests and other.name != overview.NAME and _is_ours(other):
+            shutil.rmtree(other)
+
+
+def _is_ours(run: Path) -> bool:
+    """Whether nothing lies in a folder but what is written here."""
+    return all("tfevents" in path.name for path in run.iterdir())
+
+
+def _started(run: Run, homes: Mapping[str, Path], points: Iterable[Point]) -> float:
+    """When training began, in seconds since 1970, as far as the records tell."""
+    folders = {homes[trial] for cell in run.cells for trial in shown(cell)}
+    ended = max((folder / TRIALS).stat().st_mtime for folder in folders)
+    return ended - max((point.seconds for point in points), default=0.0)
+
+
+def _write_overview(
+    folder: Path,
+    board: Board,
+    curves: Sequence[overview.Curve],
+    comparisons: Sequence[Comparison] | None,
+    homes: Mapping[str, Path],
+    pictures: bool,
+) -> None:
+    """Write the run that spans all losses, and its pictures where they are asked for, unless it is there already.
+
+    comparisons: None where nothing is to be said yet. homes: folders of records by trial.
+    """
+    run = folder / overview.NAME
+    said = {f"verdict/{c.corruption}": overview.format_verdict(c) for c in comparisons or []}
+    digest = overview.digest_board(board, curves, said)
+    ended = max((home / TRIALS).stat().st_mtime for home in {homes[shown(cell)[0]] for cell in board.cells})
+    if not event_files.is_written(run, digest):
+        made = [*events.beginning(find_start(folder, overview.NAME))]
+        event_files.put(run, [*made, *overview.build_events(board, curves, said, ended)], digest)
+    losses = {cell.loss: homes[shown(cell)[0]] for cell in board.cells}
+    digest = overview.digest_pictures(comparisons or [], losses)
+    if not event_files.is_written(run, digest, event_files.PICTURES):  # what is there is of other numbers
+        drawn = [*overview.build_pictures(comparisons, losses, ended)] if comparisons and pictures else []
+        event_files.put(run, drawn, digest, event_files.PICTURES)
+
+
+def _write_predictions(cells: Sequence[tuple[Path, Summary]], homes: Mapping[str, Path]) -> int:
+    """Write pictures of predictions for the first `MOST_PICTURED` cells; return how many are left out.
+
+    cells: each with its run's folder.
+    """
+    able = example_pictures.select_cells(cells, homes)
+    for run, group in groupby(able[: example_pictures.MOST_PICTURED], itemgetter(0)):
+        own = [cell for _, cell in group]
+        digest = stable_hash([shown(cell)[0] for cell in own])[:12]
+        if not event_files.is_written(run, digest, event_files.PICTURES):
+            drawn = [event for cell in own for event in example_pictures.build_pictures(cell, homes[shown(cell)[0]])]
+            event_files.put(run, drawn, digest, event_files.PICTURES)
+    return max(0, len(able) - example_pictures.MOST_PICTURED)

@@ -1,0 +1,60 @@
+"""What verdicts rest on is said with them."""
+
+import pytest
+
+from lossbench.analysis import study
+from lossbench.analysis.comparison import Asked, compare
+from lossbench.records import save
+from lossbench.report.tables.rankings import nest_rankings, render_rankings
+from lossbench.report.tables.scope import describe_scope, narrowed_by, speaks_for
+
+
+@pytest.fixture
+def told(tmp_path, made_up):
+    """A function that saves made-up trials of mae and mse and compares them."""
+
+    def make(rates=(0.2,), seeds=range(5), data=("friedman1",), **changes):
+        for name in data:
+            rows = [(n, r, s) for n in ("mae", "mse") for r in rates for s in seeds]
+            trials = [made_up(loss=n, rate=r, seed=s, data=name, **changes) for n, r, s in rows]
+            save(tmp_path / name, trials, {})
+        return compare(study.read([tmp_path]), Asked())
+
+    return make
+
+
+def test_whom_verdicts_speak_for_and_what_would_narrow_them(told):
+    (comparison,) = told()
+    (said,) = describe_scope(comparison)
+    assert said.startswith("Verdicts speak for new seeds and new test rows; ")
+    assert said.endswith(" would narrow them.")
+    assert narrowed_by(comparison.levels[0]) in ("above all more seeds", "more seeds and more test rows")
+
+
+def test_groups_are_named(told):
+    assert speaks_for(told(n_groups=6)[0].levels[0]) == "new seeds and new groups of test rows"
+
+
+def test_without_scores_verdicts_are_for_these_rows_only(told):
+    (comparison,) = told(transform="none")
+    assert describe_scope(comparison) == ["Verdicts speak for new seeds on these very test rows only."]
+
+
+def test_one_seed_speaks_for_nothing(told):
+    assert describe_scope(told(seeds=[0])[0]) == []
+
+
+def test_clean_validation_is_called_an_oracle_where_targets_were_corrupted(told):
+    assert "an oracle" in describe_scope(told(validation="clean")[0])[1]
+
+
+def test_nothing_corrupted_is_no_proof_that_the_test_rows_are_right(told):
+    assert "are taken as right" in describe_scope(told(rates=[0.0])[0])[-1]
+
+
+def test_few_data_sets_are_told_that_they_show_nothing(told):
+    comparisons = told(data=("a", "b", "c"))
+    text = " ".join(str(part) for part in render_rankings(comparisons))
+    assert "3 data sets cannot show that any" in text
+    assert "is 0.25." in text
+    assert nest_rankings(comparisons)["rankings"][0]["ranks"] == [1.0, 2.0]

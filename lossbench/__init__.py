@@ -8,6 +8,11 @@ __version__ = version("lossbench")
 
 _MODULES = ("losses", "weightings", "corruptions", "tasks", "datasets", "models", "metrics", "check")
 _NAMES = {
+    "run": "lossbench.study",
+    "load": "lossbench.study",
+    "Results": "lossbench.study",
+    "Comparison": "lossbench.study",
+    "Recommendation": "lossbench.study",
     "loss": "lossbench.functions",
     "Loss": "lossbench.interfaces",
     "Weighting": "lossbench.interfaces",
@@ -19,6 +24,7 @@ _NAMES = {
     "TermWeighting": "lossbench.interfaces",
     "same_shape": "lossbench.interfaces.loss",
     "one_axis_less": "lossbench.interfaces.loss",
+    "Examples": "lossbench.types",
     "Space": "lossbench.types",
     "Encoding": "lossbench.types",
     "Head": "lossbench.types",
@@ -35,3 +41,7 @@ def __getattr__(name: str) -> Any:
     if name in _NAMES:
         return getattr(import_module(_NAMES[name]), name)
     raise AttributeError(f"module 'lossbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -59,6 +59,18 @@ def required(kind: type) -> list[str]:
     return [f.name for f in _fields(kind) if f.default is MISSING and f.default_factory is MISSING]
 
 
+def usual_values(kind: type) -> dict[str, Any]:
+    """Return the defaults of the fields that have one, as YAML knows them."""
+    made = {
+        f.name: f.default if f.default is not MISSING else f.default_factory()
+        for f in _fields(kind)  # type: ignore[misc]
+        if f.name not in required(kind)
+    }
+    return {
+        name: list(v) if isinstance(v, tuple) else v.value if isinstance(v, Enum) else v for name, v in made.items()
+    }
+
+
 def _fields(kind: type) -> tuple["Field[Any]", ...]:
     return fields(kind) if is_dataclass(kind) else ()
 

@@ -14,7 +14,7 @@ class Mode(StrEnum):
     JSON = "--json"  # exactly one JSON document
 
 
-def taken(given: Sequence[str]) -> tuple[Mode, list[str]]:
+def take_mode(given: Sequence[str]) -> tuple[Mode, list[str]]:
     """The mode that is asked for, and the other arguments."""
     asked = [mode for mode in (Mode.QUIET, Mode.JSON) if mode in given]
     if len(asked) > 1:

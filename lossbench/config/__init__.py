@@ -2,6 +2,5 @@
 
 from lossbench.config.experiment import Experiment
 from lossbench.config.resolve import Combinations, combinations, resolve
-from lossbench.config.store import register_choices
 
-__all__ = ["Combinations", "Experiment", "combinations", "register_choices", "resolve"]
+__all__ = ["Combinations", "Experiment", "combinations", "resolve"]

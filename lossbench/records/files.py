@@ -68,15 +68,19 @@ def finished(folder: Path) -> set[str]:
 
 def load(folder: Path) -> Results:
     """Read a folder's records. Raises RecordError naming the file that is missing or damaged."""
-    import yaml
-
     # Trials first: a concurrent save only adds to the files that are read after it.
     trials = _read(folder / TRIALS)
     known = trials["trial"]
     curves, test = (_rows_of(_read(folder / name), known).to_pandas() for name in (CURVES, TEST))
+    return Results(trials.to_pandas(), curves, test, load_config(folder), *_load_pictures(folder, known))
+
+
+def load_config(folder: Path) -> dict[str, Any]:
+    """Read the settings of a folder's experiment, as plain values. Raises RecordError as `load` does."""
+    import yaml
+
     with _reading(folder / CONFIG):
-        config = dict(yaml.safe_load((folder / CONFIG).read_text("utf-8")) or {})
-    return Results(trials.to_pandas(), curves, test, config, *_load_pictures(folder, known))
+        return dict(yaml.safe_load((folder / CONFIG).read_text("utf-8")) or {})
 
 
 def _load_pictures(folder: Path, known: "pa.Array") -> tuple["pd.DataFrame", Samples] | tuple[None, None]:

@@ -51,7 +51,9 @@ class TrialQueue:
 
     def cut(self, sizes: Sequence[tuple[Stack, Size]], n_workers: int) -> int:
         """Cut stacks into parts, what was left unfinished first and as it was; return the number of parts."""
-        left = [p for p in self.locks.list_unfinished() if self.trials.keys() >= set(p) and self.missing.keys() & set(p)]
+        left = [
+            p for p in self.locks.list_unfinished() if self.trials.keys() >= set(p) and self.missing.keys() & set(p)
+        ]
         self._left = set(left)
         begun = {trial for part in left for trial in part}
         self._queue = deque(left)

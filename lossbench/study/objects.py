@@ -132,9 +132,7 @@ def _is_importable(value: Any) -> bool:
         return False
 
 
-def _register(
-    names: Registry[Any], title: str, value: Any, make: Callable[[str, Any], type], tell: Tell
-) -> str:
+def _register(names: Registry[Any], title: str, value: Any, make: Callable[[str, Any], type], tell: Tell) -> str:
     """Register an object under a name of its own, which is the same for equal objects; return the name."""
     try:
         identity = identify(value)
@@ -154,7 +152,9 @@ def _register(
 def _external(name: str, value: Any) -> type:
     """An adapter of a callable object."""
     namespace = {"payload": value, "__doc__": External.__doc__}
-    return make_dataclass(name, [("target", str, field(default=name))], bases=(External,), frozen=True, namespace=namespace)
+    return make_dataclass(
+        name, [("target", str, field(default=name))], bases=(External,), frozen=True, namespace=namespace
+    )
 
 
 def _frozen_dataset(name: str, value: Examples) -> type:

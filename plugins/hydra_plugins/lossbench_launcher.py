@@ -35,7 +35,7 @@ class LossbenchLauncher(Launcher):
         self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """One `JobReturn` per job, in their order; its value is that of `lossbench.cli.launch`."""
-        from lossbench.cli.launch import launch
+        """One `JobReturn` per job, in their order; its value is that of `lossbench.cli.hydra.launcher`."""
+        from lossbench.cli.hydra.launcher import launch
 
         return launch(self, job_overrides, initial_job_idx)

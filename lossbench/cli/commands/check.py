@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from hydra import initialize_config_module
 from omegaconf import OmegaConf
 
 from lossbench import registry
@@ -16,12 +15,11 @@ from lossbench.check.located import is_place, losses_at
 from lossbench.check.report import Verdict, checks_table, losses_table, plain
 from lossbench.check.run import check_loss
 from lossbench.check.stand_in import StandIn, stand_in
-from lossbench.cli import console
+from lossbench.cli.hydra.overrides import read
 from lossbench.cli.mode import Mode
-from lossbench.cli.overrides import read
-from lossbench.config import register_choices
+from lossbench.cli.output import print_message, results_console
 from lossbench.config.choices import choice
-from lossbench.config.presets import of_libraries, preset
+from lossbench.config.presets import list_library_presets, load_preset
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
 from lossbench.losses import External
@@ -75,7 +73,7 @@ def _wanted(names: Sequence[str], fields: dict[str, Any]) -> list[tuple[str, Los
     if not names:
         return [(name, _made_or_why(name)) for name in registry.losses.names()]
     task = fields.pop(TASK, None)
-    if task is not None or names[0] in of_libraries("loss"):
+    if task is not None or names[0] in list_library_presets("loss"):
         return [(name, _adapted(name, fields, task)) for name in names]
     kinds = [pair for name in names for pair in (losses_at(name) if is_place(name) else _registered(name)).items()]
     return [(name, registry.losses.made(name, kind, fields)) for name, kind in kinds]
@@ -84,16 +82,14 @@ def _wanted(names: Sequence[str], fields: dict[str, Any]) -> list[tuple[str, Los
 def _adapted(name: str, fields: Mapping[str, Any], task: str | None) -> Loss:
     """A loss as an experiment on `task` would have it; of a preset, which may say all that there is to say."""
     found: Any = {"name": name}
-    if name in of_libraries("loss"):
-        register_choices()
-        with initialize_config_module("lossbench.configs", version_base="1.3"):
-            found = preset("loss", name)
+    if name in list_library_presets("loss"):
+        found = load_preset("loss", name)
     given = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(found, fields)))
     loss: Loss = registry.losses.build(choice("loss", given, task))
     if isinstance(loss, External):
-        console.messages().print(loss.told(), soft_wrap=True, markup=False)
+        print_message(loss.told())
         if isinstance(called := stand_in(loss), StandIn):
-            console.messages().print(called.told(), soft_wrap=True, markup=False)
+            print_message(called.told())
     return loss
 
 
@@ -113,4 +109,4 @@ def _print(verdicts: Sequence[Verdict], mode: Mode) -> None:
         print(json.dumps(plain(verdicts), indent=1, ensure_ascii=False))
     elif mode is Mode.TABLE:
         table = checks_table(verdicts[0]) if len(verdicts) == 1 else losses_table(verdicts)
-        console.results().print(table)
+        results_console().print(table)

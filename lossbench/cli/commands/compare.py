@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from lossbench.analysis import study
 from lossbench.analysis.comparison import Asked, Comparison, compare
-from lossbench.cli import console
 from lossbench.cli.mode import Mode
+from lossbench.cli.output import print_message, results_console
 from lossbench.errors import InvalidValue, unknown
 from lossbench.report.tables import comparison, markup, rankings, rows
 
@@ -45,11 +45,11 @@ def _show(found: study.Study, comparisons: Sequence[Comparison], root: Path, mod
     written = writer.write(writer.tree_of(found, root), found, comparisons, predictions=True, pictures=True)
     if mode is not Mode.QUIET and written.boards:
         told = f"Curves:  tensorboard --logdir {shlex.quote(os.path.commonpath(written.boards))}"
-        console.messages().print(told, soft_wrap=True, markup=False)
+        print_message(told)
 
 
 def _print_table(comparisons: Sequence[Comparison], sort: str) -> None:
-    console.results().print(comparison.tables(comparisons, sort))
+    results_console().print(comparison.tables(comparisons, sort))
 
 
 def _print_json(comparisons: Sequence[Comparison], sort: str) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from lossbench.cli import console, elsewhere
+from lossbench.cli.commands import aliases
 from lossbench.cli.mode import Mode
+from lossbench.cli.output import results_console
 from lossbench.errors import InvalidValue, UnknownName
 from lossbench.registry import ALL, Entry, Registry
 from lossbench.report.describe.descriptions import describe_entry
@@ -26,13 +27,13 @@ def run_describe(arguments: Sequence[str], mode: Mode) -> int:
         print(json.dumps([describe_entry(*pair) for _, pair in found], indent=1, ensure_ascii=False))
     elif mode is Mode.TABLE:
         for place, (name, pair) in enumerate(found):
-            console.results().print(render_page(name, describe_entry(*pair), first=place == 0))
+            results_console().print(render_page(name, describe_entry(*pair), first=place == 0))
     return 0
 
 
 def _named(name: str) -> list[Found]:
     exact = [(r, r.entries()[name]) for r in ALL.values() if name in r.entries()]
-    found = exact or [(r, r.entries()[own]) for r in ALL.values() for own in elsewhere.ours(r, name)]
+    found = exact or [(r, r.entries()[own]) for r in ALL.values() for own in aliases.ours(r, name)]
     if not found:
         every = sorted({own for r in ALL.values() for own in r.entries()})
         near = get_close_matches(name, every, n=5)

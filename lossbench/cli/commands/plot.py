@@ -8,15 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra import initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
-
 from lossbench import registry
 from lossbench.check.located import is_place, losses_at
-from lossbench.cli import console
+from lossbench.cli.hydra.overrides import read
 from lossbench.cli.mode import Mode
-from lossbench.cli.overrides import read
-from lossbench.config import register_choices
+from lossbench.cli.output import print_message, results_console
 from lossbench.config.choices import choice, listed
 from lossbench.errors import InvalidValue, unknown
 from lossbench.interfaces.loss import Loss
@@ -44,8 +40,8 @@ def run_plot(arguments: Sequence[str], mode: Mode) -> int:
         print(json.dumps(_plain(made, path), indent=1, ensure_ascii=False, allow_nan=False))
     elif mode is Mode.TABLE:
         for told in describe_gaps(made):
-            console.messages().print(told, soft_wrap=True, markup=False)
-        console.results().print(f"Picture: {path}", soft_wrap=True, markup=False)
+            print_message(told)
+        results_console().print(f"Picture: {path}", soft_wrap=True, markup=False)
     return 0
 
 
@@ -103,16 +99,8 @@ def _listed(text: str) -> dict[str, Loss]:
         as_list = f"{{{name}:{{{own.replace(' ', '').replace('=', ':')}}}}}"
         raise InvalidValue(f"A loss with fields is written as in losses=[...]: '{as_list}'. Got {text!r} instead.")
     given = {"losses": read(f"losses=[{text}]").value(), "loss": None}
-    choices = [choice("loss", one) for one in _with_presets(given)]
+    choices = [choice("loss", one) for one in listed("loss", given, "")]
     return {one.label: registry.losses.build(one) for one in choices}
-
-
-def _with_presets(given: dict[str, Any]) -> list[Any]:
-    register_choices()
-    if GlobalHydra.instance().is_initialized():
-        return listed("loss", given, "")
-    with initialize_config_module("lossbench.configs", version_base="1.3"):
-        return listed("loss", given, "")
 
 
 def _path(asked: Namespace) -> Path:

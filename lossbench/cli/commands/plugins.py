@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lossbench import plugins
-from lossbench.cli import console
 from lossbench.cli.mode import Mode
+from lossbench.cli.output import results_console
 from lossbench.config import packages
 from lossbench.errors import InvalidValue, unknown
 from lossbench.registry import ALL, Problem
@@ -96,7 +96,7 @@ def _own(plugin: plugins.Plugin) -> Source:
 
 
 def _show(built_in: dict[str, int], sources: Sequence[Source]) -> None:
-    out = console.results()
+    out = results_console()
     counts = ", ".join(f"{n} {kind}" for kind, n in built_in.items())
     out.print(f"Built in: {counts}.", markup=False)
     if sources:

@@ -4,20 +4,20 @@ import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 from hydra import version
-from hydra._internal.utils import _run_hydra, get_args_parser
 
-from lossbench.cli import overrides
-from lossbench.cli.completion import as_typed
-from lossbench.cli.composing import quickly
-from lossbench.cli.jobs import Jobs
-from lossbench.cli.loading import load_plugins
+from lossbench.cli.hydra import overrides
+from lossbench.cli.hydra.compat import complete_as_typed, compose_quickly, make_parser, run_application
+from lossbench.cli.hydra.jobs import Jobs
+from lossbench.cli.hydra.loading import load_plugins
+from lossbench.cli.hydra.store import register_choices
+from lossbench.cli.hydra.translation import translate
 from lossbench.cli.mode import Mode
-from lossbench.cli.translation import translated
-from lossbench.config import register_choices
+from lossbench.config.presets import add_folder
 from lossbench.errors import InvalidValue, LossbenchError
 
 CONFIGS = "pkg://lossbench.configs"
@@ -25,7 +25,7 @@ CONFIGS = "pkg://lossbench.configs"
 
 def run_hydra(arguments: Sequence[str], mode: Mode = Mode.TABLE) -> int:
     """Compose the configuration and run it; the exit code."""
-    parser = get_args_parser()
+    parser = make_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its usage and exit
     args = parser.parse_intermixed_args(arguments)
     trains = not (args.cfg or args.info or args.hydra_help or args.shell_completion)
@@ -45,14 +45,10 @@ def _run(parser: ArgumentParser, args: Namespace, jobs: Jobs) -> None:
     try:
         load_plugins(args, CONFIGS)
         register_choices()
-        with quickly(), as_typed() if args.shell_completion else nullcontext():
-            _run_hydra(
-                args=args,
-                args_parser=parser,
-                task_function=jobs,
-                config_path=CONFIGS,
-                config_name="config",
-            )
+        if args.config_dir:
+            add_folder(Path(args.config_dir))
+        with compose_quickly(), complete_as_typed() if args.shell_completion else nullcontext():
+            run_application(parser, args, jobs, CONFIGS)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -60,7 +56,7 @@ def _run(parser: ArgumentParser, args: Namespace, jobs: Jobs) -> None:
             return  # a sweeper has given up; what it was is told with the other jobs
         if isinstance(error, LossbenchError) or jobs.sent:
             raise
-        raise translated(error, jobs.arguments) from error  # jobs raise nothing, so it is about what was typed
+        raise translate(error, jobs.arguments) from error  # jobs raise nothing, so it is about what was typed
 
 
 def _refuse(message: str) -> NoReturn:

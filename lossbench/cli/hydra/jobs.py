@@ -1,13 +1,10 @@
 """The jobs of a command: what each asks for, what became of it, and the value that Hydra's sweepers get."""
 
 import math
-import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -15,17 +12,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lossbench import records
-from lossbench.cli import console, overrides, skips
+from lossbench.cli.hydra import overrides
+from lossbench.cli.hydra.compat import BASIC_SWEEPER
+from lossbench.cli.hydra.translation import translate
 from lossbench.cli.mode import Mode
-from lossbench.cli.show import comparisons_of, failed_trials, load, merged, print_json, show, value
-from lossbench.cli.translation import translated
-from lossbench.cli.tuning import rounds
-from lossbench.config import Experiment, combinations
-from lossbench.config.protocol import Protocol
-from lossbench.errors import Incompatible, LossbenchError
-from lossbench.records import Results
+from lossbench.cli.output import describe_skipped, messages_console, print_lines, print_results, print_results_json
+from lossbench.config import Combinations, combinations
+from lossbench.errors import Incompatible, InvalidValue, LossbenchError
 
-BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+if TYPE_CHECKING:  # what trains is imported when there is something to train
+    from lossbench.runner.trained import Trained
+    from lossbench.study import Comparison, Results
+
 ELSEWHERE = "The jobs ran in other processes: the same command without hydra/launcher= shows what they recorded."
 
 
@@ -34,13 +32,10 @@ class Job:
     """One job. `error`: why it was not run; `Incompatible` means that it was skipped."""
 
     name: str  # its overrides
-    experiments: tuple[Experiment, ...] = ()  # what it reports; of one that tunes, the candidates until it has chosen
-    tuning: tuple[Experiment, ...] = ()  # what it has chosen by
-    protocol: Protocol | None = None
-    skipped: tuple[Incompatible, ...] = ()  # of its own combinations
+    asked: Combinations | None = None
     workers: int | None = None
+    trained: "Trained | None" = None
     error: Exception | None = None
-    found: dict[Path, Results] = field(default_factory=dict)  # its records
 
     @property
     def failed(self) -> bool:
@@ -75,82 +70,68 @@ class Jobs:
 
     def __call__(self, cfg: DictConfig) -> float:
         """Train one job, and show it if it is one of several; its value. For any launcher but ours."""
-        job = self.asked(cfg)
+        job = self.resolve(cfg)
         self.train([job])
-        found = self.returned(job)
-        if _sweeping() and self.mode is Mode.TABLE:
+        value = self.finish_job(job)
+        if _sweeping() and self.mode is Mode.TABLE and job.error is None:
             self.shown = True
-            show(job.found)
-        return found
+            print_results(_results([job]))
+        return value
 
-    def asked(self, cfg: DictConfig) -> Job:
-        """What a configuration asks for, or why it cannot be had. Never raises: there are other jobs."""
+    def resolve(self, cfg: DictConfig) -> Job:
+        """Return what a configuration asks for, or why it cannot be had. Never raises: there are other jobs."""
         # as typed: to read an interpolation that leads nowhere would raise
         typed = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False))
         job = Job(" ".join(typed))
         self.jobs.append(job)
         try:
             overrides.check_heeded(typed, cast(Mapping[str, Any], cfg))
-            made = combinations(cfg)
-            for experiment in made.experiments:
+            asked = combinations(cast(Mapping[str, Any], cfg))
+            for experiment in asked.experiments:
                 records.check_writable(experiment.folder)
-            job.experiments, job.skipped, job.workers = made.experiments, made.skipped, cfg.workers
-            job.protocol = made.protocol
+            job.asked, job.workers = asked, cfg.workers
         except OmegaConfBaseException as error:  # an interpolation that leads nowhere is found when it is read
-            job.error = translated(error, self.arguments)
+            job.error = translate(error, self.arguments)
         except Exception as error:
             job.error = error
         return job
 
     def train(self, jobs: Sequence[Job]) -> None:
         """Train what the jobs miss, all together. Never raises but for Ctrl-C: an error becomes that of each job."""
-        ready = [job for job in jobs if job.experiments]
+        ready = [job for job in jobs if job.asked]
         if not ready:
             return
-        from lossbench.cli.run import train
+        from lossbench.study.api import run_with_boards
+        from lossbench.study.progress import ProgressBar
 
         workers = max((job.workers for job in jobs if job.workers is not None), default=None)
+        console = messages_console()
+        console.quiet = self.mode is Mode.QUIET
         try:
-            self._tune(ready, lambda wanted: train(wanted, workers, self.mode is Mode.QUIET))
+            with ProgressBar(console) as bar:
+                done = run_with_boards([job.asked for job in ready if job.asked], bar, workers)
+            for job, trained in zip(ready, done, strict=True):
+                job.trained = trained
         except Exception as error:
             for job in jobs:
                 job.error = job.error or error
 
-    def _tune(self, jobs: Sequence[Job], train: Callable[[list[Experiment]], None]) -> None:
-        """Round by round, those of all jobs together; then what they report."""
-        tell = _nothing if self.mode is Mode.QUIET else partial(console.messages().print, soft_wrap=True, markup=False)
-        going = {id(job): (job, rounds(job.experiments, job.protocol, tell)) for job in jobs if job.protocol}
-        while going:
-            wanted: dict[Experiment, None] = {}
-            for key, (job, tuning) in list(going.items()):
-                try:
-                    new = next(tuning)
-                    job.tuning += tuple(new)
-                    wanted |= dict.fromkeys(new)
-                except StopIteration as ended:
-                    job.experiments = tuple(ended.value)
-                    del going[key]
-            if wanted:
-                train(list(wanted))
-        train(list(dict.fromkeys(one for job in jobs for one in job.experiments)))
-
-    def returned(self, job: Job) -> float:
-        """The job's `value`, for Hydra.
+    def finish_job(self, job: Job) -> float:
+        """Return the job's value, for Hydra.
 
         Where there is none because of an error, it is raised, so that the sweeper deals with it in its way. Hydra's
         own sweeper would end the sweep: it gets NaN, unless nobody else would tell of the error.
         """
         try:
             if job.error is None:
-                job.found = load(job.experiments)
-                return value(job.found)
+                return _results([job]).value if _sweeping() else math.nan
         except LossbenchError as error:  # what another process has left in the meantime cannot be read
             job.error = error
-        basic = HydraConfig.get().sweeper._target_ == BASIC
-        if _sweeping() and (not basic or (self.elsewhere and job.failed)):
+        basic = HydraConfig.get().sweeper._target_ == BASIC_SWEEPER
+        if _sweeping() and job.error and (not basic or (self.elsewhere and job.failed)):
             raise job.error
         if self.elsewhere and isinstance(job.error, Incompatible):
-            _print(skips.lines([job.error]))
+            print_lines(describe_skipped([job.error]))
         return math.nan
 
     def finish(self) -> int:
@@ -162,53 +143,60 @@ class Jobs:
         ran, failed = [j for j in self.jobs if j.error is None], [j for j in self.jobs if j.failed]
         skipped = [
             *(j.error for j in self.jobs if isinstance(j.error, Incompatible)),
-            *(s for j in ran for s in j.skipped),
+            *(s for j in ran if j.asked for s in j.asked.skipped),
         ]
         if self.jobs and not ran:
             raise _common_error([j.error for j in self.jobs if j.error], skipped, failed)
-        results = merged(job.found for job in ran)
-        tuned = any(job.tuning for job in ran)
-        comparisons = comparisons_of([e for j in ran for e in (*j.experiments, *j.tuning)]) if tuned else []
+        results = _results(ran) if ran else None
+        comparison = _compare(results) if results and any(j.trained and j.trained.tuning for j in ran) else None
         if self.mode is Mode.JSON:
-            print_json(results, skipped, {j.name: j.reason for j in failed}, comparisons)
-        elif self.mode is Mode.TABLE and not self.shown:
-            show(results, comparisons)
-        self._tell(skipped, failed, results)
-        return int(bool(failed or failed_trials(results)))
+            print_results_json(results, skipped, {j.name: j.reason for j in failed}, comparison)
+        elif self.mode is Mode.TABLE and results and not self.shown:
+            print_results(results, comparison)
+        self._tell(skipped, failed, results.failed if results else {})
+        return int(bool(failed or (results and results.failed)))
 
-    def _tell(self, skipped: Sequence[Incompatible], failed: Sequence[Job], results: Mapping[Path, Results]) -> None:
+    def _tell(self, skipped: Sequence[Incompatible], failed: Sequence[Job], failed_trials: Mapping[str, int]) -> None:
         if self.mode is Mode.QUIET:
-            _print(f"lossbench: {n} trials failed: {reason}" for reason, n in failed_trials(results).items())
+            print_lines(f"lossbench: {n} trials failed: {reason}" for reason, n in failed_trials.items())
         else:
-            _print(skips.lines(skipped))
-        _print(_failures(failed))
+            print_lines(describe_skipped(skipped))
+        print_lines(_failures(failed))
         if self.sent and not self.jobs:
-            _print([ELSEWHERE])
+            print_lines([ELSEWHERE])
 
 
-def _nothing(text: str) -> None:
-    """Told to nobody."""
+def _results(jobs: Sequence[Job]) -> "Results":
+    """Return what is on record of some jobs, together: a trial that several ask for counts once."""
+    from lossbench.runner.trained import Trained
+    from lossbench.study import Results
+
+    done = [job.trained for job in jobs if job.trained]
+    experiments = tuple(dict.fromkeys(e for one in done for e in one.experiments))
+    return Results.of(Trained(experiments, tuple(dict.fromkeys(e for one in done for e in one.tuning))))
+
+
+def _compare(results: "Results") -> "Comparison | None":
+    try:
+        return results.compare()
+    except InvalidValue:  # one loss, or nothing that was trained to its end
+        return None
 
 
 def _common_error(errors: Sequence[Exception], skipped: Sequence[Incompatible], failed: Sequence[Job]) -> Exception:
     if len({str(error) for error in errors}) == 1:
         return errors[0]
-    _print([*skips.lines(skipped), *_failures(failed)])
+    print_lines([*describe_skipped(skipped), *_failures(failed)])
     return LossbenchError(f"none of the {len(errors)} jobs can be run, see above.")
 
 
 def _failures(failed: Sequence[Job]) -> list[str]:
-    """One line for all jobs that failed for the same reason."""
+    """Return one line for all jobs that failed for the same reason."""
     alike: dict[str, list[str]] = defaultdict(list)
     for job in failed:
         alike[job.reason].append(job.name)
     counts = {reason: f" (and {len(names) - 1} more)" if len(names) > 1 else "" for reason, names in alike.items()}
     return [f"lossbench: failed: {names[0]}{counts[reason]}: {reason}" for reason, names in alike.items()]
-
-
-def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line, file=sys.stderr)
 
 
 def _sweeping() -> bool:

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from omegaconf import DictConfig, open_dict, read_write
 
-from lossbench.cli.jobs import Job, Jobs
+from lossbench.cli.hydra.jobs import Job, Jobs
 from lossbench.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def launch(launcher: "LossbenchLauncher", job_overrides: Sequence[Sequence[str]]
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
     configs = [_composed(launcher, list(overrides), first + i) for i, overrides in enumerate(job_overrides)]
-    asked = [_asked(jobs, one) for one in configs]
-    jobs.train(asked)
-    return [_returned(launcher, jobs, one, job) for one, job in zip(configs, asked, strict=True)]
+    resolved = [_resolve(jobs, one) for one in configs]
+    jobs.train(resolved)
+    return [_returned(launcher, jobs, one, job) for one, job in zip(configs, resolved, strict=True)]
 
 
 def _composed(launcher: "LossbenchLauncher", overrides: list[str], number: int) -> DictConfig:
@@ -41,12 +41,12 @@ def _composed(launcher: "LossbenchLauncher", overrides: list[str], number: int) 
     return config
 
 
-def _asked(jobs: Jobs, config: DictConfig) -> Job:
+def _resolve(jobs: Jobs, config: DictConfig) -> Job:
     with _at_hand(config):
         own = config.copy()
         with open_dict(own):
             del own["hydra"]
-        return jobs.asked(own)
+        return jobs.resolve(own)
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _at_hand(config: DictConfig) -> Iterator[None]:
 
 def _returned(launcher: "LossbenchLauncher", jobs: Jobs, config: DictConfig, job: Job) -> JobReturn:
     found = run_job(
-        task_function=lambda _: jobs.returned(job),
+        task_function=lambda _: jobs.finish_job(job),
         config=config,
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",

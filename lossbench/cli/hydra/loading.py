@@ -3,14 +3,12 @@
 import re
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from hydra._internal.config_repository import ConfigRepository
-from hydra._internal.utils import create_automatic_config_search_path
 from omegaconf import OmegaConf
 
 from lossbench import plugins
-from lossbench.cli.overrides import read
+from lossbench.cli.hydra.compat import read_configs
+from lossbench.cli.hydra.overrides import read
 from lossbench.config.own import places
 from lossbench.errors import InvalidValue
 
@@ -52,10 +50,6 @@ def _values(text: str) -> Iterator[str]:
 
 
 def _written(args: Namespace, configs: str, names: Sequence[str]) -> list[str]:
-    """What files of Hydra's search path say, read without what their defaults lists name: that may not exist yet."""
-    path = create_automatic_config_search_path(None, None, configs)
-    if args.config_dir is not None:
-        path.prepend("command-line", f"file://{Path(args.config_dir).absolute()}")
-    found = [result.config for name in names if (result := ConfigRepository(path).load_config(name))]
-    plain = [OmegaConf.to_container(config) for config in found]
+    """Return the plug-ins that files of Hydra's search path name."""
+    plain = [OmegaConf.to_container(config) for config in read_configs(names, configs, args.config_dir)]
     return [place for one in plain if isinstance(one, dict) for place in places(one.get("plugins"))]

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lossbench.cli import console
 from lossbench.cli.mode import Mode
+from lossbench.cli.output import print_message, results_console
 from lossbench.errors import InvalidValue, unknown
 
 if TYPE_CHECKING:  # it imports torch, which comparing records needs not
@@ -19,10 +19,10 @@ OTHERS = ("check", "compare", "describe", "plot", "plugins")
 def run_verb(verb: str, arguments: Sequence[str], mode: Mode = Mode.TABLE) -> int:
     """List what is registered, for one task if it is named; or one of `OTHERS`."""
     if verb == "compare":
-        from lossbench.cli.compare import run_compare
+        from lossbench.cli.commands.compare import run_compare
 
         return run_compare(arguments, mode)
-    from lossbench.cli.loading import without_plugins
+    from lossbench.cli.hydra.loading import without_plugins
     from lossbench.registry import ALL
 
     arguments = without_plugins(arguments)
@@ -41,18 +41,18 @@ def run_verb(verb: str, arguments: Sequence[str], mode: Mode = Mode.TABLE) -> in
 def _run_other(verb: str, arguments: Sequence[str], mode: Mode) -> int:
     # imported where they are wanted: a list need not wait for what draws and what checks
     if verb == "check":
-        from lossbench.cli.check import run_check
+        from lossbench.cli.commands.check import run_check
 
         return run_check(arguments, mode)
     if verb == "plot":
-        from lossbench.cli.plot import run_plot
+        from lossbench.cli.commands.plot import run_plot
 
         return run_plot(arguments, mode)
     if verb == "plugins":
-        from lossbench.cli.plugins import run_plugins
+        from lossbench.cli.commands.plugins import run_plugins
 
         return run_plugins(arguments, mode)
-    from lossbench.cli.describe import run_describe
+    from lossbench.cli.commands.describe import run_describe
 
     return run_describe(arguments, mode)
 
@@ -66,7 +66,7 @@ def _run_list(verb: str, task: str | None, mode: Mode) -> int:
     if mode is Mode.JSON:
         print(json.dumps([list_entry(entry) for entry in found], indent=1, ensure_ascii=False))
     elif mode is Mode.TABLE:
-        out, for_task = console.results(), task is not None
+        out, for_task = results_console(), task is not None
         out.print(render_losses(found, for_task, out.width) if verb == "losses" else render_entries(found, for_task))
     return 0
 
@@ -86,4 +86,4 @@ def _task(verb: str, arguments: Sequence[str]) -> str | None:
 def _tell_problems(registry: "Registry[Any]") -> None:
     for p in registry.problems:
         told = f"{p.source} failed to load ({p.group}: {p.name}): {p.reason}"
-        console.messages().print(told, soft_wrap=True, markup=False)
+        print_message(told)

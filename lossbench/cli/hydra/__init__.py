@@ -1,0 +1,1 @@
+"""Experiments as Hydra composes them: one job, or the jobs of a sweep."""

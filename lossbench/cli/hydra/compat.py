@@ -1,0 +1,95 @@
+"""Every touch of Hydra's private parts, with the reason. Tried with Hydra 1.3.2 to 1.3.8."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.utils import _run_hydra, create_automatic_config_search_path, get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
+from hydra.types import TaskFunction
+from omegaconf import DictConfig
+
+from lossbench.config.experiment import GROUPS
+from lossbench.config.presets import list_library_presets
+
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+"""Hydra's own sweeper, as configurations name it: it ends a sweep at the first error."""
+
+
+def make_parser() -> ArgumentParser:
+    """Return the parser of Hydra's command line: `hydra.main` would read `sys.argv` itself and print its usage."""
+    return get_args_parser()
+
+
+def run_application(parser: ArgumentParser, args: Namespace, task: TaskFunction, configs: str) -> None:
+    """Run what was parsed: the part of `hydra.main` that comes after parsing."""
+    _run_hydra(args=args, args_parser=parser, task_function=task, config_path=configs, config_name="config")
+
+
+def read_configs(names: Sequence[str], configs: str, folder: str | None) -> list[DictConfig]:
+    """Return what files of the search path say, without what their defaults lists name: that may not exist yet.
+
+    Hydra's public functions compose, which follows those lists.
+    """
+    path = create_automatic_config_search_path(None, None, configs)
+    if folder is not None:
+        path.prepend("command-line", f"file://{Path(folder).absolute()}")
+    found = (ConfigRepository(path).load_config(name) for name in names)
+    return [result.config for result in found if result]
+
+
+@contextmanager
+def compose_quickly() -> Iterator[None]:
+    """Compose each job once, and without copying every choice that there is: a third of the time.
+
+    Sweepers compose a job to see that it can be, and the launcher does so again: here it gets that first result. Each
+    composition also copies Hydra's whole store, although what is loaded from there is a copy already.
+    """
+    plain, composed = ConfigLoaderImpl.load_sweep_config, dict[tuple[int | str, ...], DictConfig]()
+
+    def once(self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        key: tuple[int | str, ...] = (id(master_config), *sweep_overrides)
+        if key in composed:
+            return composed.pop(key)
+        composed[key] = plain(self, master_config, sweep_overrides)
+        return composed[key]
+
+    ConfigLoaderImpl.load_sweep_config = once  # type: ignore[method-assign]
+    ConfigStore.__deepcopy__ = _itself  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_sweep_config = plain  # type: ignore[method-assign]
+        del ConfigStore.__deepcopy__  # type: ignore[attr-defined]
+
+
+def _itself(store: ConfigStore, _: dict[int, Any]) -> ConfigStore:
+    return store
+
+
+@contextmanager
+def complete_as_typed() -> Iterator[None]:
+    """Let a shell's completion offer choices as they are typed.
+
+    Hydra offers `loss/timm=zlpr` and `loss/default=binary`: one is typed `loss=timm/zlpr`, the other never is. Folders
+    below a group are no groups then, and what lies in those of libraries are choices of the group.
+    """
+    plain = ConfigLoaderImpl.get_group_options
+
+    def options(self: ConfigLoaderImpl, group_name: str, *args: Any, **given: Any) -> list[str]:
+        found = plain(self, group_name, *args, **given)
+        if group_name not in GROUPS:
+            return found
+        is_group = ObjectType.GROUP in (*args, *given.values())
+        return [] if is_group else sorted([*found, *list_library_presets(group_name)])
+
+    ConfigLoaderImpl.get_group_options = options  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.get_group_options = plain  # type: ignore[method-assign]

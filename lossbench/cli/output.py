@@ -1,0 +1,119 @@
+"""What a command prints: tables and JSON to standard output, messages to standard error."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from lossbench.errors import Incompatible
+from lossbench.report.json_values import finite
+from lossbench.report.tables.text import WIDTH
+
+if TYPE_CHECKING:  # they import torch, which comparing records needs not
+    from lossbench.study import Comparison, Results
+
+NAMED_FOLDERS = 3
+"""More folders than these are told as their common one."""
+NAMED_PARTS = 30
+"""How many skipped combinations are named for one reason."""
+
+
+def results_console() -> Console:
+    """Standard output: tables, and where the records are."""
+    return Console(width=_width(sys.stdout.isatty()), highlight=False)
+
+
+def messages_console() -> Console:
+    """Standard error: progress, and what is said about the work."""
+    return Console(stderr=True, width=_width(sys.stderr.isatty()), highlight=False)
+
+
+def _width(terminal: bool) -> int | None:
+    return None if terminal or "COLUMNS" in os.environ else WIDTH
+
+
+def print_message(text: str) -> None:
+    """Print one line for people."""
+    messages_console().print(text, soft_wrap=True, markup=False)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines to standard error, as they are."""
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def print_document(document: Any) -> None:
+    """Print a JSON document."""
+    print(json.dumps(finite(document), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def print_results(results: "Results", comparison: "Comparison | None" = None) -> None:
+    """Print the comparison, or else the table; where the records are, and how to see their curves.
+
+    Nothing if none was trained.
+    """
+    if not results.is_trained:
+        return
+    from lossbench.report.tables import comparison as comparison_tables
+    from lossbench.report.tables import summaries
+
+    out = results_console()
+    out.print(comparison_tables.tables(comparison.parts) if comparison else summaries.table(results.summaries))
+    for line in _places(results.folders):
+        out.print(line, soft_wrap=True, markup=False)
+
+
+def print_results_json(
+    results: "Results | None",
+    skipped: Sequence[Incompatible],
+    failed: Mapping[str, str],
+    comparison: "Comparison | None" = None,
+) -> None:
+    """Print one JSON document: a summary per row of the table, folders, and what was skipped or failed as a job."""
+    from lossbench.report.tables.rows import plain
+
+    document = {
+        "summaries": [plain(summary) for summary in results.summaries] if results else [],
+        **({"comparisons": comparison.to_dict()} if comparison else {}),
+        "records": [str(folder) for folder in results.folders] if results else [],
+        "skipped": [{"reason": why, "what": what} for why, what in group_skipped(skipped).items()],
+        "failed": [{"job": job, "reason": reason} for job, reason in failed.items()],
+    }
+    print_document(document)
+
+
+def group_skipped(skipped: Iterable[Incompatible]) -> dict[str, list[str]]:
+    """Return what was skipped, by reason."""
+    groups: dict[str, dict[str, None]] = {}
+    for error in skipped:
+        groups.setdefault(error.why or str(error), {})[error.what] = None
+    return {why: [part for part in parts if part] for why, parts in groups.items()}
+
+
+def describe_skipped(skipped: Iterable[Incompatible]) -> list[str]:
+    """Return a line per reason: what is skipped for the same reason is named together."""
+    return [
+        f"Skipped, {why}: {_named(parts)}" if parts else f"Skipped: {why}"
+        for why, parts in group_skipped(skipped).items()
+    ]
+
+
+def _named(parts: list[str]) -> str:
+    more = f" and {len(parts) - NAMED_PARTS} more" if len(parts) > NAMED_PARTS else ""
+    return f"{', '.join(parts[:NAMED_PARTS])}{more}."
+
+
+def _places(folders: Sequence[Path]) -> list[str]:
+    from lossbench.report.tensorboard import writer
+
+    common = Path(os.path.commonpath(folders))
+    many = len(folders) > NAMED_FOLDERS
+    told = [f"Records: {common} ({len(folders)} folders)"] if many else [f"Records: {folder}" for folder in folders]
+    board = writer.opened(folders)
+    return [*told, f"Curves:  tensorboard --logdir {shlex.quote(str(board))}"] if board else told

@@ -1,0 +1,192 @@
+"""What a run left, or what a folder of records holds: as tables, figures, comparisons and recommendations."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from lossbench import records
+from lossbench.analysis.comparison import Asked, compare
+from lossbench.analysis.study import FOLDER, Study, read
+from lossbench.analysis.summary import Summary
+from lossbench.config.experiment import Experiment
+from lossbench.errors import Incompatible, unknown
+from lossbench.plan import trial_id
+from lossbench.records import CURVES, TRIALS, UNTRAINED
+from lossbench.report.tables import summaries as summary_tables
+from lossbench.report.tables.text import render_html, render_text
+from lossbench.runner.trained import Trained
+from lossbench.study.comparison import Comparison
+from lossbench.study.recommendation import Recommendation, recommend
+from lossbench.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ESTIMATES = {"last": "", "best": "best_epoch_"}
+"""Epochs of which a table has the metric with its interval, and how the columns' names begin."""
+FIGURES = ("curves", "robustness", "differences", "tuning")
+
+
+class Results:
+    """Trials on record, and what can be said of them. Nothing is read again but what was left out at first.
+
+    study: the trials, those of tuning included. skipped: combinations that do not fit together, with their reasons.
+    messages: what was said while they were trained.
+    """
+
+    def __init__(
+        self, study: Study, skipped: Sequence[Incompatible] = (), messages: Sequence[str] = (), label: str = "records"
+    ) -> None:
+        self.study = study
+        self.skipped = [str(error) for error in skipped]
+        self.messages = list(messages)
+        self.label = label
+
+    @classmethod
+    def of(cls, trained: Trained, skipped: Sequence[Incompatible] = (), messages: Sequence[str] = ()) -> "Results":
+        """Return what is on record of just these experiments: their folders may hold more seeds and rates."""
+        return cls(read_experiments([*trained.experiments, *trained.tuning]), skipped, messages)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of records of the trials that are reported."""
+        return [Path(str(folder)) for folder in dict.fromkeys(self.study.reported[FOLDER])]
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether any trial has numbers."""
+        return not bool(self.study.reported["status"].isin(UNTRAINED).all())
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """How many trials failed, by reason; of trials that were all skipped, all: nothing came of them."""
+        trials = self.study.reported
+        wrong = trials[trials["status"].isin(["failed"] if self.is_trained else UNTRAINED)]
+        reasons = [str(reason) for reason in wrong.get("reason", [])]
+        return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
+
+    @property
+    def value(self) -> float:
+        """The mean primary metric on validation at the last epoch, over all trials; NaN if none has any.
+
+        It is the metric itself: a sweeper has to be told whether it goes up or down. A trial that diverged counts as
+        the baseline predictor, lest a setting look good for diverging where it is hard. Trials that failed or were
+        skipped are left out: they say nothing about the setting.
+        """
+        values = [_last_validation(part) for _, part in self.study.reported.groupby("metric")]
+        found = np.concatenate([np.zeros(0), *values])
+        return float(found.mean()) if found.size else np.nan
+
+    @property
+    def summaries(self) -> list[Summary]:
+        """One for each setting, corruption, loss, weighting and rate, with intervals."""
+        return self.study.summarise()
+
+    def table(self) -> pd.DataFrame:
+        """Return a row per loss, weighting, corruption, rate and setting, with 95% intervals of the test metric."""
+        return pd.DataFrame([_table_row(summary) for summary in self.summaries])
+
+    def trials(self) -> pd.DataFrame:
+        """Return a row per reported trial, with all its settings and facts."""
+        return self._read(TRIALS)
+
+    def curves(self) -> pd.DataFrame:
+        """Return the learning curves of reported trials: a row per trial, step, split and metric, with the value."""
+        curves = self._read(CURVES)
+        known = ["trial", "loss", "weighting", "corruption", "rate", "seed"]
+        return self.study.reported[known].merge(curves, on="trial")
+
+    def compare(self, baseline: str = "", rope: float | None = None, confidence: float = 0.95) -> Comparison:
+        """Return what can be said of the losses: paired differences with intervals, verdicts, the recommended set.
+
+        baseline: a loss's name; the task's default loss without one. rope: the region of practical equivalence, in
+        percent of an error or in points of accuracy and the like. Raises `LossbenchError` where there is one loss
+        only, or no such baseline.
+        """
+        return Comparison(tuple(compare(self.study, Asked(baseline, rope, confidence))))
+
+    def plot(self, kind: str = "curves", baseline: str = "") -> "Figure":
+        """Return a matplotlib figure: `curves`, `robustness`, `differences` from a baseline, or `tuning`.
+
+        Raises `LossbenchError` for another kind, and where the records hold nothing of it.
+        """
+        from lossbench.report import figures
+
+        if kind not in FIGURES:
+            raise unknown("plot", kind, FIGURES, "There are")
+        if kind == "curves":
+            return figures.plot_curves(self.study)
+        if kind == "tuning":
+            return figures.plot_tuning(self.study)
+        comparisons = self.compare(baseline).parts
+        return figures.plot_robustness(comparisons) if kind == "robustness" else figures.plot_differences(comparisons)
+
+    def recommended(self, baseline: str = "") -> list[Recommendation]:
+        """Return the losses that no other is shown to beat, at each corruption rate, the simplest first."""
+        return recommend(self.compare(baseline).parts, self._configurations())
+
+    def _configurations(self) -> dict[str, Mapping[str, Any]]:
+        """By trial, the configuration that its folder holds: values only, nothing of it is imported."""
+        by_folder = {folder: records.load_config(folder) for folder in self.folders}
+        trials = self.study.reported
+        return {str(t): by_folder[Path(str(f))] for t, f in zip(trials["trial"], trials[FOLDER], strict=True)}
+
+    def _read(self, name: str) -> pd.DataFrame:
+        tables = [records.columns(folder, name, lambda _: True).to_pandas() for folder in self.folders]
+        found = pd.concat(tables, ignore_index=True)
+        return found[found["trial"].isin(self.study.reported["trial"])].reset_index(drop=True)
+
+    def __len__(self) -> int:
+        return len(self.study.reported)
+
+    def __str__(self) -> str:
+        return render_text(summary_tables.table(self.summaries))
+
+    def __repr__(self) -> str:
+        return f"<Results: {len(self)} trials of {', '.join(sorted(set(self.study.reported['loss'])))}>"
+
+    def _repr_html_(self) -> str:
+        return render_html(str(self))
+
+
+def read_experiments(experiments: Sequence[Experiment]) -> Study:
+    """Read the records of experiments, and of just their trials."""
+    ids = {trial_id(trial) for experiment in experiments for trial in experiment.trials()}
+    folders = [f for f in dict.fromkeys(e.folder for e in experiments) if (f / TRIALS).exists()]
+    return read(folders).select(ids)
+
+
+def _last_validation(trials: pd.DataFrame) -> Array:
+    """The finite values of trials of one metric."""
+    column = f"validation/{trials['metric'].iloc[0]}/last"
+    if column not in trials:
+        return np.zeros(0)
+    tried = trials[~trials["status"].isin(UNTRAINED)]
+    last, baseline = (pd.to_numeric(tried[name]).to_numpy(np.float64) for name in (column, "trivial"))
+    values: Array = np.where(tried["status"] == "finished", last, baseline)
+    return values[np.isfinite(values)]
+
+
+def _table_row(summary: Summary) -> dict[str, Any]:
+    """A summary as scalars: what it is of, the metric with its interval, and how training went."""
+    row: dict[str, Any] = {name: getattr(summary, name) for name in ("loss", "weighting", "corruption", "rate")}
+    row |= {"metric": summary.metric}
+    for epoch, prefix in ESTIMATES.items():
+        estimate = getattr(summary, epoch)
+        for name in ("value", "low", "high"):
+            row[f"{prefix}{name}"] = getattr(estimate, name) if estimate else np.nan
+    row |= {
+        "steps_to_target": summary.steps.median if summary.steps else np.nan,
+        "area": summary.area,
+        "degradation": summary.degradation.value if summary.degradation else np.nan,
+        "baseline_predictor": summary.trivial,
+        "n_trials": summary.n_trials,
+        "n_diverged": summary.n_diverged,
+        "n_failed": summary.n_failed,
+        "n_skipped": summary.n_skipped,
+        "wall_seconds": summary.wall_seconds,
+    }
+    return row | {n: v for n, v in summary.settings.items() if n not in row}

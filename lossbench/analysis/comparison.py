@@ -14,11 +14,10 @@ from lossbench.analysis.paired import Difference, Paired
 from lossbench.analysis.rivals import Sample, rivals
 from lossbench.analysis.scale import Scale, scale
 from lossbench.analysis.study import DEFAULT_LOSS, Study
-from lossbench.analysis.summary import Evidence, Summary, summarise_trials
+from lossbench.analysis.summary import Evidence, Summary
 from lossbench.analysis.tuning import Tuned, contender, tune
 from lossbench.analysis.verdicts import judge
 from lossbench.errors import InvalidValue, unknown
-from lossbench.seeds import FIRST_TUNING_SEED
 
 OWN = ("head", "lr", "contender")
 """Settings that a loss may have of its own in a comparison."""
@@ -110,7 +109,9 @@ def compare(study: Study, asked: Asked) -> list[Comparison]:
 
     Raises LossbenchError where there is none, or no such baseline.
     """
-    summaries, candidates = _summarised(study, asked.confidence)
+    summaries = study.summarise(asked.confidence)
+    if not summaries:
+        raise InvalidValue("There are only trials of tuning on record yet: the command that made them trains the rest.")
     groups = _grouped(summaries)
     several = {subject: levels for subject, levels in groups.items() if _are_several(levels)}
     if not several:
@@ -119,21 +120,11 @@ def compare(study: Study, asked: Asked) -> list[Comparison]:
     named = {_name(s) for s in summaries} | {contender(s) for s in summaries}
     if asked.baseline and asked.baseline not in named:
         raise unknown("baseline", asked.baseline, {_name(s) for s in summaries}, "Losses on record")
-    targets, tuning = _targets(summaries), _grouped(candidates)
+    targets, tuning = _targets(summaries), _grouped(study.summarise_tuning(asked.confidence))
     return [
         _comparison(levels, tuning[subject], targets[subject[0]], study.evidence, asked, baseline)
         for subject, levels in several.items()
     ]
-
-
-def _summarised(study: Study, confidence: float) -> tuple[list[Summary], list[Summary]]:
-    """Of the trials that are reported, and of those by which settings were chosen."""
-    tuning = study.trials["seed"].to_numpy() >= FIRST_TUNING_SEED
-    reported, chosen_by = study.trials[~tuning], study.trials[tuning]
-    if reported.empty:
-        raise InvalidValue("There are only trials of tuning on record yet: the command that made them trains the rest.")
-    candidates = summarise_trials(chosen_by, Evidence({}, {}), confidence) if len(chosen_by) else []
-    return summarise_trials(reported, study.evidence, confidence), candidates
 
 
 def _are_several(levels: Mapping[float, Sequence[Summary]]) -> bool:

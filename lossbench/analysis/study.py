@@ -1,8 +1,8 @@
-"""Reading a study to be compared: many folders of records at once, and of each only what a comparison looks at."""
+"""Reading a study: many folders of records at once, and of each only what tables, comparisons and boards look at."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,10 @@ import pandas as pd
 
 from lossbench import records
 from lossbench.analysis.crossed import Scores
-from lossbench.analysis.summary import SETTINGS, Evidence, filled
+from lossbench.analysis.summary import SETTINGS, Evidence, Summary, filled, summarise_trials
 from lossbench.errors import InvalidValue, unknown
 from lossbench.records import CURVES, GROUP, TEST, TRIALS, RecordError, score_of
+from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Array
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ KNOWN = frozenset(
     (
         *("trial", "loss", "weighting", "corruption", "rate", "seed", *SETTINGS, DEFAULT_LOSS),
         *("higher_is_better", "transform", "perfect", "trivial", "target", "status", "reason"),
-        *("wall_seconds", "realised_rate", "gradient_norm", "residual_scale"),
+        *("wall_seconds", "realised_rate", "gradient_norm", "residual_scale", "diverged_step"),
     )
 )
 """Columns that are read beside the metrics' values."""
@@ -34,14 +35,52 @@ KNOWN = frozenset(
 
 @dataclass(frozen=True)
 class Study:
-    """What is to be compared.
+    """What was read once, for the table, the comparisons and the boards.
 
     trials: a row per trial, with its folder.
-    evidence: curves and scores at the last epoch, of the metric.
+    evidence: curves, and scores at the last and the best epoch, of the metric.
     """
 
     trials: pd.DataFrame
     evidence: Evidence
+    _summaries: dict[tuple[bool, float], list[Summary]] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def reported(self) -> pd.DataFrame:
+        """The trials on seeds that are reported: those for tuning are left out."""
+        return self.trials[~self._for_tuning]
+
+    @property
+    def tuning(self) -> pd.DataFrame:
+        """The trials on seeds that are for tuning alone."""
+        return self.trials[self._for_tuning]
+
+    @property
+    def _for_tuning(self) -> Array:
+        return self.trials["seed"].to_numpy() >= FIRST_TUNING_SEED
+
+    def summarise(self, confidence: float = 0.95) -> list[Summary]:
+        """Return the summaries of what is reported, computed once for each `confidence`."""
+        return self._summarised(False, confidence)
+
+    def summarise_tuning(self, confidence: float = 0.95) -> list[Summary]:
+        """Return the summaries of the trials for tuning; no scores are looked at, as settings are chosen by validation.
+
+        They are computed once for each `confidence`.
+        """
+        return self._summarised(True, confidence)
+
+    def select(self, trials: Collection[str]) -> "Study":
+        """Return the study of those trials alone, given by their ids."""
+        kept = self.trials["trial"].isin(trials).to_numpy()
+        return self if kept.all() else Study(self.trials[kept], self.evidence)
+
+    def _summarised(self, tuning: bool, confidence: float) -> list[Summary]:
+        if (tuning, confidence) not in self._summaries:
+            trials, evidence = (self.tuning, Evidence({}, {})) if tuning else (self.reported, self.evidence)
+            made = summarise_trials(trials, evidence, confidence) if len(trials) else []
+            self._summaries[tuning, confidence] = made
+        return self._summaries[tuning, confidence]
 
 
 def read(roots: Sequence[Path], where: Mapping[str, Sequence[str]] | None = None, metric: str = "") -> Study:
@@ -161,13 +200,14 @@ def _evidence_of(folder: Path, trials: pd.DataFrame) -> tuple[dict[Any, Any], di
         for trial, values in _parts(curves, {"split": "test", "metric": metric}, "step", "value")
         if own.get(trial) == metric
     }
-    last = {
-        (trial, "last"): Scores(*values)
+    measured = {
+        (trial, epoch): Scores(*values)
+        for epoch in ("last", "best")
         for column in {*scored.values()} & {*scores.column_names}
-        for trial, values in _parts(scores, {"epoch": "last"}, "example", column, *({GROUP} & {*scores.column_names}))
+        for trial, values in _parts(scores, {"epoch": epoch}, "example", column, *({GROUP} & {*scores.column_names}))
         if scored.get(trial) == column and np.isfinite(values[1]).all()
     }
-    return drawn, last
+    return drawn, measured
 
 
 def _parts(table: "pa.Table", where: Mapping[str, str], *columns: str) -> Iterator[tuple[str, tuple[Array, ...]]]:

@@ -15,17 +15,17 @@ from pathlib import Path
 import pandas as pd
 
 from lossbench.analysis import Summary
-from lossbench.analysis.comparison import Asked, Comparison, compare
+from lossbench.analysis.comparison import OWN, Asked, Comparison, compare
 from lossbench.analysis.study import FOLDER, Study, read
-from lossbench.analysis.summary import Evidence, summarise_trials
+from lossbench.analysis.summary import SETTINGS
 from lossbench.errors import InvalidValue
-from lossbench.records import TRIALS, telling, writing
+from lossbench.records import TRIALS, UNTRAINED, telling, writing
 from lossbench.report.tensorboard import event_files, events, example_pictures, overview
 from lossbench.report.tensorboard.boards import Board, Run, group_boards, shown, subject
 from lossbench.report.tensorboard.curve_names import Point
 from lossbench.report.tensorboard.folders import find_start, place_board
 from lossbench.report.tensorboard.runs import build_events, digest_run, read_points
-from lossbench.seeds import FIRST_TUNING_SEED, stable_hash
+from lossbench.seeds import stable_hash
 
 TREE = "tensorboard"
 """The folder below a command's output that holds all boards."""
@@ -42,19 +42,26 @@ class Written:
 
 
 def refresh(
-    output: Path, folders: Collection[Path], ended: bool = False, predictions: bool = False, pictures: bool = False
+    output: Path,
+    folders: Collection[Path],
+    study: Study | None = None,
+    /,
+    ended: bool = False,
+    predictions: bool = False,
+    pictures: bool = False,
 ) -> Written:
     """Write what `folders` have on record, and what is compared with it, to the tree below `output`.
 
-    ended: also what is to be said of all losses. predictions, pictures: also pictures of what was predicted, and of
-    the losses. Where all is as it was, nothing is read and nothing written.
+    study: what was already read of `find_comparable(folders)`; else it is read here. ended: also what is to be said of
+    all losses. predictions, pictures: also pictures of what was predicted, and of the losses. Where all is as it was,
+    nothing is read and nothing written.
 
     Raises RecordError where a folder cannot be read or written.
     """
     there = [folder for folder in folders if (folder / TRIALS).exists()]
     if not there or all(_is_fresh(output, folder) for folder in there):
         return Written((), 0)
-    found = _of(read(_beside(there)), there)
+    found = _of(study or read(find_comparable(there)), there)
     if found.trials.empty:
         return Written((), 0)
     made = write(output / TREE, found, _comparisons(found) if ended else None, predictions, pictures)
@@ -101,10 +108,9 @@ def write(
 
     comparisons: what is to be said of the losses; None leaves that out.
     """
-    trials = found.trials[found.trials["seed"] < FIRST_TUNING_SEED]
+    trials = found.reported
     homes = {str(trial): Path(str(folder)) for trial, folder in zip(trials["trial"], trials[FOLDER], strict=True)}
-    # without scores of test rows, intervals and the time that they take: none is shown
-    made = group_boards(summarise_trials(trials, Evidence(found.evidence.curves, {}))) if len(trials) else []
+    made = group_boards(found.summarise())
     with writing(tree):
         places = {place_board(tree, board): board for board in made}
         for folder, board in places.items():
@@ -122,11 +128,14 @@ def _measured(trials: pd.DataFrame, board: Board) -> list[tuple[str, str]]:
     return [("train", name) for name in overview.TRAIN] + [(split, metric) for split, metric, _ in ends]
 
 
-def _beside(folders: Iterable[Path]) -> list[Path]:
-    """Those folders, and all that lie beside them and may be compared with them, by their names."""
+def find_comparable(folders: Collection[Path]) -> list[Path]:
+    """Return the folders of records that lie beside `folders` and may be compared with them by their names; then these.
+
+    Of a trial that several hold, the last counts.
+    """
     patterns = {(folder.parents[1], f"{folder.name.rpartition('-')[0]}-*") for folder in folders}
     found = {mark.parent for home, pattern in patterns for mark in home.glob(f"*/{_quoted(pattern)}/{TRIALS}")}
-    return sorted(found | set(folders))
+    return [*sorted(found - set(folders)), *dict.fromkeys(folders)]
 
 
 def _quoted(pattern: str) -> str:
@@ -135,12 +144,15 @@ def _quoted(pattern: str) -> str:
 
 def _of(found: Study, folders: Collection[Path]) -> Study:
     """What is compared with the trials in `folders`, failed ones of the same experiments included."""
-    homes = dict(zip(found.trials["trial"], found.trials[FOLDER].map(str), strict=True))
-    summaries = [s for s in summarise_trials(found.trials, Evidence({}, {})) if shown(s)]
-    wanted = set(map(str, folders))
-    subjects = [subject(s) for s in summaries if any(homes[trial] in wanted for trial in shown(s))]
-    kept = {homes[trial] for s in summaries if subject(s) in subjects for trial in shown(s)}
-    return Study(found.trials[found.trials["trial"].map(homes).isin(kept)], found.evidence)
+    trials, homes = found.trials, found.trials[FOLDER].map(str)
+    asked = {folder.resolve() for folder in folders}
+    there = [home for home in homes.unique() if Path(home).resolve() in asked]  # a study may spell them otherwise
+    shared = [name for name in SETTINGS if name in trials and name not in OWN]
+    subjects = trials.groupby(shared, sort=False, dropna=False).ngroup()
+    trained = ~trials["status"].isin(UNTRAINED)
+    wanted = subjects[trained & homes.isin(there)]
+    kept = homes[trained & subjects.isin(wanted)]
+    return found.select(trials["trial"][homes.isin(kept)])
 
 
 def _comparisons(found: Study) -> list[Comparison]:

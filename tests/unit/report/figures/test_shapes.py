@@ -12,7 +12,7 @@ from torchvision.ops import complete_box_iou_loss, generalized_box_iou_loss
 from lossbench import registry
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError, UnknownName
 from lossbench.interfaces.loss import Loss
-from lossbench.report.figures import shapes
+from lossbench.report.figures import shape_curves, shapes
 from lossbench.report.figures.shape_axes import AXES
 from lossbench.report.figures.shape_curves import N_POINTS, compute_curves
 from lossbench.report.figures.shape_paths import ROUTES, paths
@@ -60,7 +60,7 @@ def test_every_loss_is_drawn_on_each_of_its_axes(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(OTHERS))
 def test_a_loss_of_another_library_is_drawn_or_refused_by_name(name, monkeypatch):
-    monkeypatch.setattr(shapes, "N_POINTS", 10)  # some take one batch at a time, and that for long
+    monkeypatch.setattr(shape_curves, "N_POINTS", 10)  # some take one batch at a time, and that for long
     try:
         loss = made(name)
         for axis in paths(name, loss):

@@ -20,11 +20,12 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.util import tensor_util
 
+from lossbench.analysis import study as analysis_study
 from lossbench.analysis import summarise
 from lossbench.records import RecordError, load, save
 from lossbench.report.figures.gallery import draw_gallery, render_png
 from lossbench.report.tensorboard import example_pictures
-from lossbench.report.tensorboard.writer import opened, refresh
+from lossbench.report.tensorboard.writer import find_comparable, opened, refresh
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Picture
 
@@ -216,6 +217,25 @@ def test_records_beside_are_shown_with_those_asked_for_and_no_others(study, tmp_
     refresh(tmp_path, study[:1])
     assert runs(tmp_path / BOARD) == ["(overview)", "huber", "mae", "mse"]
     assert runs(tmp_path / "tensorboard" / "regression") == ["friedman1-mlp"]
+
+
+def test_a_study_that_was_read_already_is_not_read_again(study, tmp_path, made_up, monkeypatch):
+    other = home(tmp_path, "tukey", "2")
+    save(other, [made_up(loss="tukey", epochs=80.0)], {})
+    found = analysis_study.read(find_comparable([*study, other]))
+    with monkeypatch.context() as patched:
+        patched.setattr("lossbench.report.tensorboard.writer.read", None)
+        refresh(tmp_path, study, found, ended=True)
+    assert runs(tmp_path / BOARD) == ["(overview)", "huber", "mae", "mse"]
+    assert not list((tmp_path / "tensorboard").rglob("*tukey*"))
+    of_study = files(tmp_path)
+    refresh(tmp_path, study, ended=True)
+    assert files(tmp_path) == of_study  # nothing is written anew: the contents are equal
+
+
+def test_what_lies_beside_is_found_by_its_name_and_what_is_asked_for_comes_last(study, tmp_path, made_up):
+    save(home(tmp_path, "tukey").with_name("diabetes-mlp-00000000"), [made_up(loss="tukey", data="diabetes")], {})
+    assert find_comparable([study[2], study[0]]) == [study[1], study[2], study[0]]
 
 
 def test_what_to_open_is_told(study, tmp_path, made_up):

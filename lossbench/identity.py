@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, NoneType
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,17 @@ from lossbench.sources import is_versioned, without_docstrings
 GENERATED = "<string>"
 """The file of methods that dataclasses write."""
 NOT_BEHAVIOUR = frozenset(
-    "__dict__ __weakref__ __module__ __doc__ __qualname__ __firstlineno__ __static_attributes__ __abstractmethods__ "
-    "__dataclass_fields__ __dataclass_params__ __match_args__ __annotations__ __parameters__ _abc_impl".split()
+    (
+        *("__dict__", "__weakref__", "__module__", "__doc__", "__qualname__", "__firstlineno__"),
+        *("__static_attributes__", "__abstractmethods__", "__dataclass_fields__", "__dataclass_params__"),
+        *("__match_args__", "__annotations__", "__parameters__", "_abc_impl"),
+    )
 )
 """Attributes of a class that say nothing about what it does, or say again what others say."""
+
+
+PLAIN = (NoneType, bool, int, float, complex, str, bytes, range, np.generic)
+"""Values that are what their `repr` says."""
 
 
 class Unidentified(Exception):
@@ -53,12 +60,10 @@ class _Description:
         self._kept: list[Any] = []  # an object that is let go could leave its id to another one
 
     def of(self, value: Any) -> Any:
-        if value is None or isinstance(value, bool | int | float | str):
-            return repr(value)
-        if isinstance(value, bytes | complex | range | np.generic):
-            return repr(value)
         if isinstance(value, enum.Enum):
             return [type(value).__qualname__, value.name]
+        if isinstance(value, PLAIN):
+            return repr(value)
         if isinstance(value, np.ndarray | torch.Tensor):
             return _of_array(value)
         if id(value) in self._seen:
@@ -67,39 +72,54 @@ class _Description:
         self._kept.append(value)
         return self._of_object(value)
 
+    @functools.singledispatchmethod
     def _of_object(self, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return ["mapping", [[self.of(k), self.of(v)] for k, v in value.items()]]
-        if isinstance(value, set | frozenset):
-            return ["set", sorted((self.of(v) for v in value), key=repr)]
-        if isinstance(value, list | tuple):
-            return [type(value).__name__, [self.of(v) for v in value]]
-        if isinstance(value, ModuleType):
-            return self._of_module(value)
-        if isinstance(value, type):
-            return self._of_class(value)
-        if isinstance(value, FunctionType):
-            return self._of_function(value)
-        if isinstance(value, MethodType):
-            return ["method", self.of(value.__func__), self.of(value.__self__)]
-        if isinstance(value, functools.partial):
-            return ["partial", self.of(value.func), self.of(value.args), self.of(value.keywords)]
-        if isinstance(value, property):
-            return ["property", *(self.of(f) for f in (value.fget, value.fset) if f)]
-        if isinstance(value, staticmethod | classmethod):
-            return [type(value).__name__, self.of(value.__func__)]
-        if isinstance(value, BuiltinFunctionType):
-            return _versioned(value.__module__ or "builtins", value.__qualname__)
-        if isinstance(value, nn.Module):
-            return self._of_network(value)
-        return self._of_instance(value)
+        """Describe an instance of any class by that and by its attributes."""
+        if not hasattr(value, "__dict__"):
+            raise Unidentified(f"nothing tells what {type(value).__qualname__} holds")
+        public = {n: v for n, v in vars(value).items() if not n.startswith("__")}
+        return ["instance", self.of(type(value)), self.of(public)]
 
+    @_of_object.register
+    def _of_mapping(self, values: Mapping) -> Any:  # type: ignore[type-arg]
+        return ["mapping", [[self.of(k), self.of(v)] for k, v in values.items()]]
+
+    @_of_object.register
+    def _of_set(self, values: set | frozenset) -> Any:  # type: ignore[type-arg]
+        return ["set", sorted((self.of(v) for v in values), key=repr)]
+
+    @_of_object.register
+    def _of_sequence(self, values: list | tuple) -> Any:  # type: ignore[type-arg]
+        return [type(values).__name__, [self.of(v) for v in values]]
+
+    @_of_object.register
+    def _of_method(self, method: MethodType) -> Any:
+        return ["method", self.of(method.__func__), self.of(method.__self__)]
+
+    @_of_object.register
+    def _of_partial(self, call: functools.partial) -> Any:  # type: ignore[type-arg]
+        return ["partial", self.of(call.func), self.of(call.args), self.of(call.keywords)]
+
+    @_of_object.register
+    def _of_property(self, value: property) -> Any:
+        return ["property", *(self.of(f) for f in (value.fget, value.fset) if f)]
+
+    @_of_object.register
+    def _of_wrapped(self, value: staticmethod | classmethod) -> Any:  # type: ignore[type-arg]
+        return [type(value).__name__, self.of(value.__func__)]
+
+    @_of_object.register
+    def _of_builtin(self, function: BuiltinFunctionType) -> Any:
+        return _versioned(function.__module__ or "builtins", function.__qualname__)
+
+    @_of_object.register
     def _of_module(self, module: ModuleType) -> Any:
         file = getattr(module, "__file__", None)
         if file is None or is_versioned(file):
             return _versioned(module.__name__, "")
         return ["module", ast.unparse(without_docstrings(inspect.getsource(module)))]
 
+    @_of_object.register
     def _of_class(self, kind: type) -> Any:
         if _is_installed(kind):
             return _versioned(kind.__module__, kind.__qualname__)
@@ -109,6 +129,7 @@ class _Description:
         made = [f for f in fields(kind) if f.default_factory is not MISSING] if is_dataclass(kind) else []
         return ["class", kind.__qualname__, bases, described, [[f.name, self.of(f.default_factory)] for f in made]]
 
+    @_of_object.register
     def _of_function(self, function: FunctionType) -> Any:
         if _is_installed(function):
             wrapped = function.__closure__ if function.__module__.startswith("lossbench.") else None
@@ -126,17 +147,12 @@ class _Description:
         except ValueError:  # it is empty as yet
             return "empty"
 
+    @_of_object.register
     def _of_network(self, network: nn.Module) -> Any:
         public = {n: v for n, v in vars(network).items() if not n.startswith("_")}
         state = [[name, _of_array(tensor)] for name, tensor in network.state_dict().items()]
         parts = [[name, self.of(part)] for name, part in network.named_children()]
         return ["network", self.of(type(network)), self.of(public), state, parts]
-
-    def _of_instance(self, value: Any) -> Any:
-        if not hasattr(value, "__dict__"):
-            raise Unidentified(f"nothing tells what {type(value).__qualname__} holds")
-        public = {n: v for n, v in vars(value).items() if not n.startswith("__")}
-        return ["instance", self.of(type(value)), self.of(public)]
 
 
 def _of_array(values: Any) -> list[Any]:

@@ -61,13 +61,14 @@ def required(kind: type) -> list[str]:
 
 def usual_values(kind: type) -> dict[str, Any]:
     """Return the defaults of the fields that have one, as YAML knows them."""
-    made = {
-        f.name: f.default if f.default is not MISSING else f.default_factory()
-        for f in _fields(kind)  # type: ignore[misc]
-        if f.name not in required(kind)
-    }
+    found: dict[str, Any] = {}
+    for f in _fields(kind):
+        if f.default_factory is not MISSING:
+            found[f.name] = f.default_factory()
+        elif f.default is not MISSING:
+            found[f.name] = f.default
     return {
-        name: list(v) if isinstance(v, tuple) else v.value if isinstance(v, Enum) else v for name, v in made.items()
+        name: list(v) if isinstance(v, tuple) else v.value if isinstance(v, Enum) else v for name, v in found.items()
     }
 
 

@@ -75,6 +75,12 @@ class Study:
         kept = self.trials["trial"].isin(trials).to_numpy()
         return self if kept.all() else Study(self.trials[kept], self.evidence)
 
+    def join(self, other: "Study") -> "Study":
+        """Return both together; of a trial that both hold, the other's counts."""
+        trials = pd.concat([self.trials, other.trials], ignore_index=True).drop_duplicates("trial", keep="last")
+        curves, scores = self.evidence.curves | other.evidence.curves, self.evidence.scores | other.evidence.scores
+        return Study(trials, Evidence(curves, scores))
+
     def _summarised(self, tuning: bool, confidence: float) -> list[Summary]:
         if (tuning, confidence) not in self._summaries:
             trials, evidence = (self.tuning, Evidence({}, {})) if tuning else (self.reported, self.evidence)

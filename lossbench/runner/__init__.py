@@ -1,4 +1,4 @@
-"""Run experiments: which trials are missing, who trains them, where, and what is told meanwhile. No terminal, no Hydra."""
+"""Run experiments: what is missing, who trains it, where, and what is told meanwhile. No terminal, no Hydra."""
 
 from lossbench.runner.reporter import Level, Progress, Reporter, Reporters, SilentReporter
 from lossbench.runner.runner import run, train

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from lossbench import plugins
-from lossbench.analysis import study
+from lossbench.analysis.study import Study, read
 from lossbench.config.own import places
 from lossbench.config.resolve import Combinations, combinations
 from lossbench.errors import LossbenchError
@@ -56,8 +56,8 @@ def run(*, progress: bool | None = None, **settings: Any) -> Results:
     asked = combinations(name_objects(settings, messages.on_message))
     bar = ProgressBar(Console(stderr=True, quiet=progress is False, highlight=False), messages=progress is True)
     with bar:
-        (trained,) = run_with_boards([asked], Reporters(messages, bar), settings.get("workers"))
-    found = Results.of(trained, asked.skipped, messages.lines)
+        (trained,), study = run_with_boards([asked], Reporters(messages, bar), settings.get("workers"))
+    found = Results(study, asked.skipped, messages.lines).select(trained)
     if not found.is_trained:
         raise LossbenchError(f"No trial could be trained: {'; '.join(found.failed)}")
     return found
@@ -70,17 +70,21 @@ def load(*folders: str | Path, where: Mapping[str, Sequence[Any]] | None = None,
     Raises `RecordError` where there is nothing to read, and `LossbenchError` for unknown names.
     """
     kept = {key: [str(value) for value in values] for key, values in (where or {}).items()}
-    return Results(study.read([Path(folder) for folder in folders], kept, metric))
+    return Results(read([Path(folder) for folder in folders], kept, metric))
 
 
-def run_with_boards(asked: Sequence[Combinations], reporter: Reporter, workers: int | None) -> list[Trained]:
-    """Do as `lossbench.runner.run`, and keep TensorBoard's files up with the records."""
+def run_with_boards(
+    asked: Sequence[Combinations], reporter: Reporter, workers: int | None
+) -> tuple[list[Trained], Study]:
+    """Do as `lossbench.runner.run`, and keep TensorBoard's files up with the records; also return what these hold.
+
+    They are read once, for the boards as well: what was read may hold more than the trials of this run.
+    """
     boards = BoardWriter()
-    experiments = [e for one in asked for e in one.experiments]
-    complete = False
     try:
         done = run_all(asked, Reporters(boards, reporter), workers)
-        experiments, complete = [e for one in done for e in one.experiments], True
-    finally:
-        boards.finish(experiments, complete)
-    return done
+    except BaseException:
+        boards.interrupt([e for one in asked for e in one.experiments])
+        raise
+    experiments = [e for one in done for e in one.experiments]
+    return done, boards.finish(experiments, [e for one in done for e in one.tuning])

@@ -4,9 +4,13 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from pathlib import Path
 
+from lossbench.analysis.study import Study, read
 from lossbench.config.experiment import Experiment
 from lossbench.errors import LossbenchError
+from lossbench.records import TRIALS
+from lossbench.report.tensorboard import writer
 from lossbench.runner.reporter import SilentReporter
 
 log = logging.getLogger("lossbench")
@@ -35,23 +39,33 @@ class BoardWriter(SilentReporter):
             ended = time.monotonic()
             self._draw_after = ended + max(DRAW_SECONDS, 10 * (ended - started))
 
-    def finish(self, experiments: Iterable[Experiment], complete: bool) -> None:
-        """Write what is to be said of the experiments.
+    def interrupt(self, experiments: Sequence[Experiment]) -> None:
+        """Write the curves of what a run has put on record before it ended early, and what they say so far."""
+        _refresh(experiments, ended=True)
 
-        That is also what a killed process has put on record and could not draw any more. Predictions are drawn only
-        if the run is complete, and pictures of losses only where their seconds do not count.
+    def finish(self, experiments: Sequence[Experiment], tuning: Sequence[Experiment] = ()) -> Study:
+        """Write what is to be said of the experiments; return what was read for it, of them and of their tuning.
+
+        That is also what a killed process has put on record and could not draw any more. Pictures of losses are drawn
+        only where their seconds do not count.
         """
-        pictures = complete and time.monotonic() - self._begun > PICTURES_AFTER
-        _refresh(experiments, ended=True, predictions=complete, pictures=pictures)
+        pictures = time.monotonic() - self._begun > PICTURES_AFTER
+        folders = _on_record(experiments)
+        stale = any(not writer.is_fresh(e.output, e.folder) for e in experiments if e.folder in folders)
+        study = read([*_on_record(tuning), *(writer.find_comparable(folders) if stale else folders)])
+        _refresh(experiments, study, ended=True, predictions=True, pictures=pictures)
+        return study
 
 
-def _refresh(experiments: Iterable[Experiment], **what: bool) -> None:
-    from lossbench.report import tensorboard
+def _on_record(experiments: Iterable[Experiment]) -> list[Path]:
+    return [f for f in dict.fromkeys(e.folder for e in experiments) if (f / TRIALS).exists()]
 
+
+def _refresh(experiments: Iterable[Experiment], study: Study | None = None, **what: bool) -> None:
     ordered = sorted(dict.fromkeys(experiments), key=lambda e: str(e.output))
     for output, group in groupby(ordered, key=lambda e: e.output):
         try:
-            left = tensorboard.refresh(output, [e.folder for e in group], **what).n_undrawn
+            left = writer.refresh(output, [e.folder for e in group], study, **what).n_undrawn
         except LossbenchError as error:  # the records are what counts; the next command draws again
             log.warning("TensorBoard's files are not written: %s", error)
         else:

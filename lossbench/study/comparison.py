@@ -1,6 +1,5 @@
 """What the records say of the losses, to be read, shown and used."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 

@@ -13,12 +13,10 @@ from inspect import isclass, isroutine
 from operator import attrgetter
 from pathlib import Path
 from sys import modules
-from types import BuiltinFunctionType
 from typing import Any
 
 from torch import nn
 
-from lossbench import registry
 from lossbench.config.experiment import GROUPS
 from lossbench.errors import InvalidValue
 from lossbench.identity import Unidentified, identify
@@ -121,10 +119,9 @@ def _name_callable(names: Registry[Any], value: Any, tell: Tell) -> dict[str, An
 
 def _is_importable(value: Any) -> bool:
     """Whether another process finds just this under its module and name."""
-    if isinstance(value, BuiltinFunctionType) and value.__module__ is None:
-        return False
-    module = modules.get(value.__module__ or "")
-    if value.__module__ == "__main__" or getattr(module, "__file__", None) is None:
+    name = getattr(value, "__module__", None) or ""
+    module = modules.get(name)
+    if name == "__main__" or getattr(module, "__file__", None) is None:
         return False
     try:
         return attrgetter(value.__qualname__)(module) is value
@@ -165,7 +162,8 @@ def _frozen_dataset(name: str, value: Examples) -> type:
 
 
 def _load_payload(self: Any) -> Examples:
-    return self.payload  # type: ignore[no-any-return]
+    found: Examples = self.payload
+    return found
 
 
 def _hold(name: str, value: Any) -> type:

@@ -9,9 +9,8 @@ import pandas as pd
 
 from lossbench import records
 from lossbench.analysis.comparison import Asked, compare
-from lossbench.analysis.study import FOLDER, Study, read
+from lossbench.analysis.study import FOLDER, Study
 from lossbench.analysis.summary import Summary
-from lossbench.config.experiment import Experiment
 from lossbench.errors import Incompatible, unknown
 from lossbench.plan import trial_id
 from lossbench.records import CURVES, TRIALS, UNTRAINED
@@ -37,18 +36,16 @@ class Results:
     messages: what was said while they were trained.
     """
 
-    def __init__(
-        self, study: Study, skipped: Sequence[Incompatible] = (), messages: Sequence[str] = (), label: str = "records"
-    ) -> None:
+    def __init__(self, study: Study, skipped: Sequence[Incompatible | str] = (), messages: Sequence[str] = ()) -> None:
         self.study = study
-        self.skipped = [str(error) for error in skipped]
+        self.skipped = [str(reason) for reason in skipped]
         self.messages = list(messages)
-        self.label = label
 
-    @classmethod
-    def of(cls, trained: Trained, skipped: Sequence[Incompatible] = (), messages: Sequence[str] = ()) -> "Results":
-        """Return what is on record of just these experiments: their folders may hold more seeds and rates."""
-        return cls(read_experiments([*trained.experiments, *trained.tuning]), skipped, messages)
+    def select(self, *parts: Trained) -> "Results":
+        """Return the results of just these experiments: their folders may hold more seeds and rates."""
+        experiments = dict.fromkeys(e for one in parts for e in (*one.experiments, *one.tuning))
+        ids = {trial_id(trial) for experiment in experiments for trial in experiment.trials()}
+        return Results(self.study.select(ids), self.skipped, self.messages)
 
     @property
     def folders(self) -> list[Path]:
@@ -150,13 +147,6 @@ class Results:
 
     def _repr_html_(self) -> str:
         return render_html(str(self))
-
-
-def read_experiments(experiments: Sequence[Experiment]) -> Study:
-    """Read the records of experiments, and of just their trials."""
-    ids = {trial_id(trial) for experiment in experiments for trial in experiment.trials()}
-    folders = [f for f in dict.fromkeys(e.folder for e in experiments) if (f / TRIALS).exists()]
-    return read(folders).select(ids)
 
 
 def _last_validation(trials: pd.DataFrame) -> Array:

@@ -2,9 +2,9 @@
 
 import pytest
 from hydra import compose, initialize_config_module
+from lossbench.cli.run import train
 
 from lossbench.cli import work as cli_work
-from lossbench.cli.run import train
 from lossbench.config import register_choices, resolve
 from lossbench.report.tensorboard import example_pictures
 from lossbench.tasks import Multiclass

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
@@ -40,7 +40,7 @@ def read_configs(names: Sequence[str], configs: str, folder: str | None) -> list
     if folder is not None:
         path.prepend("command-line", f"file://{Path(folder).absolute()}")
     found = (ConfigRepository(path).load_config(name) for name in names)
-    return [result.config for result in found if result]
+    return [cast(DictConfig, result.config) for result in found if result]
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from lossbench.config import Combinations, combinations
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError
 
 if TYPE_CHECKING:  # what trains is imported when there is something to train
+    from lossbench.analysis.study import Study
     from lossbench.runner.trained import Trained
     from lossbench.study import Comparison, Results
 
@@ -63,10 +64,11 @@ class Jobs:
     shown: bool = False  # each job has shown its own table
     sent: bool = False
     elsewhere: bool = False  # this is a copy
+    results: "Results | None" = None  # of all that was trained so far, read once
 
     def __getstate__(self) -> dict[str, Any]:
         self.sent = True
-        return vars(self) | {"jobs": [], "elsewhere": True}
+        return vars(self) | {"jobs": [], "elsewhere": True, "results": None}
 
     def __call__(self, cfg: DictConfig) -> float:
         """Train one job, and show it if it is one of several; its value. For any launcher but ours."""
@@ -75,7 +77,7 @@ class Jobs:
         value = self.finish_job(job)
         if _sweeping() and self.mode is Mode.TABLE and job.error is None:
             self.shown = True
-            print_results(_results([job]))
+            print_results(self._results_of([job]))
         return value
 
     def resolve(self, cfg: DictConfig) -> Job:
@@ -109,7 +111,8 @@ class Jobs:
         console.quiet = self.mode is Mode.QUIET
         try:
             with ProgressBar(console) as bar:
-                done = run_with_boards([job.asked for job in ready if job.asked], bar, workers)
+                done, study = run_with_boards([job.asked for job in ready if job.asked], bar, workers)
+            self._add(study)
             for job, trained in zip(ready, done, strict=True):
                 job.trained = trained
         except Exception as error:
@@ -122,11 +125,8 @@ class Jobs:
         Where there is none because of an error, it is raised, so that the sweeper deals with it in its way. Hydra's
         own sweeper would end the sweep: it gets NaN, unless nobody else would tell of the error.
         """
-        try:
-            if job.error is None:
-                return _results([job]).value if _sweeping() else math.nan
-        except LossbenchError as error:  # what another process has left in the meantime cannot be read
-            job.error = error
+        if job.error is None:
+            return self._results_of([job]).value
         basic = HydraConfig.get().sweeper._target_ == BASIC_SWEEPER
         if _sweeping() and job.error and (not basic or (self.elsewhere and job.failed)):
             raise job.error
@@ -147,7 +147,7 @@ class Jobs:
         ]
         if self.jobs and not ran:
             raise _common_error([j.error for j in self.jobs if j.error], skipped, failed)
-        results = _results(ran) if ran else None
+        results = self._results_of(ran) if ran else None
         comparison = _compare(results) if results and any(j.trained and j.trained.tuning for j in ran) else None
         if self.mode is Mode.JSON:
             print_results_json(results, skipped, {j.name: j.reason for j in failed}, comparison)
@@ -155,6 +155,17 @@ class Jobs:
             print_results(results, comparison)
         self._tell(skipped, failed, results.failed if results else {})
         return int(bool(failed or (results and results.failed)))
+
+    def _add(self, study: "Study") -> None:
+        """Keep what was read, beside what was read for earlier jobs."""
+        from lossbench.study import Results
+
+        self.results = Results(study if self.results is None else self.results.study.join(study))
+
+    def _results_of(self, jobs: Sequence[Job]) -> "Results":
+        """Return what is on record of some jobs, together: a trial that several ask for counts once."""
+        assert self.results is not None  # something was trained
+        return self.results.select(*(job.trained for job in jobs if job.trained))
 
     def _tell(self, skipped: Sequence[Incompatible], failed: Sequence[Job], failed_trials: Mapping[str, int]) -> None:
         if self.mode is Mode.QUIET:
@@ -164,16 +175,6 @@ class Jobs:
         print_lines(_failures(failed))
         if self.sent and not self.jobs:
             print_lines([ELSEWHERE])
-
-
-def _results(jobs: Sequence[Job]) -> "Results":
-    """Return what is on record of some jobs, together: a trial that several ask for counts once."""
-    from lossbench.runner.trained import Trained
-    from lossbench.study import Results
-
-    done = [job.trained for job in jobs if job.trained]
-    experiments = tuple(dict.fromkeys(e for one in done for e in one.experiments))
-    return Results.of(Trained(experiments, tuple(dict.fromkeys(e for one in done for e in one.tuning))))
 
 
 def _compare(results: "Results") -> "Comparison | None":

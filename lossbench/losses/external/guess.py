@@ -30,7 +30,9 @@ Fields = Mapping[str, Any]
 
 
 def completed(given: Fields, task: str, adapter: type[External] = External) -> dict[str, Any]:
-    """The fields of an External, or of what is derived from it for an object, on `task`, with those that are open (left out or None) found out.
+    """The fields of an External on `task`, with those that are open (left out or None) found out.
+
+    adapter: the class of an object in place of an import path.
 
     Only those that differ from what is usual are added. With `coupled` given nothing is called; and where no call
     works, what a call would have told stays as usual, so that the training says what fails. Raises `InvalidValue` for

@@ -47,7 +47,7 @@ def _copied(path: str, module: nn.Module, params: Mapping[str, Any], unreduced: 
         raise InvalidValue(f"{path} was made already: params cannot change it. Got {dict(params)}.")
     copy = deepcopy(module)
     if unreduced and isinstance(getattr(copy, "reduction", None), str):
-        copy.reduction = "none"  # as torch's own losses and those that follow them read it with each call
+        copy.__dict__["reduction"] = "none"  # as torch's own losses and those that follow them read it with each call
     return copy
 
 

@@ -59,7 +59,7 @@ def refresh(
     Raises RecordError where a folder cannot be read or written.
     """
     there = [folder for folder in folders if (folder / TRIALS).exists()]
-    if not there or all(_is_fresh(output, folder) for folder in there):
+    if not there or all(is_fresh(output, folder) for folder in there):
         return Written((), 0)
     found = _of(study or read(find_comparable(there)), there)
     if found.trials.empty:
@@ -162,7 +162,8 @@ def _comparisons(found: Study) -> list[Comparison]:
         return []
 
 
-def _is_fresh(output: Path, folder: Path) -> bool:
+def is_fresh(output: Path, folder: Path) -> bool:
+    """Return whether the board that shows a folder is newer than its records."""
     seen = folder / SEEN
     if not seen.exists() or seen.stat().st_mtime_ns < (folder / TRIALS).stat().st_mtime_ns:
         return False

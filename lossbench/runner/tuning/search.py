@@ -1,4 +1,4 @@
-"""Tuning by Optuna in place of a grid: one search per loss and rate, whose candidates train together round by round."""
+"""Tuning by Optuna in place of a grid: a search per loss and rate, whose candidates train together round by round."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.config.experiment import Experiment
 from lossbench.config.choices import choice
+from lossbench.config.experiment import Experiment
 from lossbench.config.protocol import Protocol, Range, Space, contender, rounded, with_lr
 from lossbench.errors import InvalidValue
 from lossbench.runner.tuning.outcome import Outcome, Rounds, Tell, collect_outcomes, count_losses

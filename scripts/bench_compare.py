@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lossbench.cli.compare import run_compare
+from lossbench.cli.commands.compare import run_compare
 from lossbench.cli.mode import Mode
 from lossbench.records import Record, save
 

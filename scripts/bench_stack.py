@@ -27,7 +27,8 @@ from hydra import compose, initialize_config_module
 from rich.console import Console
 from rich.table import Table
 
-from lossbench.config import register_choices, resolve
+from lossbench.cli.hydra.store import register_choices
+from lossbench.config import resolve
 from lossbench.plan import stacks
 from lossbench.training.products import one_core
 from lossbench.training.run import run_stack

@@ -216,11 +216,13 @@ def save(wanted: Sequence[Experiment]) -> None:
 
 def tuned(cfg: DictConfig) -> list[Experiment]:
     """The experiments that are reported, once the protocol's rounds of tuning are trained."""
-    from lossbench.cli.tuning import rounds
     from lossbench.config.resolve import combinations
+    from lossbench.runner.tuning import choose_settings
 
     made = combinations(cfg)
-    steps = rounds(made.experiments, made.protocol)
+    if not made.protocol.tunes:
+        return list(made.experiments)
+    steps = choose_settings(made.experiments, made.protocol)
     try:
         while True:
             save(next(steps))

@@ -11,6 +11,10 @@ import pandas as pd
 import pytest
 
 from lossbench.cli import main
+from lossbench.config import Combinations
+from lossbench.config.protocol import Protocol
+from lossbench.runner import SilentReporter
+from lossbench.study.api import run_with_boards
 
 ONCE = ("epochs=1", "seeds=1", "rates=[0]")
 
@@ -70,3 +74,9 @@ def trials(root: Path) -> pd.DataFrame:
 def written(root: Path) -> list[str]:
     """Every file and folder below `root`."""
     return sorted(str(p.relative_to(root)) for p in root.rglob("*"))
+
+
+def train(experiments, workers=None, reporter=None):
+    """Train experiments as a command does, TensorBoard's files included."""
+    asked = Combinations(tuple(experiments), (), Protocol("quick", 1))
+    run_with_boards([asked], reporter or SilentReporter(), workers)

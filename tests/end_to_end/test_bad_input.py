@@ -213,7 +213,7 @@ def test_a_bug_is_one_line_and_exit_code_3(lossbench, monkeypatch, tmp_path):
     def broken(*_):
         raise RuntimeError("the first line\nthe second")
 
-    monkeypatch.setattr("lossbench.cli.run.train", broken)
+    monkeypatch.setattr("lossbench.study.api.run_with_boards", broken)
     code, out, err = lossbench("loss=mse")
     assert (code, out) == (3, "")
     assert err == "lossbench: RuntimeError: the first line (--debug shows where)\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from lossbench.cli import HELP
+from lossbench.cli.main import HELP
 from lossbench.registry import ALL
 from tests.end_to_end.conftest import ONCE, trials
 
@@ -132,7 +132,7 @@ def test_ctrl_c_in_training_is_one_line_and_keeps_what_is_on_record(lossbench, m
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lossbench.cli.progress.Bar.update", stop)
+    monkeypatch.setattr("lossbench.study.progress.ProgressBar.on_progress", stop)
     handler = signal.getsignal(signal.SIGINT)
     try:
         code, out, err = lossbench("epochs=1", "seeds=2", "rates=[0]")
@@ -147,7 +147,7 @@ def test_ctrl_c_elsewhere(lossbench, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lossbench.cli.jobs.combinations", stop)
+    monkeypatch.setattr("lossbench.cli.hydra.jobs.combinations", stop)
     assert lossbench("loss=mse").code == 130
 
 

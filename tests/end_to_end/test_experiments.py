@@ -9,7 +9,9 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_module
 
-from lossbench.config import combinations, register_choices
+from lossbench.cli.hydra.store import register_choices
+from lossbench.config import combinations
+from lossbench.errors import InvalidValue
 from lossbench.plan import stacks
 from tests.end_to_end.conftest import ONCE, trials, written
 
@@ -223,7 +225,12 @@ def test_without_corruption_there_is_one_rate(lossbench, tmp_path):
 
 def test_workers_and_quiet_reach_the_training(lossbench, monkeypatch):
     asked = []
-    monkeypatch.setattr("lossbench.cli.run.train", lambda _, workers, quiet: asked.append((workers, quiet)))
+
+    def ask(_, reporter, workers):
+        asked.append((workers, reporter.console.quiet))
+        raise InvalidValue("enough")
+
+    monkeypatch.setattr("lossbench.study.api.run_with_boards", ask)
     lossbench(*ONCE)
     lossbench("workers=3", "--quiet", *ONCE)
     assert asked == [(None, False), (3, True)]

@@ -85,5 +85,5 @@ def test_bad_input_gets_one_message_and_no_file(typed, told, elsewhere, capsys):
 
 
 def test_matplotlib_waits_until_something_is_drawn():
-    code = "import sys, lossbench.report.figures.shapes, lossbench.cli.verbs; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, lossbench.report.figures.shapes, lossbench.cli.commands; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

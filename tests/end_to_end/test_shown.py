@@ -2,14 +2,17 @@
 
 import pytest
 from hydra import compose, initialize_config_module
-from lossbench.cli.run import train
 
-from lossbench.cli import work as cli_work
-from lossbench.config import register_choices, resolve
+from lossbench.cli.hydra.store import register_choices
+from lossbench.config import resolve
 from lossbench.report.tensorboard import example_pictures
+from lossbench.runner.queue import TrialQueue
+from lossbench.study import boards
+from lossbench.study.boards import BoardWriter
 from lossbench.tasks import Multiclass
 from lossbench.training.run import run_stack
 from lossbench.types import Picture
+from tests.end_to_end.conftest import train
 
 OVERRIDES = ("task=multiclass", "losses=[cross_entropy,arcface]", "seeds=1", "rates=[0,0.4]", "epochs=1")
 
@@ -30,26 +33,27 @@ def drawn(experiments):
 
 
 def test_a_stopped_command_leaves_the_pictures_to_the_next(made):
-    work = cli_work.Work(made)
-    assert work.plan(work.sizes(), 2) == 2
-    part = work.next()
-    work.ended(part, run_stack(part.stack))
-    work.close()
+    queue, board_writer = TrialQueue(made), BoardWriter()
+    assert queue.cut(queue.estimate_sizes(), 2) == 2
+    part = queue.take()
+    queue.save(part, run_stack(part.stack))
+    queue.close()
+    board_writer.interrupt(made)
     assert list((made[0].output / "tensorboard").rglob("*tfevents*"))
     assert drawn(made) == []
-    train(made, quiet=True, workers=1)
+    train(made, workers=1)
     assert drawn(made) == ["arcface", "cross_entropy"]
 
 
 def test_that_not_all_predictions_are_drawn_is_told(made, monkeypatch):
     monkeypatch.setattr(example_pictures, "MOST_PICTURED", 2)
-    train(made, quiet=True, workers=1)
+    train(made, workers=1)
     told = (made[0].output / "lossbench.log").read_text()
     assert "Predictions are not drawn for 2 combinations of loss and rate: there are many." in told
     assert len(drawn(made)) == 1
 
 
 def test_pictures_of_losses_are_drawn_where_their_seconds_do_not_count(made, monkeypatch):
-    monkeypatch.setattr(cli_work, "PICTURES_AFTER", 0.0)
-    train(made, quiet=True, workers=1)
+    monkeypatch.setattr(boards, "PICTURES_AFTER", 0.0)
+    train(made, workers=1)
     assert drawn(made) == ["(overview)", "arcface", "cross_entropy"]

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,19 +17,20 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from lossbench import records
-from lossbench.claims import Claims
-from lossbench.cli import run as cli_run
-from lossbench.cli import work as cli_work
-from lossbench.cli.run import train
-from lossbench.cli.signals import Interrupted
-from lossbench.config import register_choices, resolve
+from lossbench.cli.hydra.store import register_choices
+from lossbench.config import resolve
 from lossbench.plan import trial_id
 from lossbench.records import files
-from lossbench.training import workers
+from lossbench.report.tensorboard import writer
+from lossbench.runner import runner
+from lossbench.runner.executors import CannotStart, processes
+from lossbench.runner.interrupts import Interrupted
+from lossbench.runner.locks import Locks
+from lossbench.runner.queue import TrialQueue
 from lossbench.training.evaluation import Evaluation
 from lossbench.training.results import failed
 from lossbench.training.run import run_stack
-from tests.end_to_end.conftest import trials
+from tests.end_to_end.conftest import train, trials
 
 SLOW = ("task=regression", "losses=[mse,huber]", "seeds=3", "rates=[0,0.4]", "epochs=400", "precision=64")
 
@@ -175,8 +177,8 @@ def test_two_processes_share_the_work(started, tmp_path):
 
 def test_workers_give_the_same_records(experiments, tmp_path):
     same = ("losses=[mse,gaussian_nll]", "seeds=9", "rates=[0,0.4]", "epochs=2", "precision=64")
-    train(experiments(*same, "output=one"), workers=1, quiet=True)
-    train(experiments(*same, "output=two"), workers=2, quiet=True)
+    train(experiments(*same, "output=one"), workers=1)
+    train(experiments(*same, "output=two"), workers=2)
     one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
     pd.testing.assert_frame_equal(one, two, rtol=1e-9)
     assert "in 2 worker processes" in (tmp_path / "two" / "lossbench.log").read_text()
@@ -197,16 +199,17 @@ def kind(prediction, target):
 def test_a_trial_that_kills_its_worker_takes_no_other_with_it(experiments, tmp_path, monkeypatch):
     (tmp_path / "killer.py").write_text(KILLER)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(workers, "DEATHS", 1)
+    monkeypatch.setattr(processes, "DEATHS", 1)
     external = "losses=[mse,{external:{target:killer.dies,coupled:false}},mae]"
     made = experiments(external, "seeds=1", "rates=[0]", "epochs=1", "evaluations=1")
-    train(made, workers=2, quiet=True)
+    train(made, workers=2)
     status = trials(tmp_path).set_index("loss")["status"]
     assert status.pop(next(name for name in status.index if "external" in name)) == "failed"
     assert set(status) == {"finished"}
 
 
-def test_classes_of_a_notebook_stay_in_one_process(experiments, tmp_path, monkeypatch, capsys):
+def test_classes_of_a_notebook_train_in_workers(experiments, tmp_path, monkeypatch):
+    """They are sent by value: a worker does not import what runs as `__main__`."""
     from lossbench import registry
     from lossbench.losses.regression import MSE
 
@@ -215,14 +218,14 @@ def test_classes_of_a_notebook_stay_in_one_process(experiments, tmp_path, monkey
     monkeypatch.setitem(registry.losses._entries, "mine", registry.Entry("mine", kind, "notebook"))
     register_choices()
     train(experiments("losses=[mine]", "seeds=2", "rates=[0]", "epochs=1"), workers=2)
-    said = capsys.readouterr().err
-    assert "mine is defined in a script or notebook" in said
+    assert "in 1 worker process;" in log(tmp_path)
+    assert set(trials(tmp_path)["status"]) == {"finished"}
     assert len(trials(tmp_path)) == 2
 
 
 def test_a_full_disk_is_one_message_and_loses_nothing(experiments, tmp_path, monkeypatch, lossbench):
     made = experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1")
-    train(made, quiet=True)
+    train(made)
     before = numbers(tmp_path)
 
     def full(path, write):
@@ -239,58 +242,58 @@ def test_a_full_disk_is_one_message_and_loses_nothing(experiments, tmp_path, mon
 def test_curves_that_a_kill_prevented_are_written_later(experiments, tmp_path, monkeypatch):
     made = experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1")
     with monkeypatch.context() as patch:
-        patch.setattr(cli_work.tensorboard, "refresh", lambda *_, **__: cli_work.tensorboard.Written((), 0))
-        train(made, quiet=True)
+        patch.setattr(writer, "refresh", lambda *_, **__: writer.Written((), 0))
+        train(made)
     assert not list(tmp_path.rglob("*tfevents*"))
-    train(made, quiet=True)
+    train(made)
     assert sorted(path.parent.name for path in tmp_path.rglob("*tfevents*")) == ["(overview)", "mse"]
 
 
 def test_workers_are_started_where_they_pay(monkeypatch):
-    monkeypatch.setattr(cli_run, "cores", lambda: 8)
-    assert cli_run.n_workers(seconds=1.0) == 1
-    assert cli_run.n_workers(seconds=3600.0) == 8
+    monkeypatch.setattr(runner, "cores", lambda: 8)
+    assert runner.choose_n_workers(seconds=1.0) == 1
+    assert runner.choose_n_workers(seconds=3600.0) == 8
 
 
 def test_each_gpu_has_a_name(monkeypatch):
-    monkeypatch.setattr(cli_run.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(cli_run.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(runner.torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert cli_run.gpu_names() == ["0", "1"]
-    assert cli_run.n_workers(seconds=0.1) == 2
+    assert runner.list_gpus() == ["0", "1"]
+    assert runner.choose_n_workers(seconds=0.1) == 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    assert cli_run.gpu_names() == ["5", "7"]
+    assert runner.list_gpus() == ["5", "7"]
 
 
 def test_trials_of_several_stacks_are_taken_over_apart(experiments, tmp_path):
-    """Two claims of a process that has died meanwhile: their trials must not be trained as one stack."""
+    """Two locks of a process that has died meanwhile: their trials must not be trained as one stack."""
     made = experiments("losses=[mse,gaussian_nll]", "seeds=2", "rates=[0]", "epochs=1", "precision=64")
-    train(made, quiet=True, workers=1)
+    train(made, workers=1)
     wanted = numbers(tmp_path)
     shutil.rmtree(tmp_path / "results")
-    claims, work = Claims(Path("results")), cli_work.Work(made)
-    held = [claims.take([trial_id(t) for t in e.trials()]) for e in made]
-    assert work.plan(work.sizes(), 1) == 2
-    assert work.next() is None  # another process trains them
-    for claim in held:
-        claim.drop()  # and dies
-    assert work.wait_for_others(lambda: False, lambda n: None)
-    assert work.plan(work.sizes(), 1) == 2
-    while part := work.next():
-        work.ended(part, run_stack(part.stack))
-    work.close()
+    locks, queue = Locks(Path("results")), TrialQueue(made)
+    held = [locks.acquire([trial_id(t) for t in e.trials()]) for e in made]
+    assert queue.cut(queue.estimate_sizes(), 1) == 2
+    assert queue.take() is None  # another process trains them
+    for lock in held:
+        lock.release()  # and dies
+    assert queue.wait_for_others(lambda: False, lambda n: None)
+    assert queue.cut(queue.estimate_sizes(), 1) == 2
+    while part := queue.take():
+        queue.save(part, run_stack(part.stack))
+    queue.close()
     pd.testing.assert_frame_equal(numbers(tmp_path), wanted)
 
 
 def test_a_trial_that_failed_elsewhere_is_not_waited_for(experiments, monkeypatch):
     made = experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1")
-    work, (trial,) = cli_work.Work(made), made[0].trials()
-    claim = Claims(Path("results")).take([trial_id(trial)])
-    work.plan(work.sizes(), 1)
-    assert work.next() is None
+    queue, (trial,) = TrialQueue(made), made[0].trials()
+    lock = Locks(Path("results")).acquire([trial_id(trial)])
+    queue.cut(queue.estimate_sizes(), 1)
+    assert queue.take() is None
     records.save(made[0].folder, [failed(trial, "it raised")], made[0].config())
-    claim.drop()
-    assert not work.wait_for_others(lambda: False, lambda n: None)
+    lock.release()
+    assert not queue.wait_for_others(lambda: False, lambda n: None)
 
 
 def test_a_worker_that_somebody_stops_is_replaced(experiments, tmp_path, monkeypatch):
@@ -298,19 +301,15 @@ def test_a_worker_that_somebody_stops_is_replaced(experiments, tmp_path, monkeyp
     made = experiments("losses=[mse,mae]", "seeds=4", "rates=[0,0.4]", "epochs=100", "precision=64")
     sent = []
 
-    def stop_once(self, events, hear=workers.Crew._hear):
-        if events.progress.__self__._running and not sent:
-            sent.append(os.kill(self.process.pid, signal.SIGTERM))
+    def hearing(pool, worker, events, hear=processes.ProcessExecutor._hear):
+        kind = pool.__dict__.setdefault("heard", [])
+        kind.append(worker)
+        if len(kind) > 2 and not sent:  # it has told of its progress
+            sent.append(os.kill(worker.process.pid, signal.SIGTERM))
+        return hear(pool, worker, events)
 
-    def hearing(crew, worker, events, hear=workers.Crew._hear):
-        stop_once(worker, events)
-        return hear(crew, worker, events)
-
-    monkeypatch.setattr(workers.Crew, "_hear", hearing)
-    monkeypatch.setattr(
-        "lossbench.cli.progress.Bar.update", lambda bar, part, *_: bar._running.update({part: (1, 1, 1)})
-    )
-    train(made, workers=2, quiet=True)
+    monkeypatch.setattr(processes.ProcessExecutor, "_hear", hearing)
+    train(made, workers=2)
     assert sent
     assert set(trials(tmp_path)["status"]) == {"finished"}
     assert len(trials(tmp_path)) == 16
@@ -329,19 +328,19 @@ def test_sigterm_during_an_evaluation_saves_as_well(evaluation, experiments, tmp
 
     monkeypatch.setattr(Evaluation, "at", at)
     with pytest.raises(Interrupted) as stopped:
-        train(made, quiet=True)
+        train(made)
     assert stopped.value.code == 143
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     if evaluation < 4:  # after the last step the rest takes no time, and is done
         assert checkpoints(tmp_path)
-    train(made, quiet=True)
+    train(made)
     assert set(trials(tmp_path)["status"]) == {"finished"}
 
 
 def test_a_log_that_cannot_be_written_stops_nothing(experiments, tmp_path):
     (tmp_path / "results" / "lossbench.log").mkdir(parents=True)
-    train(experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1"), quiet=True)
+    train(experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1"))
     assert len(trials(tmp_path)) == 1
 
 
@@ -349,16 +348,19 @@ def test_a_log_that_cannot_be_written_stops_nothing(experiments, tmp_path):
 def test_a_log_on_a_full_disk_stops_nothing(experiments, tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "lossbench.log").symlink_to("/dev/full")
-    train(experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1"), quiet=True)
+    train(experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1"))
     assert len(trials(tmp_path)) == 1
 
 
-def test_a_metric_of_a_notebook_stays_in_one_process_too(experiments, monkeypatch):
+def test_what_no_package_offers_is_sent_to_workers(experiments, monkeypatch):
     from lossbench import registry
 
     made = experiments("loss=mse", "seeds=1", "rates=[0]")
-    assert pickle.loads(workers.registered_here(made[0].trials())) == []
+    assert pickle.loads(processes.pickle_registered(made[0].trials())) == []
     kind = type("Mine", (registry.metrics.find("mae"),), {"__module__": "__main__"})
     monkeypatch.setitem(registry.metrics._entries, "mae", registry.Entry("mae", kind, "notebook"))
-    with pytest.raises(workers.CannotStart, match="mae is defined in a script or notebook"):
-        workers.registered_here(made[0].trials())
+    ((group, entry),) = pickle.loads(processes.pickle_registered(made[0].trials()))
+    assert (group, entry.name) == ("metrics", "mae")
+    kind.cannot = threading.Lock()
+    with pytest.raises(CannotStart, match="mae cannot be pickled: "):
+        processes.pickle_registered(made[0].trials())

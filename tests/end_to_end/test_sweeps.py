@@ -15,7 +15,8 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.plugins.sweeper import Sweeper
 
-from lossbench.cli.jobs import BASIC, Jobs
+from lossbench.cli.hydra.compat import BASIC_SWEEPER
+from lossbench.cli.hydra.jobs import Jobs
 from lossbench.cli.mode import Mode
 from lossbench.config.experiment import GROUPS
 from lossbench.registry import losses
@@ -51,7 +52,7 @@ def fits(monkeypatch):
 def returns(monkeypatch):
     """What the launcher has returned to Hydra's sweeper, batch by batch."""
     # the scan for plugins runs their modules, and with that replaces classes that were imported before
-    own = Plugins.instance().class_name_to_class[BASIC]
+    own = Plugins.instance().class_name_to_class[BASIC_SWEEPER]
     seen, sweep = [], own.sweep
 
     def kept(self, arguments):
@@ -199,7 +200,7 @@ def test_an_interpolation_that_leads_nowhere_is_one_jobs_failure(lossbench, tmp_
 
 
 def test_a_bug_fails_the_jobs_and_is_named(lossbench, monkeypatch):
-    monkeypatch.setattr("lossbench.cli.run.train", lambda *_: 1 / 0)
+    monkeypatch.setattr("lossbench.study.api.run_with_boards", lambda *_: 1 / 0)
     code, _, err = lossbench("-m", "loss=mse,huber", *ONCE)
     assert (code, err) == (3, "lossbench: ZeroDivisionError: division by zero (--debug shows where)\n")
 
@@ -219,7 +220,7 @@ def test_ctrl_c_ends_the_sweep_as_it_came(lossbench, monkeypatch):
     def stop(*_):
         raise Stopped("stopped with 3 of 4 trials on record")
 
-    monkeypatch.setattr("lossbench.cli.run.train", stop)
+    monkeypatch.setattr("lossbench.study.api.run_with_boards", stop)
     assert lossbench("-m", "loss=mse,huber", *ONCE) == (143, "", "lossbench: stopped with 3 of 4 trials on record\n")
 
 
@@ -280,13 +281,13 @@ class TestSkips:
         assert ": dice + balanced, dice + deferred, " in err
 
     def test_of_many_not_all_are_named(self):
-        from lossbench.cli.skips import NAMED, lines
+        from lossbench.cli.output import NAMED_PARTS, describe_skipped
         from lossbench.errors import Incompatible
 
-        many = [Incompatible("?", f"loss{i}", "for another task") for i in range(NAMED + 5)]
-        (line,) = lines([*many, many[0]])
-        assert line.endswith(f"loss{NAMED - 1} and 5 more.")
-        assert lines([Incompatible("They do not fit.")]) == ["Skipped: They do not fit."]
+        many = [Incompatible("?", f"loss{i}", "for another task") for i in range(NAMED_PARTS + 5)]
+        (line,) = describe_skipped([*many, many[0]])
+        assert line.endswith(f"loss{NAMED_PARTS - 1} and 5 more.")
+        assert describe_skipped([Incompatible("They do not fit.")]) == ["Skipped: They do not fit."]
 
     def test_if_nothing_is_left_it_is_bad_input(self, lossbench, tmp_path):
         code, out, err = lossbench("-m", "loss=bce,arcface")
@@ -385,7 +386,7 @@ class TestOtherLaunchers:
 def test_the_launcher_is_for_our_own_command(monkeypatch):
     from types import SimpleNamespace
 
-    from lossbench.cli.launch import launch
+    from lossbench.cli.hydra.launcher import launch
     from lossbench.errors import InvalidValue
 
     with pytest.raises(InvalidValue, match="use basic here"):

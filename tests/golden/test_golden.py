@@ -18,7 +18,8 @@ import torch
 from hydra import compose, initialize_config_module
 from threadpoolctl import threadpool_info
 
-from lossbench.config import register_choices, resolve
+from lossbench.cli.hydra.store import register_choices
+from lossbench.config import resolve
 from lossbench.plan import trial_id
 from lossbench.seeds import Purpose, seed_for
 from lossbench.training.build import build

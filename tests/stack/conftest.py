@@ -1,7 +1,8 @@
 import pytest
 from hydra import compose, initialize_config_module
 
-from lossbench.config import register_choices, resolve
+from lossbench.cli.hydra.store import register_choices
+from lossbench.config import resolve
 from lossbench.types import Trial
 
 

@@ -10,7 +10,7 @@ import torch
 
 from lossbench import registry
 from lossbench.check import Status, check_loss
-from lossbench.config.presets import of_libraries
+from lossbench.config.presets import list_library_presets
 
 LIBRARIES = ("timm", "kornia", "monai", "segmentation_models_pytorch")
 SCRIPT = Path(__file__).parents[2] / "scripts" / "third_party.py"
@@ -41,7 +41,7 @@ def test_the_libraries_do_not_warn_when_they_are_imported():
 
 def test_every_preset_and_five_losses_of_each_library_are_tried(third_party):
     written = [text.split()[0] for losses in third_party.LOSSES.values() for text in losses]
-    assert set(of_libraries("loss")) <= set(written)
+    assert set(list_library_presets("loss")) <= set(written)
     roots = [ROOTS.get(root := text.replace("/", ".").split(".")[0], root) for text in set(written)]
     for name in ("torch", *LIBRARIES):
         assert roots.count(name) >= FEWEST, name

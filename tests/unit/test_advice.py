@@ -11,10 +11,11 @@ from registered import built_in
 from lossbench import registry
 from lossbench.advice import FACTS, Condition, matching, rules
 from lossbench.advice.rules import rule_from
-from lossbench.cli import overrides
-from lossbench.cli.check import run_check
+from lossbench.cli.commands.check import run_check
+from lossbench.cli.hydra import overrides
+from lossbench.cli.hydra.store import register_choices
 from lossbench.cli.mode import Mode
-from lossbench.config import register_choices, resolve
+from lossbench.config import resolve
 from lossbench.errors import LossbenchError, UnknownName
 
 RULES = rules()

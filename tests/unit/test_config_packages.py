@@ -10,7 +10,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from lossbench.cli import main
-from lossbench.config import packages, register_choices, resolve
+from lossbench.cli.hydra.store import register_choices
+from lossbench.config import packages, resolve
 
 PRESET = "defaults: [huber]\ndelta: 3.0\n"
 

@@ -3,7 +3,8 @@
 import pytest
 from hydra import compose, initialize_config_module
 
-from lossbench.config import combinations, register_choices
+from lossbench.cli.hydra.store import register_choices
+from lossbench.config import combinations
 from lossbench.config.protocol import Protocol, contender
 from lossbench.errors import LossbenchError
 from lossbench.seeds import FIRST_TUNING_SEED

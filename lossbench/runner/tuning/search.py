@@ -106,7 +106,8 @@ def _value(outcome: Outcome) -> float | None:
 
 
 def _describe(bases: Sequence[Experiment], protocol: Protocol) -> str:
+    losses, (low, *_, high) = count_losses(bases), protocol.lrs
     return (
-        f"Searching {count_losses(bases)}: {protocol.search} candidates each, learning rates from {protocol.lrs[0]:g} to "
-        f"{protocol.lrs[-1]:g}, on {protocol.tuning_seeds} seeds."
+        f"Searching {losses}: {protocol.search} candidates each, learning rates from {low:g} to {high:g}, "
+        f"on {protocol.tuning_seeds} seeds."
     )

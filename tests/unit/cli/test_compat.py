@@ -9,8 +9,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
-from lossbench.cli.composing import quickly
-from lossbench.config import register_choices
+from lossbench.cli.hydra.compat import compose_quickly
+from lossbench.cli.hydra.store import register_choices
 from lossbench.errors import InvalidValue
 
 
@@ -29,7 +29,7 @@ def master(loader):
 def test_jobs_are_the_same(loader, master):
     jobs = [["loss=focal"], ["loss=bce", "epochs=3"]]
     plain = [loader.load_sweep_config(master, job) for job in jobs]
-    with quickly():
+    with compose_quickly():
         checked = [loader.load_sweep_config(master, job) for job in jobs]
         launched = [loader.load_sweep_config(master, job) for job in jobs]
         again = loader.load_sweep_config(master, jobs[0])
@@ -42,22 +42,22 @@ def test_jobs_are_the_same(loader, master):
 def test_another_sweep_has_its_own(loader, master):
     other = loader.load_configuration("config", ["task=regression"], run_mode=RunMode.MULTIRUN)
     other.hydra.overrides.hydra = ["hydra.job.name=other"]
-    with quickly():
+    with compose_quickly():
         loader.load_sweep_config(master, ["epochs=3"])
         assert loader.load_sweep_config(other, ["epochs=3"]).hydra.job.name == "other"
 
 
 def test_a_configuration_can_be_changed_and_the_store_stays(loader, master):
-    with quickly():
+    with compose_quickly():
         loader.load_sweep_config(master, ["loss=focal"]).loss.gamma = 7.0
         assert loader.load_sweep_config(master, ["loss=focal", "epochs=3"]).loss.gamma == 2.0
 
 
 def test_hydra_is_as_before():
     plain = ConfigLoaderImpl.load_sweep_config
-    with quickly():
+    with compose_quickly():
         assert copy.deepcopy(ConfigStore.instance()) is ConfigStore.instance()
-    with pytest.raises(InvalidValue), quickly():
+    with pytest.raises(InvalidValue), compose_quickly():
         raise InvalidValue("unfit")
     assert ConfigLoaderImpl.load_sweep_config is plain
     assert not hasattr(ConfigStore, "__deepcopy__")

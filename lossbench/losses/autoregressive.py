@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, any_of, one_axis_less
-from lossbench.softmax import log_softmax
+from lossbench.numerics.softmax import log_softmax
 from lossbench.types import PADDING, Encoding, Space
 from lossbench.validation import check_nonnegative, check_switch
 

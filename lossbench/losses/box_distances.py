@@ -6,11 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lossbench.box_geometry import centre_size, hull, iou, share, squared
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, same_shape
 from lossbench.losses.boxes import check_corners
 from lossbench.losses.terms import mean
+from lossbench.numerics.boxes import centre_size, hull, iou, share, squared
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_at_least, check_positive
 

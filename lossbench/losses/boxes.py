@@ -1,7 +1,7 @@
 """Losses on boxes that compare overlap, centres and sizes. `box_distances` holds those that go other ways.
 
 torchvision's functions index with boolean masks, which a stack on a GPU would wait for and vmap refuses, and their
-gradients are NaN for boxes without a height: here the formulas stand on `box_geometry`, and the tests compare.
+gradients are NaN for boxes without a height: here the formulas stand on `numerics.boxes`, and the tests compare.
 """
 
 import math
@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lossbench.box_geometry import EPS, area, centre_size, hull, iou, overlap, share, squared
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, any_of, same_shape
+from lossbench.numerics.boxes import EPS, area, centre_size, hull, iou, overlap, share, squared
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive
 

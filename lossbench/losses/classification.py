@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
 from lossbench.losses.terms import mean, stacked
-from lossbench.softmax import log_softmax, softmax
+from lossbench.numerics.softmax import log_softmax, softmax
 from lossbench.types import Encoding, Need, Problem, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share, check_whole
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
 from lossbench.losses.classification import log_likelihood
 from lossbench.losses.terms import mean
-from lossbench.softmax import log_softmax
+from lossbench.numerics.softmax import log_softmax
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_at_least, check_nonnegative, check_share
 

@@ -12,7 +12,7 @@ from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, one_axis_less
 from lossbench.losses.classification import log_likelihood
 from lossbench.losses.modulated import missing
-from lossbench.softmax import log_softmax
+from lossbench.numerics.softmax import log_softmax
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lossbench.interfaces.loss import Loss, one_axis_less
 from lossbench.losses.modulated import missing
-from lossbench.softmax import log_softmax
+from lossbench.numerics.softmax import log_softmax
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_below_one, check_nonnegative, check_positive
 

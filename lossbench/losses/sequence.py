@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces.loss import Loss, any_of
-from lossbench.softmax import log_softmax
+from lossbench.numerics.softmax import log_softmax
 from lossbench.types import BLANK, PADDING, Array, Encoding, Problem, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share, check_switch
 

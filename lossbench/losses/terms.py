@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.interfaces.loss import same_shape
-from lossbench.softmax import NARROW
+from lossbench.numerics.softmax import NARROW
 
 FULL = (torch.float32, torch.float64)
 """Types whose sums keep their digits."""

@@ -13,8 +13,7 @@ from statsmodels.robust.norms import TukeyBiweight
 
 from lossbench.errors import InvalidValue
 from lossbench.losses import MAE, MSE, MSLE, BarronAdaptive, GaussianNLL, Huber, LogCosh, Tukey
-from lossbench.losses.regression import barron_log_partition
-from lossbench.losses.terms import barron
+from lossbench.losses.robust import barron, barron_log_partition
 from lossbench.types import Problem
 
 EDGES = torch.tensor([0.0, 1e-9, -1e-6, 0.5, -1.0, 1.0, 2.0, -30.0, 500.0, 1e4, -1e6], dtype=torch.float64)

@@ -7,7 +7,7 @@ from scipy.optimize import brentq
 
 from lossbench.errors import InvalidValue
 from lossbench.losses import BiTempered
-from lossbench.losses.tempered import tempered_log_softmax
+from lossbench.losses.label_noise import tempered_log_softmax
 
 C = 5
 TEMPERATURES = (1.0, 1 + 1e-9, 1.2, 2.0, 4.0, 10.0)

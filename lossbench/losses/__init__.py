@@ -18,7 +18,7 @@ from lossbench.losses.classification import (
     Sparsemax,
     SquareOnLogits,
 )
-from lossbench.losses.combined import Combined
+from lossbench.losses.composition import Combined, External
 from lossbench.losses.counts import GammaDeviance, NegativeBinomial, PoissonNLL, Tweedie, ZeroInflatedPoisson
 from lossbench.losses.distillation import DIST, DKD, Distillation, LogitMatching
 from lossbench.losses.distribution import BetaNLL, CRPSGaussian, GaussianNLL, LaplaceNLL, StudentTNLL
@@ -37,7 +37,6 @@ from lossbench.losses.embedding import (
     SupCon,
     Triplet,
 )
-from lossbench.losses.external import External
 from lossbench.losses.imbalance import LDAM, AUCMargin, LogitAdjusted
 from lossbench.losses.label_noise import (
     AGCE,

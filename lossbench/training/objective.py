@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lossbench import registry
 from lossbench.interfaces import Loss, Task, TermWeighting, Weighting
-from lossbench.losses.combined import Combined
+from lossbench.losses.composition.combined import Combined
 from lossbench.training.combined import TermsGroup
 from lossbench.training.feed import Batch, Feed
 from lossbench.training.groups import LossGroup, Moment, WeightGroup

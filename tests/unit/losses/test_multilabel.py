@@ -1,4 +1,4 @@
-"""Losses on sets of labels against torch, timm, scikit-learn and NumPy, and at the extremes."""
+"""Losses on sets of labels against torch, timm and NumPy, and at the extremes."""
 
 import numpy as np
 import pytest

@@ -9,7 +9,7 @@ from torch import Tensor
 from lossbench.check.samples import call_for
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.external import External
+from lossbench.losses.composition.external import External
 from lossbench.types import Encoding, Head, Need, Problem, Space
 
 HOT = (Encoding.INDEX, Encoding.MULTI_HOT, Encoding.SIGNED)

@@ -9,8 +9,8 @@ from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import load_preset
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces import Model
-from lossbench.losses.external import External
-from lossbench.losses.external.guess import completed
+from lossbench.losses.composition.external import External
+from lossbench.losses.composition.external.guess import completed
 from lossbench.types import Choice
 
 LISTS = {"data": "datasets", "loss": "losses", "weighting": "weightings", "corruption": "corruptions"}

@@ -5,7 +5,7 @@ import torch
 from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Loss, Scaling, Task, TermWeighting, Weighting
-from lossbench.losses.combined import Combined
+from lossbench.losses.composition.combined import Combined
 from lossbench.types import Choice, Encoding, Need, Problem, Space
 
 N_LABELS = 3

@@ -2,29 +2,65 @@
 
 from lossbench import registry
 from lossbench.interfaces.loss import Loss as _Loss
-from lossbench.losses.auc import AUCMargin
-from lossbench.losses.autoregressive import AutoregressiveNLL, Unlikelihood
-from lossbench.losses.box_distances import L1, NWD, SIOU, WIOU
-from lossbench.losses.boxes import CIOU, DIOU, EIOU, GIOU, IOU, AlphaIOU, FocalEIOU
+from lossbench.losses.boxes import CIOU, DIOU, EIOU, GIOU, IOU, L1, NWD, SIOU, WIOU, AlphaIOU, FocalEIOU
 from lossbench.losses.classification import (
     BCE,
-    ELR,
+    NLL,
+    AsymmetricSoftmax,
     Brier,
     CrossEntropy,
+    Evidential,
     Focal,
-    GeneralizedCrossEntropy,
-    LogitAdjusted,
+    FocalSoftmax,
+    KLDivergence,
+    Poly1,
+    Poly1BCE,
+    Sparsemax,
+    SquareOnLogits,
 )
-from lossbench.losses.combined import Combined
-from lossbench.losses.contrastive import Circle, MultiSimilarity, NPair, NTXent, SupCon
+from lossbench.losses.composition import Combined, External
 from lossbench.losses.counts import GammaDeviance, NegativeBinomial, PoissonNLL, Tweedie, ZeroInflatedPoisson
-from lossbench.losses.directions import CosineSimilarity
 from lossbench.losses.distillation import DIST, DKD, Distillation, LogitMatching
-from lossbench.losses.distributions import BetaNLL, CRPSGaussian, LaplaceNLL, StudentTNLL
-from lossbench.losses.divergences import NLL, Evidential, JensenShannon, KLDivergence, Sparsemax, SquareOnLogits
-from lossbench.losses.embedding import ArcFace
-from lossbench.losses.external import External
-from lossbench.losses.imbalance import LDAM
+from lossbench.losses.distribution import BetaNLL, CRPSGaussian, GaussianNLL, LaplaceNLL, StudentTNLL
+from lossbench.losses.embedding import (
+    AdaFace,
+    ArcFace,
+    Circle,
+    Contrastive,
+    CosFace,
+    CosineEmbedding,
+    HingeEmbedding,
+    MagFace,
+    MultiSimilarity,
+    NPair,
+    NTXent,
+    SupCon,
+    Triplet,
+)
+from lossbench.losses.imbalance import LDAM, AUCMargin, LogitAdjusted
+from lossbench.losses.label_noise import (
+    AGCE,
+    ANLCE,
+    AUL,
+    ELR,
+    AExp,
+    BiTempered,
+    BootstrappingHard,
+    BootstrappingSoft,
+    ForwardCorrection,
+    GeneralizedCrossEntropy,
+    JensenShannon,
+    LogitClip,
+    MAESoftmax,
+    NCEAndMAE,
+    NCEAndRCE,
+    NormalizedCrossEntropy,
+    NormalizedFocal,
+    PHuberCE,
+    ReverseCrossEntropy,
+    SymmetricCrossEntropy,
+    TaylorCrossEntropy,
+)
 from lossbench.losses.margin import (
     CategoricalHinge,
     Exponential,
@@ -36,31 +72,38 @@ from lossbench.losses.margin import (
     SquaredHinge,
     SquareOnMargin,
 )
-from lossbench.losses.modulated import AsymmetricSoftmax, FocalSoftmax, Poly1, Poly1BCE
 from lossbench.losses.multilabel import ZLPR, Asymmetric, MultilabelMargin, MultilabelSoftMargin, TwoWay
-from lossbench.losses.noise import (
-    BootstrappingHard,
-    BootstrappingSoft,
-    ForwardCorrection,
-    MAESoftmax,
-    ReverseCrossEntropy,
-    SymmetricCrossEntropy,
+from lossbench.losses.overlap import Dice, Jaccard, LovaszHinge, SoftF1, Tversky
+from lossbench.losses.ranking import ApproxNDCG, LambdaRank, ListMLE, ListNet, MarginRanking, PairwiseHinge, RankNet
+from lossbench.losses.regression import (
+    MAE,
+    MAPE,
+    MSE,
+    MSLE,
+    SMAPE,
+    CosineSimilarity,
+    EpsilonInsensitive,
+    Expectile,
+    Huber,
+    LogCosh,
+    Quantile,
+    SmoothL1,
 )
-from lossbench.losses.noise_bounded import AGCE, AUL, AExp, LogitClip, PHuberCE, TaylorCrossEntropy
-from lossbench.losses.noise_normalised import ANLCE, NCEAndMAE, NCEAndRCE, NormalizedCrossEntropy, NormalizedFocal
-from lossbench.losses.norms import Andrews, Fair, Hampel, Talwar
-from lossbench.losses.overlap import Dice, SoftF1
-from lossbench.losses.pairs import Contrastive, CosineEmbedding, HingeEmbedding, Triplet
-from lossbench.losses.proxies import AdaFace, CosFace, MagFace
-from lossbench.losses.quantiles import EpsilonInsensitive, Expectile, Quantile
-from lossbench.losses.ranking import ApproxNDCG, LambdaRank, ListMLE, ListNet
-from lossbench.losses.ranking_pairs import MarginRanking, PairwiseHinge, RankNet
-from lossbench.losses.regression import MAE, MSE, MSLE, BarronAdaptive, GaussianNLL, Huber, LogCosh, SmoothL1, Tukey
-from lossbench.losses.relative import MAPE, SMAPE
-from lossbench.losses.robust import Barron, Cauchy, Charbonnier, GemanMcclure, Welsch, Wing
-from lossbench.losses.sequence import CTC, FocalCTC, SmoothedCTC
-from lossbench.losses.set_overlap import Jaccard, LovaszHinge, Tversky
-from lossbench.losses.tempered import BiTempered
+from lossbench.losses.robust import (
+    Andrews,
+    Barron,
+    BarronAdaptive,
+    Cauchy,
+    Charbonnier,
+    Fair,
+    GemanMcclure,
+    Hampel,
+    Talwar,
+    Tukey,
+    Welsch,
+    Wing,
+)
+from lossbench.losses.sequence import CTC, AutoregressiveNLL, FocalCTC, SmoothedCTC, Unlikelihood
 
 __all__ = [
     "AGCE",

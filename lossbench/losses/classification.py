@@ -1,32 +1,26 @@
-"""Losses on class scores and probabilities, one example at a time."""
+"""Losses of classes and labels whose optimum is a probability, and what is built on them."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
-from lossbench.losses.terms import mean, stacked
-from lossbench.softmax import log_softmax, softmax
-from lossbench.types import Encoding, Need, Problem, Space
-from lossbench.validation import check_nonnegative, check_positive, check_share, check_whole
+from lossbench.errors import InvalidValue
+from lossbench.interfaces.loss import Loss, any_of, one_axis_less, same_shape
+from lossbench.losses.terms import log_likelihood, mean, missing, pick_target, stacked, total
+from lossbench.numerics.softmax import log_softmax
+from lossbench.types import Encoding, Need, Space
+from lossbench.validation import (
+    check_at_least,
+    check_nonnegative,
+    check_positive,
+    check_share,
+    check_whole,
+)
 
-SMALLEST_SHARE = 1e-6
-"""What a class without training examples counts as, of all examples."""
-ELR_CLAMP = 1e-4
-"""Distance that the authors' code keeps probabilities from 0 and 1."""
-
-
-def log_likelihood(logits: Tensor, target: Tensor) -> Tensor:
-    """The log probability of each target class, `[..., 1]`: the last axis stays, for fields `[r, 1, 1]`."""
-    return _picked(log_softmax(logits), target)
-
-
-def _picked(logs: Tensor, target: Tensor) -> Tensor:
-    one_axis_less(logs, target)
-    return logs.gather(-1, target.long().unsqueeze(-1))
+ABOVE_ZERO = 0.05
+"""How far rounding, in bfloat16 too, may push a log probability above 0."""
 
 
 def _expected(logs: Tensor, target: Tensor) -> Tensor:
@@ -112,46 +106,13 @@ class CrossEntropy(Loss):
         if target.is_floating_point() and target.shape == prediction.shape:
             return self._smoothed(-_expected(logs, target), logs)
         kept = target != self.ignore_index
-        nll = -_picked(logs, torch.where(kept, target, 0))
+        nll = -pick_target(logs, torch.where(kept, target, 0))
         return torch.where(kept, self._smoothed(nll, logs), 0)
 
     def _smoothed(self, nll: Tensor, logs: Tensor) -> Tensor:
         if stacked(self.label_smoothing) or self.label_smoothing > 0:
             nll = nll - self.label_smoothing * (logs.mean(-1, keepdim=True) + nll)
         return nll.squeeze(-1)
-
-
-@dataclass(frozen=True)
-class GeneralizedCrossEntropy(Loss):
-    r"""Between cross-entropy (q to 0) and one minus the probability (q = 1).
-
-    .. math:: \ell = \frac{1 - p_y^q}{q}
-
-    prediction: ``[..., C]`` logits; target: ``[...]`` class indices. Returns ``[...]``, at most 1/q.
-    Raises `InvalidValue` if the shapes do not fit or q is not in (0, 1].
-    Reference: Zhang and Sabuncu, Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels,
-    2018, https://arxiv.org/abs/1805.07836
-    """
-
-    family = "label noise"
-    tasks = ("multiclass",)
-    space = Space.LOGIT
-    encoding = Encoding.INDEX
-    known_as = ("keras.losses.CategoricalGeneralizedCrossEntropy, q 0.5 by default", "GCE", "L_q loss")
-    use_when = "some of the labels are wrong at random"
-    beware = "near q = 1 it hardly learns from what it gets wrong: many classes need a smaller q or more epochs"
-    convex = False
-    bounded = True
-    q: float = 0.7
-
-    def __post_init__(self) -> None:
-        check_positive(self, q=self.q)
-        check_share(self, q=self.q)
-
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
-        # p^q from log p: the gradient of p ** q is infinite at p = 0
-        return (-(self.q * log_likelihood(prediction, target)).expm1() / self.q).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -226,87 +187,376 @@ class Focal(Loss):
 
 
 @dataclass(frozen=True)
-class LogitAdjusted(Loss):
-    r"""Cross-entropy on logits to which the classes' log frequencies are added, in training only.
+class FocalSoftmax(Loss):
+    r"""Cross-entropy that fades where the target class is right already: the focal loss of a softmax.
 
-    .. math:: \ell = -\log\text{softmax}(z + \tau\log\pi)_y, \quad \pi_c = n_c / \textstyle\sum_k n_k
+    .. math:: \ell = -(1 - p_y)^\gamma\log p_y, \quad p = \text{softmax}(z)
 
-    At tau = 1 it is the balanced softmax, and the largest logit is the class with the largest balanced accuracy.
-
-    prediction: ``[..., C]`` logits; target: ``[...]`` class indices; class_counts n: ``[..., 1, C]``, of which only the
-    ratios matter; a class without examples counts as one in a million. Returns ``[...]``, in nats. Raises
-    `InvalidValue` if the shapes do not fit or tau is negative.
-    Reference: Menon et al., Long-tail Learning via Logit Adjustment, 2021, https://arxiv.org/abs/2007.07314
+    prediction: ``[..., C]`` logits; target: ``[...]`` class indices. Returns ``[...]``, in nats. Raises `InvalidValue`
+    if the shapes do not fit or gamma is negative.
+    Reference: Lin et al., Focal Loss for Dense Object Detection, 2017, https://arxiv.org/abs/1708.02002; of a softmax:
+    Mukhoti et al., Calibrating Deep Neural Networks using Focal Loss, 2020, https://arxiv.org/abs/2002.09437
     """
 
-    family = "imbalance"
+    family = "classification"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    needs = (Need.CLASS_COUNTS,)
-    known_as = ("balanced softmax (tau=1)", "logit adjustment")
-    use_when = "classes are imbalanced, and all of them should count alike"
-    beware = "its probabilities are for balanced classes: log loss and calibration on imbalanced data look bad"
-    convex = True
+    known_as = (
+        "keras.losses.CategoricalFocalCrossentropy(alpha=1), by default 0.25 times that and of probabilities",
+        "kornia.losses.FocalLoss(alpha=None)",
+    )
+    use_when = "cross_entropy is overconfident, or most examples are easy"
+    beware = "'focal' elsewhere is often one sigmoid per class (torchvision, monai), as our `focal` is: another loss"
     bounded = False
-    symmetric = False
-    tau: float = 1.0
+    gamma: float = 2.0
 
     def __post_init__(self) -> None:
-        check_nonnegative(self, tau=self.tau)
+        check_nonnegative(self, gamma=self.gamma)
 
-    def __call__(self, prediction: Tensor, target: Tensor, *, class_counts: Tensor) -> Tensor:
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        counts = class_counts.to(prediction.dtype)
-        prior = (counts / counts.sum(-1, keepdim=True)).clamp_min(SMALLEST_SHARE)
-        return -log_likelihood(prediction + self.tau * prior.log(), target).squeeze(-1)
+        log_p = log_likelihood(prediction, target)
+        return (-(missing(log_p) ** self.gamma) * log_p).squeeze(-1)
 
 
 @dataclass(frozen=True)
-class ELR(Loss):
-    r"""Cross-entropy, and a reward for staying near the running mean of one's own earlier probabilities.
+class AsymmetricSoftmax(Loss):
+    r"""Label-smoothed cross-entropy of a softmax, faded by one power for the target and by another for the others.
 
-    .. math:: \ell = -\log p_y + \lambda\log\left(1 - \textstyle\sum_c t_c p_c\right), \quad
-        t \leftarrow \beta t + (1 - \beta)\, p / \textstyle\sum_c p_c
+    .. math:: \ell = -\sum_c t_c\, w_c \log p_c, \quad t_c = (1 - \epsilon)[c = y] + \epsilon / C, \;
+        w_y = (1 - p_y)^{\gamma_+}, \; w_c = p_c^{\gamma_-} \;\text{for}\; c \ne y
 
-    t is moved first and takes no gradient. As in the authors' code, p is clamped to [1e-4, 1 - 1e-4] except in the
-    first term.
+    with gamma_pos :math:`\gamma_+` and gamma_neg :math:`\gamma_-`. At label_smoothing 0 only the target counts, and it
+    is `focal_softmax`.
 
-    prediction: ``[..., B, C]`` logits; target, index: ``[..., B]``, class indices and positions in the training split;
-    state t: ``[..., n_examples, C]``. Returns losses ``[..., B]``, which may be negative, and the next state. Raises
-    `InvalidValue` if the shapes do not fit, beta is not in [0, 1] or lam is negative.
-    Reference: Liu et al., Early-Learning Regularization Prevents Memorization of Noisy Labels, 2020,
-    https://arxiv.org/abs/2007.00151
+    prediction: ``[..., C]`` logits; target: ``[...]`` class indices; label_smoothing :math:`\epsilon` in [0, 1].
+    Returns ``[...]``, in nats. Raises `InvalidValue` if the shapes do not fit, a gamma is negative or label_smoothing
+    is not a share.
+    Reference: Ridnik et al., Asymmetric Loss For Multi-Label Classification, 2021, https://arxiv.org/abs/2009.14119
     """
 
-    family = "label noise"
+    family = "classification"
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    needs = (Need.STATE, Need.INDEX)
-    known_as = ("elr_loss of github.com/shengliu66/ELR", "early-learning regularization")
-    use_when = "labels are wrong and the model would memorise them late in training"
-    beware = "it remembers a row per training example, so each must keep its index"
-    held_still: ClassVar = {"beta": 1.0}
-    beta: float = 0.7
-    lam: float = 3.0
+    known_as = ("timm.loss.AsymmetricLossSingleLabel", "ASLSingleLabel of github.com/Alibaba-MIIL/ASL")
+    use_when = "as cross_entropy with label_smoothing, where easy examples should fade"
+    beware = "gamma_neg only acts on the smoothing: without it this is focal_softmax. For labels see asymmetric"
+    bounded = False
+    gamma_pos: float = 1.0
+    gamma_neg: float = 4.0
+    label_smoothing: float = 0.1
 
     def __post_init__(self) -> None:
-        check_share(self, beta=self.beta)
-        check_nonnegative(self, lam=self.lam)
+        check_nonnegative(self, gamma_pos=self.gamma_pos, gamma_neg=self.gamma_neg)
+        check_share(self, label_smoothing=self.label_smoothing)
 
-    def state(self, problem: Problem) -> Tensor:
-        """The running means, from zero: `[n_examples, C]`."""
-        return torch.zeros(problem.n_examples, problem.n_outputs)
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per example."""
+        one_axis_less(prediction, target)
+        logs, index = log_softmax(prediction), target.long().unsqueeze(-1)
+        is_target = torch.arange(prediction.shape[-1], device=target.device) == index
+        smooth = self.label_smoothing / prediction.shape[-1]
+        own = (1 - self.label_smoothing + smooth) * missing(logs) ** self.gamma_pos
+        others = smooth * (self.gamma_neg * logs).exp()
+        return -(torch.where(is_target, own, others) * logs).sum(-1)
 
-    def __call__(self, prediction: Tensor, target: Tensor, *, state: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """One value per example, and the next state."""
-        nll = -log_likelihood(prediction, target)
-        # in the wider of the two types: 1 - 1e-4 is 1 in bfloat16
-        wide = torch.promote_types(prediction.dtype, state.dtype)
-        p = softmax(prediction.to(wide)).clamp(ELR_CLAMP, 1 - ELR_CLAMP)
-        rows = index.unsqueeze(-1).expand(prediction.shape)
-        share = (p / p.sum(-1, keepdim=True)).detach()
-        mean = self.beta * state.gather(-2, rows) + (1 - self.beta) * share
-        reward = (1 - (mean * p).sum(-1, keepdim=True)).log()
-        return (nll + self.lam * reward).squeeze(-1), state.scatter(-2, rows, mean.to(state.dtype))
+
+@dataclass(frozen=True)
+class Poly1(Loss):
+    r"""Cross-entropy with its first polynomial coefficient enlarged.
+
+    .. math:: \ell = -\log p_y + \epsilon\,(1 - p_y), \quad
+        -\log p_y = \textstyle\sum_{j \ge 1}\frac{1}{j}(1 - p_y)^j
+
+    prediction: ``[..., C]`` logits; target: ``[...]`` class indices. Returns ``[...]``, in nats at epsilon 0. Raises
+    `InvalidValue` if the shapes do not fit or epsilon is below -1, where the loss would rise with the probability.
+
+    The authors take epsilon = 2 for ImageNet and other values elsewhere: it is to be tuned.
+    Reference: Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, 2022,
+    https://arxiv.org/abs/2204.12511
+    """
+
+    family = "classification"
+    tasks = ("multiclass",)
+    space = Space.LOGIT
+    encoding = Encoding.INDEX
+    known_as = ("optax.losses.poly_loss_cross_entropy", "PolyLoss", "Poly-1 cross-entropy")
+    use_when = "cross_entropy with one more knob: above 0 it pushes harder where the target's probability is middling"
+    beware = "the default differs between libraries (2 here and in optax, 1 elsewhere), and papers tune it"
+    bounded = False
+    epsilon: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_at_least(self, -1, epsilon=self.epsilon)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per example."""
+        log_p = log_likelihood(prediction, target)
+        return -(log_p + self.epsilon * log_p.expm1()).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Poly1BCE(Loss):
+    r"""Binary cross-entropy of each output with its first polynomial coefficient enlarged.
+
+    .. math:: \ell = -\log p_t + \epsilon\,(1 - p_t), \quad p_t = \sigma(z) \;\text{if}\; y = 1,
+        \; \sigma(-z) \;\text{otherwise}
+
+    prediction, target: ``[..., L]``, logits and 0 or 1. Returns ``[...]``: the mean over L, in nats at epsilon 0.
+    Raises `InvalidValue` if the shapes differ or epsilon is below -1.
+    Reference: Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, 2022,
+    https://arxiv.org/abs/2204.12511
+    """
+
+    family = "classification"
+    tasks = ("binary", "multilabel")
+    space = Space.LOGIT
+    encoding = Encoding.MULTI_HOT
+    known_as = ("PolyLoss on sigmoids", "Poly-1 binary cross-entropy")
+    use_when = "bce with one more knob: above 0 it pushes harder where a probability is middling"
+    beware = "epsilon depends on the data: tune it, or keep bce"
+    bounded = False
+    epsilon: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_at_least(self, -1, epsilon=self.epsilon)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over L."""
+        same_shape(prediction, target)
+        logit_t = prediction * (2 * target - 1)
+        return mean(self.epsilon * (-logit_t).sigmoid() - functional.logsigmoid(logit_t))
+
+
+def _no_log_probabilities(highest: Tensor) -> InvalidValue:
+    return InvalidValue(
+        "prediction must hold log probabilities, none of them above 0 (of logits: their log_softmax). "
+        f"Got {highest.item():.4g}."
+    )
+
+
+@dataclass(frozen=True)
+class NLL(Loss):
+    r"""The negative log probability of the target class, from log probabilities: `cross_entropy` after its softmax.
+
+    .. math:: \ell(\log p, y) = -\log p_y
+
+    prediction: ``[..., C]`` log probabilities; target: ``[...]`` class indices. Returns ``[...]``, in nats; 0, with no
+    gradient, where the target is ignore_index. Raises `InvalidValue` if the shapes do not fit, a log probability is
+    above 0 or ignore_index is no whole number.
+    Reference: Good, Rational Decisions, 1952, https://doi.org/10.1111/j.2517-6161.1952.tb00104.x
+    """
+
+    family = "classification"
+    tasks = ("multiclass",)
+    space = Space.LOG_PROBABILITY
+    encoding = Encoding.INDEX
+    known_as = ("torch.nn.NLLLoss", "logarithmic score", "cross_entropy on logits")
+    same_as = "cross_entropy"
+    use_when = "your own model ends in log_softmax; otherwise use cross_entropy, which it is"
+    beware = "elsewhere logits are taken without a word, and the loss falls without bound; here they are refused"
+    convex = True
+    bounded = False
+    ignore_index: int = -100
+
+    def __post_init__(self) -> None:
+        check_whole(self, ignore_index=self.ignore_index)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per example."""
+        one_axis_less(prediction, target)
+        flat = prediction.reshape(-1, prediction.shape[-1])
+        index = target.reshape(-1).long()
+        nll = functional.nll_loss(flat, index, reduction="none", ignore_index=self.ignore_index)
+        if any_of(nll < -ABOVE_ZERO):
+            raise _no_log_probabilities(-nll.min())
+        return nll.reshape(target.shape)
+
+
+@dataclass(frozen=True)
+class KLDivergence(Loss):
+    r"""The information lost when the prediction stands for the target, summed over classes.
+
+    .. math:: \ell(\log p, t) = \sum_c t_c (\log t_c - \log p_c), \quad 0 \log 0 = 0
+
+    Of a one-hot target it is the cross-entropy; of a soft one its gradient is that of the cross-entropy.
+
+    prediction, target: ``[..., C]``, log probabilities and probabilities. Returns ``[...]``, in nats. Raises
+    `InvalidValue` if the shapes differ or a log probability is above 0.
+    Reference: Kullback and Leibler, On Information and Sufficiency, 1951, https://doi.org/10.1214/aoms/1177729694
+    """
+
+    name = "kl_divergence"
+    family = "classification"
+    tasks = ("multiclass",)
+    space = Space.LOG_PROBABILITY
+    encoding = Encoding.ONE_HOT
+    known_as = (
+        "torch.nn.KLDivLoss(reduction='batchmean'), whose target is probabilities unless log_target is set",
+        "keras.losses.KLDivergence, which takes the target first and probabilities for both",
+        "scipy.special.rel_entr, to be summed over classes",
+    )
+    same_as = "cross_entropy"
+    use_when = "targets are soft, as from several annotators or a teacher; with hard labels it is cross_entropy"
+    beware = "torch's default mean divides by the classes too, so it is C times too small"
+    convex = True
+    bounded = False
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The sum over classes."""
+        same_shape(prediction, target)
+        lost = functional.kl_div(prediction, target, reduction="none")
+        # where a target is 0 the term is, even if log p is -inf, which torch makes NaN; the look is the cheaper pass
+        return total(lost if _all_finite(prediction) else torch.where(target == 0, 0, lost))
+
+
+def _all_finite(prediction: Tensor) -> bool:
+    """Whether no log probability is -inf, as far as can be seen: inside vmap it cannot. Logits are refused."""
+    if prediction.numel() == 0:
+        return False
+    lowest, highest = prediction.detach().aminmax()
+    if any_of(highest > ABOVE_ZERO):
+        raise _no_log_probabilities(highest)
+    return any_of(lowest > -torch.inf)
+
+
+@dataclass(frozen=True)
+class SquareOnLogits(Loss):
+    r"""Regression of the scores themselves on M for the target class and 0 for the others, without a softmax.
+
+    .. math:: \ell(z, y) = \frac{1}{C}\Big(k\,(z_y - M)^2 + \sum_{c \ne y} z_c^2\Big)
+
+    prediction, target: ``[..., C]``, scores and one-hot. Returns ``[...]``. Raises `InvalidValue` if the shapes differ
+    or k or m is not positive.
+
+    The authors use k = M = 1 up to about 40 classes; k = 15 and M = 30 for the 1,000 of ImageNet, where otherwise the
+    zeros weigh too much.
+    Reference: Hui and Belkin, Evaluation of Neural Architectures Trained with Square Loss vs Cross-Entropy in
+    Classification Tasks, 2020, https://arxiv.org/abs/2006.07322
+    """
+
+    family = "classification"
+    tasks = ("multiclass",)
+    space = Space.LOGIT
+    encoding = Encoding.ONE_HOT
+    known_as = ("rescaled square loss", "least squares on one-hot targets", "keras.losses.MeanSquaredError of scores")
+    use_when = "as an alternative to cross_entropy whose gradient does not saturate"
+    beware = "scores near 0 and M are no log probabilities: log loss and calibration by softmax look bad"
+    convex = True
+    bounded = False
+    robust = False
+    k: float = 1.0
+    m: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive(self, k=self.k, m=self.m)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over classes."""
+        same_shape(prediction, target)
+        return mean((1 + (self.k - 1) * target) * (prediction - self.m * target).square())
+
+
+@dataclass(frozen=True)
+class Sparsemax(Loss):
+    r"""The loss of the sparsemax, whose probabilities can be exactly 0.
+
+    .. math:: \ell(z, y) = \frac{1}{2}\sum_{c \in S}(z_c^2 - \tau^2) + \frac{1}{2} - z_y, \quad
+        p_c = \max(0, z_c - \tau)
+
+    S is where p is above 0, and tau is such that p sums to 1. The gradient is p less the one-hot target. It is 0 where
+    the target leads every other class by 1.
+
+    prediction: ``[..., C]`` scores; target: ``[...]`` class indices. Returns ``[...]``. Raises `InvalidValue` if the
+    shapes do not fit.
+    Reference: Martins and Astudillo, From Softmax to Sparsemax, 2016, https://arxiv.org/abs/1602.02068
+    """
+
+    family = "classification"
+    tasks = ("multiclass",)
+    space = Space.LOGIT
+    encoding = Encoding.INDEX
+    known_as = ("optax.losses.multiclass_sparsemax_loss", "SparsemaxLoss of github.com/deep-spin/entmax")
+    use_when = "a margin is wanted with the smoothness of cross-entropy near it"
+    beware = "its probabilities are sparsemax(z): a softmax of its scores is far too unsure, so log loss looks bad"
+    convex = True
+    bounded = False
+    symmetric = False
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per example."""
+        one_axis_less(prediction, target)
+        wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
+        scores = wide - wide.detach().amax(-1, keepdim=True)  # neither p nor the loss sees a shift
+        threshold = _sparsemax_threshold(scores)
+        p = (scores - threshold).relu()
+        # z^2 - tau^2 = p (p + 2 tau), and p sums to 1
+        own = scores.gather(-1, target.long().unsqueeze(-1))
+        return ((p.square().sum(-1, keepdim=True) + 1) / 2 + threshold - own).squeeze(-1)
+
+
+def _sparsemax_threshold(scores: Tensor) -> Tensor:
+    """The tau for which max(0, z - tau) sums to 1, `[..., 1]`."""
+    ordered = scores.sort(-1, descending=True).values
+    sums = ordered.cumsum(-1)
+    rank = torch.arange(1, scores.shape[-1] + 1, device=scores.device)
+    # the support is what comes first; NaN leaves none
+    size = (1 + rank * ordered > sums).sum(-1, keepdim=True).clamp_min(1)
+    return (sums.gather(-1, size - 1) - 1) / size
+
+
+@dataclass(frozen=True)
+class Evidential(Loss):
+    r"""The expected squared error under a Dirichlet distribution that the scores give evidence for.
+
+    .. math:: \ell = \sum_c (y_c - \hat p_c)^2 + \frac{\hat p_c (1 - \hat p_c)}{S + 1}
+        + \lambda_t\, \text{KL}(\text{Dir}(\tilde\alpha) \| \text{Dir}(1)), \quad \hat p = \alpha / S, \;
+        S = \textstyle\sum_c \alpha_c
+
+    with :math:`\alpha = 1 + \text{softplus}(z)`, and :math:`\tilde\alpha` the same with 1 for the target class, so that
+    evidence for others is pulled to none. :math:`\lambda_t` rises from 0 to kl over the first share ``annealing`` of
+    training (the authors: 10 epochs, and relu or exp for softplus). It is their squared form, equation 5, which they
+    found best, and not the type II likelihood.
+
+    prediction, target: ``[..., C]``, scores and one-hot; progress: share of training done. Returns ``[...]``. Raises
+    `InvalidValue` if the shapes differ, kl is negative or annealing is not in (0, 1].
+    Reference: Sensoy et al., Evidential Deep Learning to Quantify Classification Uncertainty, 2018,
+    https://arxiv.org/abs/1806.01768
+    """
+
+    family = "classification"
+    tasks = ("multiclass",)
+    space = Space.LOGIT
+    encoding = Encoding.ONE_HOT
+    needs = (Need.PROGRESS,)
+    known_as = ("EDL", "Dirichlet evidential classification")
+    use_when = "the model should say how much it has seen: C / S is its uncertainty"
+    beware = "probabilities are alpha / S, not softmax(z), so log loss looks bad; the divergence makes it learn late"
+    kl: float = 1.0
+    annealing: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_nonnegative(self, kl=self.kl)
+        check_positive(self, annealing=self.annealing)
+        check_share(self, annealing=self.annealing)
+
+    def __call__(self, prediction: Tensor, target: Tensor, *, progress: float) -> Tensor:
+        """One value per example."""
+        same_shape(prediction, target)
+        wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
+        alpha = 1 + functional.softplus(wide)
+        total = alpha.sum(-1, keepdim=True)
+        mean = alpha / total
+        error = ((target - mean).square() + mean * (1 - mean) / (total + 1)).sum(-1, keepdim=True)
+        share = self.kl * (torch.zeros_like(error) + progress / self.annealing).clamp(max=1)
+        return (error + share * _divergence_from_flat(target + (1 - target) * alpha)).squeeze(-1)
+
+
+def _divergence_from_flat(alpha: Tensor) -> Tensor:
+    """KL from Dir(1) to Dir(alpha), `[..., 1]`."""
+    total = alpha.sum(-1, keepdim=True)
+    flat = torch.full_like(total, alpha.shape[-1]).lgamma()
+    expected = ((alpha - 1) * (alpha.digamma() - total.digamma())).sum(-1, keepdim=True)
+    return total.lgamma() - flat - alpha.lgamma().sum(-1, keepdim=True) + expected

@@ -9,7 +9,7 @@ from torch.nn import functional
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
 from lossbench.losses.terms import mean
-from lossbench.softmax import log_softmax, softmax
+from lossbench.numerics.softmax import log_softmax, softmax
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share
 

@@ -1,14 +1,54 @@
-"""Losses for imbalanced classes that need a head of their own."""
+"""Losses for classes of very different size."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lossbench.interfaces.loss import Loss, one_axis_less
-from lossbench.losses.classification import log_likelihood
+from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
+from lossbench.losses.terms import log_likelihood, mean
 from lossbench.types import Encoding, Head, Need, Space
 from lossbench.validation import check_nonnegative, check_positive
+
+SMALLEST_SHARE = 1e-6
+"""What a class without training examples counts as, of all examples."""
+
+
+@dataclass(frozen=True)
+class LogitAdjusted(Loss):
+    r"""Cross-entropy on logits to which the classes' log frequencies are added, in training only.
+
+    .. math:: \ell = -\log\text{softmax}(z + \tau\log\pi)_y, \quad \pi_c = n_c / \textstyle\sum_k n_k
+
+    At tau = 1 it is the balanced softmax, and the largest logit is the class with the largest balanced accuracy.
+
+    prediction: ``[..., C]`` logits; target: ``[...]`` class indices; class_counts n: ``[..., 1, C]``, of which only the
+    ratios matter; a class without examples counts as one in a million. Returns ``[...]``, in nats. Raises
+    `InvalidValue` if the shapes do not fit or tau is negative.
+    Reference: Menon et al., Long-tail Learning via Logit Adjustment, 2021, https://arxiv.org/abs/2007.07314
+    """
+
+    family = "imbalance"
+    tasks = ("multiclass",)
+    space = Space.LOGIT
+    encoding = Encoding.INDEX
+    needs = (Need.CLASS_COUNTS,)
+    known_as = ("balanced softmax (tau=1)", "logit adjustment")
+    use_when = "classes are imbalanced, and all of them should count alike"
+    beware = "its probabilities are for balanced classes: log loss and calibration on imbalanced data look bad"
+    convex = True
+    bounded = False
+    symmetric = False
+    tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_nonnegative(self, tau=self.tau)
+
+    def __call__(self, prediction: Tensor, target: Tensor, *, class_counts: Tensor) -> Tensor:
+        """One value per example."""
+        counts = class_counts.to(prediction.dtype)
+        prior = (counts / counts.sum(-1, keepdim=True)).clamp_min(SMALLEST_SHARE)
+        return -log_likelihood(prediction + self.tau * prior.log(), target).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -63,3 +103,44 @@ def _rarity(counts: Tensor) -> Tensor:
     present = counts > 0
     fewest = torch.where(present, counts, torch.inf).amin(-1, keepdim=True)
     return torch.where(present, fewest / torch.where(present, counts, 1), 1) ** 0.25
+
+
+@dataclass(frozen=True)
+class AUCMargin(Loss):
+    r"""What positives lack of leading negatives by the margin, squared, over all pairs of a batch.
+
+    .. math:: \ell = \frac{1}{n_+ n_-}\sum_{i: y_i = 1}\,\sum_{j: y_j = -1}\max(0, m - s_i + s_j)^2
+
+    A smooth bound on one minus the area under the ROC curve. 0, with no gradient, for a label of which the batch holds
+    one class only.
+
+    prediction, target: ``[..., B, L]``, scores and -1 or 1. Returns ``[...]``, one value per batch: the mean over L.
+    Raises `InvalidValue` if the shapes differ or margin is not positive.
+    Reference: Gao and Zhou, On the Consistency of AUC Pairwise Optimization, 2015, https://arxiv.org/abs/1208.0645
+    """
+
+    family = "imbalance"
+    tasks = ("binary", "multilabel")
+    space = Space.SCORE
+    encoding = Encoding.SIGNED
+    coupled = True
+    known_as = ("pairwise squared hinge", "libauc.losses.PairwiseAUCLoss, by default", "AUC maximisation")
+    use_when = "the order of scores counts (auroc), and classes are imbalanced"
+    beware = "it sets no threshold: accuracy at 0 means little. libauc's AUCMLoss is a min-max form with other optima"
+    convex = True
+    bounded = False
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive(self, margin=self.margin)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per batch."""
+        same_shape(prediction, target)
+        scores, positive = prediction.mT, (target > 0).mT  # [..., L, B]
+        # infinitely far ahead: what is no pair lacks nothing
+        above = torch.where(positive, scores - self.margin, torch.inf)
+        below = torch.where(positive, -torch.inf, scores)
+        lacking = (below.unsqueeze(-2) - above.unsqueeze(-1)).relu().square()  # [..., L, B, B]
+        n_pairs = positive.sum(-1) * (~positive).sum(-1)
+        return mean(lacking.sum((-2, -1)) / n_pairs.clamp_min(1))

@@ -1,4 +1,4 @@
-"""Losses on the overlap of a batch's predictions with its targets."""
+"""Losses on the overlap of a batch's predictions with its targets: ratios of counts, and the Lovász extension."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lossbench.interfaces.loss import Loss, same_shape
 from lossbench.types import Encoding, Space
-from lossbench.validation import check_positive
+from lossbench.validation import check_nonnegative, check_positive
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,128 @@ class SoftF1(Loss):
         overlap = (prediction * target).sum(-2)
         total = (prediction + target).sum(-2)  # 2 TP + FP + FN
         return (1 - 2 * overlap / torch.where(total > 0, total, 1)).mean(-1)
+
+
+@dataclass(frozen=True)
+class Tversky(Loss):
+    r"""One minus the overlap of a batch, false positives and false negatives being weighed apart.
+
+    .. math:: \ell = 1 - \frac{TP + s}{TP + \alpha\,FP + \beta\,FN + s}, \quad TP = \sum_i p_i y_i, \;
+        FP = \sum_i p_i (1 - y_i), \; FN = \sum_i (1 - p_i) y_i
+
+    At alpha = beta = 1/2 it is `dice` with twice the smooth, at alpha = beta = 1 `jaccard`.
+
+    prediction, target: ``[..., B, L]``, probabilities and 0 or 1; smooth s in examples. Returns ``[...]``, one value
+    per batch: the mean over L. Raises `InvalidValue` if the shapes differ, alpha or beta is negative or smooth is not
+    positive.
+    Reference: Salehi et al., Tversky Loss Function for Image Segmentation Using 3D Fully Convolutional Deep Networks,
+    2017, https://arxiv.org/abs/1706.05721
+    """
+
+    family = "overlap"
+    tasks = ("binary", "multilabel")
+    space = Space.PROBABILITY
+    encoding = Encoding.MULTI_HOT
+    coupled = True
+    known_as = (
+        "monai.losses.TverskyLoss(batch=True), alpha and beta 1/2 by default",
+        "segmentation_models_pytorch.losses.TverskyLoss, alpha and beta 1/2 by default",
+        "keras.losses.Tversky, alpha and beta swapped",
+    )
+    use_when = "positives are rare, and missing one is worse than a false alarm (beta above alpha)"
+    beware = "alpha weighs false positives, beta false negatives; in keras it is the reverse. It depends on the batch"
+    bounded = True
+    alpha: float = 0.3
+    beta: float = 0.7
+    smooth: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_nonnegative(self, alpha=self.alpha, beta=self.beta)
+        check_positive(self, smooth=self.smooth)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per batch."""
+        same_shape(prediction, target)
+        hits, positives = (prediction * target).sum(-2, keepdim=True), target.sum(-2, keepdim=True)
+        wrong = self.alpha * (prediction.sum(-2, keepdim=True) - hits) + self.beta * (positives - hits)
+        return (1 - (hits + self.smooth) / (hits + wrong + self.smooth)).mean(-1).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Jaccard(Loss):
+    r"""One minus the intersection over the union of a batch's predicted and true positives.
+
+    .. math:: \ell = 1 - \frac{\sum_i p_i y_i + s}{\sum_i p_i + \sum_i y_i - \sum_i p_i y_i + s}
+
+    prediction, target: ``[..., B, L]``, probabilities and 0 or 1; smooth s in examples. Returns ``[...]``, one value
+    per batch: the mean over L. Raises `InvalidValue` if the shapes differ or smooth is not positive.
+    Reference: Rahman and Wang, Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation, 2016,
+    https://doi.org/10.1007/978-3-319-50835-1_22
+    """
+
+    family = "overlap"
+    tasks = ("binary", "multilabel")
+    space = Space.PROBABILITY
+    encoding = Encoding.MULTI_HOT
+    coupled = True
+    known_as = (
+        "segmentation_models_pytorch.losses.JaccardLoss",
+        "monai.losses.DiceLoss(jaccard=True), half the smooth",
+        "soft IoU",
+    )
+    use_when = "intersection over union is what counts and positives are rare"
+    beware = "it depends on the batch, as dice; `iou` is the loss of boxes"
+    bounded = True
+    smooth: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive(self, smooth=self.smooth)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per batch."""
+        same_shape(prediction, target)
+        overlap = (prediction * target).sum(-2, keepdim=True)
+        union = (prediction + target).sum(-2, keepdim=True) - overlap
+        return (1 - (overlap + self.smooth) / (union + self.smooth)).mean(-1).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class LovaszHinge(Loss):
+    r"""The hinge errors of a batch, each weighed by what it costs in intersection over union.
+
+    .. math:: \ell = \sum_i \max(0, m_{(i)})\,\big(J_i - J_{i-1}\big), \quad m = 1 - y s
+
+    with the errors m from large to small, and J_i one minus the intersection over union if the first i examples are
+    decided wrongly and all others rightly (J_0 = 0).
+
+    prediction, target: ``[..., B, L]``, scores and -1 or 1. Returns ``[...]``, one value per batch: the mean over L.
+    Raises `InvalidValue` if the shapes differ.
+    Reference: Berman, Triki and Blaschko, The Lovász-Softmax Loss, 2018, https://arxiv.org/abs/1705.08790; of the
+    hinge: Yu and Blaschko, Learning Submodular Losses with the Lovász Hinge, 2015,
+    https://proceedings.mlr.press/v37/yub15.html
+    """
+
+    family = "overlap"
+    tasks = ("binary", "multilabel")
+    space = Space.SCORE
+    encoding = Encoding.SIGNED
+    coupled = True
+    known_as = ("segmentation_models_pytorch.losses.LovaszLoss(mode='binary')", "lovasz_hinge of bermanmaxim")
+    use_when = "intersection over union of decisions is what counts"
+    beware = "without a positive in the batch only the worst error is left; scores are no log odds"
+    convex = True
+    bounded = False
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One value per batch."""
+        same_shape(prediction, target)
+        errors, order = (1 - target * prediction).sort(-2, descending=True)
+        positive = (target > 0).to(prediction.dtype).gather(-2, order)
+        return (errors.relu() * _jaccard_steps(positive)).sum(-2).mean(-1)
+
+
+def _jaccard_steps(positive: Tensor) -> Tensor:
+    """By how much each further wrong example lowers the intersection over union; sorted 0 and 1, `[..., B, L]`."""
+    total = positive.sum(-2, keepdim=True)
+    lost = 1 - (total - positive.cumsum(-2)) / (total + (1 - positive).cumsum(-2)).clamp_min(1)
+    return torch.cat([lost[..., :1, :], lost.diff(dim=-2)], -2)

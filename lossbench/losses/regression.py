@@ -1,4 +1,4 @@
-"""Losses on values: distances, robust ones, and likelihoods."""
+"""Losses of values: distances to the target, as they are, relative, to one side, or in direction."""
 
 import math
 from dataclasses import dataclass
@@ -7,10 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lossbench.errors import Incompatible
 from lossbench.interfaces.loss import Loss, same_shape
-from lossbench.losses.terms import barron, mean, residual, stacked, standardised
-from lossbench.types import Encoding, Head, Need, Problem, Space
-from lossbench.validation import check_nonnegative, check_positive
+from lossbench.losses.terms import mean, residual, stacked
+from lossbench.types import Array, Encoding, Problem, Space
+from lossbench.validation import check_between, check_nonnegative, check_positive
+
+SHORT = 1e-4
+"""A prediction this much shorter than the target has no clear direction: the gradient is at most 1 / (SHORT · |y|)."""
 
 
 @dataclass(frozen=True)
@@ -178,133 +182,6 @@ class MSLE(Loss):
 
 
 @dataclass(frozen=True)
-class Tukey(Loss):
-    r"""Tukey's biweight: quadratic near the target, constant from ``c`` robust standard deviations on.
-
-    .. math:: \ell(r) = s^2\frac{c^2}{6}\left(1 - \left(1 - (r/cs)^2\right)^3\right) \;\text{if}\; |r| \le cs,
-        \quad s^2 c^2/6 \;\text{otherwise}
-
-    The factor :math:`s^2` undoes the division by the scale: near zero it is :math:`r^2/2` whatever the scale, so the
-    learning rate means the same as for Huber.
-
-    prediction, target: ``[..., D]`` in the standardised target's units; residual_scale s: ``[..., 1, D]`` in the same;
-    c in multiples of s (4.685 is 95 % efficient for normal errors). Returns ``[...]``: the mean over D, in units
-    squared. Raises `InvalidValue` if the shapes differ or c is not positive.
-    Reference: Beaton and Tukey, The Fitting of Power Series, Meaning Polynomials, Illustrated on Band-Spectroscopic
-    Data, 1974, https://doi.org/10.1080/00401706.1974.10489171
-    """
-
-    family = "robust"
-    tasks = ("regression",)
-    space = Space.VALUE
-    encoding = Encoding.VALUE
-    needs = (Need.RESIDUAL_SCALE,)
-    known_as = ("statsmodels.robust.norms.TukeyBiweight", "biweight", "bisquare")
-    use_when = "gross outliers that should have no pull at all"
-    beware = "no gradient beyond c times the scale: a bad start or a wrong scale stops the learning"
-    convex = False
-    bounded = True
-    robust = True
-    c: float = 4.685
-
-    def __post_init__(self) -> None:
-        check_positive(self, c=self.c)
-
-    def __call__(self, prediction: Tensor, target: Tensor, *, residual_scale: Tensor) -> Tensor:
-        """The mean over D."""
-        bound = self.c * residual_scale
-        share = (residual(prediction, target) / bound).square().clamp(max=1)
-        # 1 - (1 - u)^3 multiplied out, which keeps the digits of a small u
-        return mean(bound.square() / 6 * share * (3 - 3 * share + share.square()))
-
-
-@dataclass(frozen=True)
-class GaussianNLL(Loss):
-    r"""The negative log likelihood of a normal distribution whose mean and scale are both predicted.
-
-    .. math:: \ell = \frac{1}{2}\left(\frac{y - \mu}{\sigma}\right)^2 + \log\sigma + \frac{1}{2}\log 2\pi
-
-    prediction: ``[..., 2 D]``, D means and then D values of :math:`\log\sigma`; target: ``[..., D]``, both in the
-    standardised target's units. Returns ``[...]``: the mean over D, in nats. Raises `InvalidValue` if there are not
-    twice as many predictions as targets.
-    Reference: Nix and Weigend, Estimating the Mean and Variance of the Target Probability Distribution, 1994,
-    https://doi.org/10.1109/ICNN.1994.374138
-    """
-
-    family = "distribution"
-    tasks = ("regression",)
-    space = Space.MEAN_LOG_SCALE
-    encoding = Encoding.VALUE
-    head = Head.MEAN_SCALE
-    known_as = (
-        "torch.nn.GaussianNLLLoss(full=True), which takes the variance; by default without log(2 pi) / 2",
-        "heteroscedastic regression",
-    )
-    use_when = "the noise differs between examples, or an error bar is wanted with each prediction"
-    beware = "where it fits exactly the scale runs to zero and the gradient grows without bound: clip it"
-    bounded = False
-    robust = False
-
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
-        z, log_scale = standardised(prediction, target)
-        return mean(z.square() / 2 + log_scale + math.log(2 * math.pi) / 2)
-
-
-@dataclass(frozen=True)
-class BarronAdaptive(Loss):
-    r"""Barron's general robust loss as a likelihood, whose shape and scale are trained with the model.
-
-    .. math:: \ell(r) = \rho_\alpha(r/c) + \log c + \log Z(\alpha), \quad
-        \rho_\alpha(x) = \frac{2 - \alpha}{\alpha}\left(\left(\frac{x^2}{2 - \alpha} + 1\right)^{\alpha/2} - 1\right)
-
-    with :math:`Z(\alpha) = \int e^{-\rho_\alpha(x)} dx`. It runs from Cauchy's (alpha to 0) over Charbonnier's (1) to
-    the normal distribution's (2).
-
-    prediction, target: ``[..., D]`` in the standardised target's units; parameters: ``alpha_logit`` and ``log_scale``,
-    each ``[..., 1, D]``, where alpha = 0.001 + 1.998 sigmoid(alpha_logit) and c = exp(log_scale); both start at 0, so
-    alpha and c start at 1. Returns ``[...]``: the mean over D, in nats. Raises `InvalidValue` if the shapes differ.
-    Reference: Barron, A General and Adaptive Robust Loss Function, 2019, https://arxiv.org/abs/1701.03077
-    """
-
-    family = "robust"
-    tasks = ("regression",)
-    space = Space.VALUE
-    encoding = Encoding.VALUE
-    needs = (Need.PARAMETERS,)
-    known_as = ("robust_loss_pytorch.AdaptiveLossFunction", "general adaptive robust loss")
-    use_when = "it is not known how heavy the tails of the noise are, or they differ between outputs"
-    beware = "its values are log likelihoods: below zero is possible, and they compare with no other loss"
-
-    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
-        """One shape and one scale per output, `[1, D]`; nothing is drawn."""
-        return {name: torch.zeros(1, problem.n_outputs) for name in ("alpha_logit", "log_scale")}
-
-    def __call__(self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor]) -> Tensor:
-        """The mean over D."""
-        log_scale = parameters["log_scale"]
-        alpha = 0.001 + 1.998 * parameters["alpha_logit"].sigmoid()
-        distance = barron(residual(prediction, target) * (-log_scale).exp(), alpha)
-        return mean(distance + log_scale + barron_log_partition(alpha))
-
-
-def barron_log_partition(alpha: Tensor, n: int = 160, step: float = 0.175) -> Tensor:
-    r"""The logarithm of :math:`\int e^{-\rho_\alpha(x)} dx` for alpha in (0, 2), differentiable.
-
-    With :math:`x = \sqrt{2 - \alpha}\,\sinh t` the loss is :math:`(2 - \alpha)/\alpha\,(\cosh^\alpha t - 1)`: analytic
-    and falling within :math:`\pi/4` of the real axis, so the trapezoid rule converges exponentially and this step
-    leaves 1e-12. So does the end at t = 28: the heaviest tail (alpha to 0) falls as :math:`e^{-t}`.
-    """
-    t = torch.arange(n, dtype=alpha.dtype, device=alpha.device).view(-1, *(1,) * alpha.dim()) * step
-    log_cosh = t + functional.softplus(-2 * t) - math.log(2)
-    b = 2 - alpha
-    log_terms = log_cosh - b / alpha * (alpha * log_cosh).expm1()
-    # the integrand is even: both halves share the term at t = 0, which is 1
-    both = torch.logsumexp(torch.cat([log_terms[:1] - math.log(2), log_terms[1:]]), 0) + math.log(2 * step)
-    return both + b.log() / 2
-
-
-@dataclass(frozen=True)
 class SmoothL1(Loss):
     r"""Quadratic within ``beta`` of the target, and linear with slope 1 beyond.
 
@@ -341,3 +218,217 @@ class SmoothL1(Loss):
         near = distance.clamp(max=self.beta)
         # at beta = 0 nothing is near, and any divisor does
         return mean(distance - near + near.square() / (2 * (self.beta + (self.beta == 0))))
+
+
+@dataclass(frozen=True)
+class MAPE(Loss):
+    r"""The absolute error as a share of the target.
+
+    .. math:: \ell = \frac{|\hat y - y|}{|y|}
+
+    prediction :math:`\hat y`, target y: ``[..., D]`` in the target's original units; no target may be 0, where the loss
+    is infinite (the task refuses such targets before training). Returns ``[...]``: the mean over D, a share and not per
+    cent. Raises `InvalidValue` if the shapes differ.
+    Reference: Hyndman and Koehler, Another Look at Measures of Forecast Accuracy, 2006,
+    https://doi.org/10.1016/j.ijforecast.2006.03.001
+    """
+
+    family = "regression"
+    tasks = ("regression",)
+    space = Space.POSITIVE
+    encoding = Encoding.ABOVE_ZERO
+    known_as = ("sklearn.metrics.mean_absolute_percentage_error", "keras.losses.MeanAbsolutePercentageError / 100")
+    use_when = "targets are positive, and being 10 % off costs the same whatever their size"
+    beware = "it under-predicts: too low costs at most 1, too high has no bound, and the smallest targets rule"
+    convex = True
+    bounded = False
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over D."""
+        return mean(residual(prediction, target).abs() / target.abs())
+
+
+@dataclass(frozen=True)
+class SMAPE(Loss):
+    r"""The absolute error as a share of the mean of prediction and target.
+
+    .. math:: \ell = \frac{2 |\hat y - y|}{|\hat y| + |y|}
+
+    and 0 where both are. prediction :math:`\hat y`, target y: ``[..., D]`` in the target's original units. Returns
+    ``[...]``: the mean over D, from 0 to 2 and not in per cent. Raises `InvalidValue` if the shapes differ.
+    Reference: Makridakis, Accuracy Measures: Theoretical and Practical Concerns, 1993,
+    https://doi.org/10.1016/0169-2070(93)90079-3
+    """
+
+    family = "regression"
+    tasks = ("regression",)
+    space = Space.POSITIVE
+    encoding = Encoding.POSITIVE
+    known_as = ("symmetric MAPE", "torchmetrics.functional.symmetric_mean_absolute_percentage_error")
+    use_when = "ratios matter, and no single example should cost more than 2"
+    beware = "not symmetric: 10 too low costs more than 10 too high; a target of 0 costs 2 whatever is predicted"
+    convex = False
+    bounded = True
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over D."""
+        error, size = residual(prediction, target).abs(), prediction.abs() + target.abs()
+        return mean(2 * error / torch.where(size > 0, size, 1.0))
+
+
+def _lean(error: Tensor, tau: float | Tensor) -> Tensor:
+    """The weight of each error: tau where the prediction is too low, 1 - tau where it is too high."""
+    low = (error < 0).to(error.dtype)
+    return low * tau + (1 - low) * (1 - tau)
+
+
+@dataclass(frozen=True)
+class Quantile(Loss):
+    r"""The pinball loss, least at the ``tau``-quantile of the target.
+
+    .. math:: \ell = \tau \max(y - \hat y, 0) + (1 - \tau) \max(\hat y - y, 0)
+
+    prediction :math:`\hat y`, target y: ``[..., D]`` in the standardised target's units. Returns ``[...]``: the mean
+    over D, in units; at tau 1/2 half the absolute error. Raises `InvalidValue` if the shapes differ or tau is not in
+    (0, 1).
+    Reference: Koenker and Bassett, Regression Quantiles, 1978, https://doi.org/10.2307/1913643
+    """
+
+    family = "regression"
+    tasks = ("regression",)
+    space = Space.VALUE
+    encoding = Encoding.VALUE
+    known_as = (
+        "pinball loss",
+        "sklearn.metrics.mean_pinball_loss(alpha=tau)",
+        "sklearn.linear_model.QuantileRegressor(quantile=tau)",
+        "check loss",
+        "tilted loss",
+    )
+    use_when = "too low and too high cost differently, or a bound is wanted that a known share keeps"
+    beware = "tau belongs to y - prediction: the other way round it is the opposite quantile"
+    convex = True
+    bounded = False
+    robust = True
+    tau: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_between(self, 0, 1, tau=self.tau)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over D."""
+        error = residual(prediction, target)
+        return mean(_lean(error, self.tau) * error.abs())
+
+
+@dataclass(frozen=True)
+class Expectile(Loss):
+    r"""The squared error with a weight for each side, least at the ``tau``-expectile of the target.
+
+    .. math:: \ell = \tau \max(y - \hat y, 0)^2 + (1 - \tau) \max(\hat y - y, 0)^2
+
+    prediction :math:`\hat y`, target y: ``[..., D]`` in the standardised target's units. Returns ``[...]``: the mean
+    over D, in units squared; at tau 1/2 half the squared error. Raises `InvalidValue` if the shapes differ or tau is
+    not in (0, 1).
+    Reference: Newey and Powell, Asymmetric Least Squares Estimation and Testing, 1987, https://doi.org/10.2307/1911031
+    """
+
+    family = "regression"
+    tasks = ("regression",)
+    space = Space.VALUE
+    encoding = Encoding.VALUE
+    known_as = ("asymmetric least squares", "asymmetric squared error", "the value loss of implicit Q-learning")
+    use_when = "too low and too high cost differently, and large errors cost more than in proportion"
+    beware = "the tau-expectile is not the tau-quantile: at 0.9, 0.86 of normal errors lie below it and not 0.9"
+    convex = True
+    bounded = False
+    robust = False
+    tau: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_between(self, 0, 1, tau=self.tau)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over D."""
+        error = residual(prediction, target)
+        return mean(_lean(error, self.tau) * error.square())
+
+
+@dataclass(frozen=True)
+class EpsilonInsensitive(Loss):
+    r"""The absolute error beyond a band of ``epsilon`` about the target; nothing within.
+
+    .. math:: \ell(r) = \max(|r| - \epsilon, 0)
+
+    prediction, target: ``[..., D]`` in the standardised target's units, as is epsilon. Returns ``[...]``: the mean over
+    D, in units. Raises `InvalidValue` if the shapes differ or epsilon is negative.
+    Reference: Vapnik, The Nature of Statistical Learning Theory, 1995, https://doi.org/10.1007/978-1-4757-2440-0
+    """
+
+    family = "regression"
+    tasks = ("regression",)
+    space = Space.VALUE
+    encoding = Encoding.VALUE
+    known_as = ("the loss of sklearn.svm.SVR", "SGDRegressor(loss='epsilon_insensitive') of scikit-learn", "tube loss")
+    use_when = "errors below a tolerance do not matter at all"
+    beware = "no gradient within the band: wider than the noise, it leaves the predictions where they come to lie"
+    convex = True
+    bounded = False
+    robust = True
+    epsilon: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_nonnegative(self, epsilon=self.epsilon)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over D."""
+        return mean((residual(prediction, target).abs() - self.epsilon).relu())
+
+
+@dataclass(frozen=True)
+class CosineSimilarity(Loss):
+    r"""Minus the cosine of the angle between prediction and target.
+
+    .. math:: \ell = -\frac{\hat y \cdot y}{\|\hat y\| \, \|y\|}, \quad
+        \|\hat y\| = \sqrt{\hat y \cdot \hat y + (10^{-4} \|y\|)^2}
+
+    prediction :math:`\hat y`, target y: ``[..., D]`` in the target's original units, since the directions of
+    standardised values are others. It makes sense for D of 2 and more: one number has a sign and no direction, so there
+    is next to no gradient. Returns ``[...]``: from -1 (the same direction) to 1 (the opposite one), and 0 where either
+    vector is 0. Raises `InvalidValue` if the shapes differ.
+    Reference: Salton, Wong and Yang, A Vector Space Model for Automatic Indexing, 1975,
+    https://doi.org/10.1145/361219.361220
+    """
+
+    family = "regression"
+    tasks = ("regression",)
+    space = Space.ORIGINAL
+    encoding = Encoding.ORIGINAL
+    known_as = (
+        "keras.losses.CosineSimilarity",
+        "torch.nn.CosineSimilarity, without the minus",
+        "optax.losses.cosine_distance - 1",
+        "cosine proximity",
+    )
+    use_when = "the targets of an example are one vector, of which only the direction counts"
+    beware = (
+        "learns nothing from a single target, which has no direction; and no lengths, so errors in units stay large"
+    )
+    convex = False
+    bounded = True
+
+    def check(self, targets: Array, problem: Problem) -> None:
+        """Raise `Incompatible` for a single target, which has no direction."""
+        if problem.n_outputs < 2:
+            raise Incompatible(
+                "cosine_similarity takes targets of at least two numbers, which have a direction. Got targets of one."
+            )
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Minus the cosine over D."""
+        same_shape(prediction, target)
+        length = target.square().sum(-1, keepdim=True).sqrt()
+        # the one of a zero vector, whose cosine is 0, may be any
+        length = torch.where(length > 0, length, 1.0)
+        squared = prediction.square().sum(-1, keepdim=True) + (SHORT * length).square()
+        return -(prediction * squared.rsqrt() * (target / length)).sum(-1)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossbench.interfaces.loss import same_shape
-from lossbench.softmax import NARROW
+from lossbench.interfaces.loss import one_axis_less, same_shape
+from lossbench.numerics.softmax import NARROW, log_softmax
 
 FULL = (torch.float32, torch.float64)
 """Types whose sums keep their digits."""
@@ -15,12 +15,6 @@ def residual(prediction: Tensor, target: Tensor) -> Tensor:
     """Prediction minus target, of the same shape."""
     same_shape(prediction, target)
     return prediction - target
-
-
-def standardised(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The residual in units of the predicted scale, and the logarithm of that scale, `[..., D]` each."""
-    location, log_scale = prediction.chunk(2, -1)
-    return residual(location, target) * (-log_scale).exp(), log_scale
 
 
 def total(values: Tensor) -> Tensor:
@@ -61,7 +55,17 @@ def softplus(values: Tensor) -> Tensor:
     return -functional.logsigmoid(-values)
 
 
-def barron(x: Tensor, alpha: Tensor) -> Tensor:
-    """Barron's general loss of scaled residuals for alpha below 2 and not 0, where no limit form is needed."""
-    b = 2 - alpha
-    return b / alpha * (alpha / 2 * (x.square() / b).log1p()).expm1()
+def log_likelihood(logits: Tensor, target: Tensor) -> Tensor:
+    """The log probability of each target class, `[..., 1]`: the last axis stays, for fields `[r, 1, 1]`."""
+    return pick_target(log_softmax(logits), target)
+
+
+def pick_target(logs: Tensor, target: Tensor) -> Tensor:
+    """Return the log probability of each target class, `[..., 1]`, from those of all classes, `[..., C]`."""
+    one_axis_less(logs, target)
+    return logs.gather(-1, target.long().unsqueeze(-1))
+
+
+def missing(log_p: Tensor) -> Tensor:
+    """One minus a probability, from its logarithm; above 0, so that a power below 1 has a finite gradient."""
+    return -log_p.expm1().clamp(max=-torch.finfo(log_p.dtype).tiny)

@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 
 from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric
 from lossbench.metrics.rows import finite, or_nan, wide
-from lossbench.softmax import argmax, log_softmax, softmax
+from lossbench.numerics.softmax import argmax, log_softmax, softmax
 
 _CLASSES = ("binary", "multiclass")
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lossbench.decoding import best_path
 from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric
 from lossbench.metrics.rows import or_nan, wide
+from lossbench.numerics.decoding import best_path
 from lossbench.types import BLANK, PADDING
 
 

@@ -14,7 +14,7 @@ import torch
 from lossbench import registry
 from lossbench.config.experiment import Experiment
 from lossbench.config.resolve import Combinations
-from lossbench.losses.external import External
+from lossbench.losses.composition.external import External
 from lossbench.plugins import loaded
 from lossbench.records import UNTRAINED, Record
 from lossbench.runner.executors import CannotStart, Events, Executor, Part

@@ -21,7 +21,7 @@ from lossbench.config.experiment import GROUPS
 from lossbench.errors import InvalidValue
 from lossbench.identity import Unidentified, identify
 from lossbench.interfaces import Dataset
-from lossbench.losses.external import External
+from lossbench.losses.composition.external import External
 from lossbench.registry import Registry, snake_case
 from lossbench.types import Examples
 

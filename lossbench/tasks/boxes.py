@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossbench.box_geometry import iou
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling, Task
 from lossbench.interfaces.task import robust_scale
+from lossbench.numerics.boxes import iou
 from lossbench.tasks.refusals import refusal
 from lossbench.types import Array, Encoding, Examples, Head, Picture, Problem, Space
 

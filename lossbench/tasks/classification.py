@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling, Task
-from lossbench.softmax import log_softmax, softmax
+from lossbench.numerics.softmax import log_softmax, softmax
 from lossbench.tasks.refusals import refusal
 from lossbench.types import EMBEDDING_WIDTH, Array, Encoding, Examples, Head, Problem, Space
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from lossbench.decoding import best_path, compacted
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling, Task
-from lossbench.softmax import log_softmax
+from lossbench.numerics.decoding import best_path, compacted
+from lossbench.numerics.softmax import log_softmax
 from lossbench.tasks.refusals import refusal
 from lossbench.types import BLANK, PADDING, Array, Encoding, Examples, Head, Picture, Problem, Space
 

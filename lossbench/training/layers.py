@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from lossbench.models.heads import Cosine
 from lossbench.models.recognisers import Columns
 from lossbench.models.trunks import Highest
-from lossbench.softmax import NARROW
+from lossbench.numerics.softmax import NARROW
 from lossbench.training.products import is_by_columns, product, usable
 
 Tensors = Mapping[str, Tensor]

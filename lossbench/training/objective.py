@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lossbench import registry
 from lossbench.interfaces import Loss, Task, TermWeighting, Weighting
-from lossbench.losses.combined import Combined
+from lossbench.losses.composition.combined import Combined
 from lossbench.training.combined import TermsGroup
 from lossbench.training.feed import Batch, Feed
 from lossbench.training.groups import LossGroup, Moment, WeightGroup
@@ -18,13 +18,17 @@ from lossbench.types import Encoding, Problem, Trial
 
 
 def grouping(part: Loss | Weighting) -> tuple[Hashable, ...]:
-    """Rows with equal keys share a call: same class, and same values of all fields that are not free floats."""
+    """Rows with equal keys share a call: same class, and same values of all fields that are not free floats.
+
+    The keys also order the replicas of a stack. The module comes last, where it only keeps two classes of one name
+    apart: to move a class to another file moves no replica.
+    """
     fixed = [
         (f.name, repr(getattr(part, f.name)))
         for f in fields(part)  # type: ignore[arg-type]
         if not isinstance(getattr(part, f.name), float) or f.name in part.scalar_fields
     ]
-    return (type(part).__module__, type(part).__qualname__, *fixed)
+    return (type(part).__qualname__, tuple(fixed), type(part).__module__)
 
 
 def row_order(trials: Sequence[Trial]) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Model, Task
-from lossbench.losses.combined import parts
+from lossbench.losses.composition.combined import parts
 from lossbench.seeds import Purpose, seed_for
 from lossbench.training.split import check_apart, divide, divide_evenly
 from lossbench.types import Array, Examples, Need, Problem, Trial

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces import Weighting
-from lossbench.softmax import log_softmax
+from lossbench.numerics.softmax import log_softmax
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_count, check_nonnegative
 

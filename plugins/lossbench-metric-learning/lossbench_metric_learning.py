@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lossbench.errors import InvalidValue
 from lossbench.functions import CHECKS
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.pairs import checked
+from lossbench.losses.embedding import check_embeddings
 from lossbench.registry import snake_case
 from lossbench.types import EMBEDDING_WIDTH, Encoding, Head, Need, Problem, Space
 
@@ -126,7 +126,7 @@ class _Wrapped(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor, *, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """One value per batch."""
-        embedding, held = checked(prediction, target), parameters or {}
+        embedding, held = check_embeddings(prediction, target), parameters or {}
         # a class has as many numbers as all of a module for one class
         of_one = sum(p.numel() for p in _module(self, 1).parameters())
         n_classes = sum(p.numel() for p in held.values()) // of_one if held else 2
@@ -147,7 +147,7 @@ class _Running(_Wrapped):
 
     def __call__(self, prediction: Tensor, target: Tensor, *, state: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """One value per batch, and the next histogram."""
-        embedding = checked(prediction, target)
+        embedding = check_embeddings(prediction, target)
         module: Any = _module(self, 2)
         module.hist_ = state.to(embedding.dtype)
         with _contained():

@@ -2,17 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
+import yaml
 from registered import built_in
 
-from lossbench import registry
+from lossbench import losses, registry
 from lossbench.check import CHECKS, Status
 from lossbench.check.gradients import extremes_are_finite
 from lossbench.interfaces.loss import Loss
 from lossbench.types import Encoding, Space
 
+ROOT = Path(__file__).parents[2]
+ACROSS_FAMILIES = {"extremes_of_classes"}
+"""Tests in the folder of the losses that are of several families."""
+DOCS, TESTS = ROOT / "docs" / "losses", ROOT / "tests" / "unit" / "losses"
 SETTINGS: dict[str, dict[str, Any]] = {
     "external": {"target": "torch.nn.HuberLoss"},
     "combined": {"terms": ["mse", {"name": "huber", "weight": 0.5}]},
@@ -68,8 +75,31 @@ def test_contract(name: str) -> None:
     assert {check for check, result in results.items() if result.status is Status.NOT_APPLICABLE} == spared
 
 
-def test_built_in_losses_say_their_family() -> None:
-    assert [name for name in built_in(registry.losses) if not registry.losses.find(name).family] == []
+@pytest.mark.parametrize("family", sorted({registry.losses.find(name).family for name in built_in(registry.losses)}))
+def test_file_page_and_test_are_named_for_the_family(family: str) -> None:
+    """A family that is a package has a folder of tests."""
+    stem = family.replace(" ", "_")
+    kinds = [kind for kind in map(registry.losses.find, built_in(registry.losses)) if kind.family == family]
+    assert family
+    assert [k for k in kinds if not f"{k.__module__}.".startswith(f"lossbench.losses.{stem}.")] == []
+    assert (DOCS / f"{family.replace(' ', '-')}.md").is_file()
+    assert family in yaml.safe_load((DOCS / "families.yaml").read_text())
+    assert (TESTS / f"test_{stem}.py").is_file() or list((TESTS / stem).glob("test_*.py"))
+
+
+def test_no_file_page_or_test_is_without_a_family() -> None:
+    families = {registry.losses.find(name).family for name in built_in(registry.losses)}
+    stems = {family.replace(" ", "_") for family in families}
+    assert {module.name for module in iter_modules(losses.__path__)} == stems | {"terms"}
+    assert {path.stem.removeprefix("test_") for path in TESTS.glob("test_*.py")} <= stems | {"terms", *ACROSS_FAMILIES}
+    assert {path.stem for path in DOCS.glob("*.md")} == {family.replace(" ", "-") for family in families}
+    assert set(yaml.safe_load((DOCS / "families.yaml").read_text())) == families
+
+
+def test_all_built_in_losses_can_be_imported_from_the_package() -> None:
+    kinds = {registry.losses.find(name) for name in built_in(registry.losses)}
+    assert {kind for kind in kinds if getattr(losses, kind.__name__, None) is not kind} == set()
+    assert {kind.__name__ for kind in kinds} | {"get", "names"} == set(losses.__all__)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5])

@@ -138,5 +138,7 @@ def test_functions_are_small():
 
 
 def test_files_are_small():
-    long = {p.name: n for p in (ROOT / "lossbench").rglob("*.py") if (n := len(p.read_text().splitlines())) > 400}
-    assert long == {}
+    """But for the losses, where a file holds a family: one is found by its family, and read by itself."""
+    package = ROOT / "lossbench"
+    sizes = {path.relative_to(package): len(path.read_text().splitlines()) for path in package.rglob("*.py")}
+    assert {str(p): n for p, n in sizes.items() if n > (1000 if p.parts[0] == "losses" else 400)} == {}

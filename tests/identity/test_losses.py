@@ -30,8 +30,7 @@ from lossbench.losses import (
     MultiMargin,
     Tukey,
 )
-from lossbench.losses.regression import barron_log_partition
-from lossbench.losses.terms import barron
+from lossbench.losses.robust import barron, barron_log_partition
 
 EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True)
 C = 4

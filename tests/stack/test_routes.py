@@ -1,11 +1,24 @@
 """The route of a loss is the fastest that agrees with the loop."""
 
+from dataclasses import fields, replace
+
 import pytest
 import torch
+from registered import built_in
 
 import lossbench
 from lossbench import losses, registry
+from lossbench.check.samples import call_for, stack
 from lossbench.training.routes import choose, differing
+
+BUILT_IN = [name for name in built_in(registry.losses) if registry.losses.find(name).family != "composition"]
+"""All but those that are made of others."""
+
+
+def replicas(loss, differ):
+    """Three losses, whose float fields differ (upwards: some must be above 1) or not."""
+    free = [f.name for f in fields(loss) if f.type is float] if differ else []
+    return [replace(loss, **{n: (getattr(loss, n) or 0.1) * s for n in free}) for s in (1.0, 1.02, 1.05)]
 
 
 def free(prediction, target):
@@ -71,3 +84,16 @@ def test_the_route(function, facts, route):
 def test_only_fields_that_differ_are_stacked():
     rows = [losses.get("focal", gamma=g, alpha=0.5) for g in (0.0, 1.0)]
     assert differing(rows) == {"gamma": [0.0, 1.0]}
+
+
+@pytest.mark.parametrize("differ", [True, False])
+@pytest.mark.parametrize("name", [*BUILT_IN, "hard triplets"])
+def test_built_in_losses_are_one_call_for_all_replicas(name, differ):
+    loss = losses.get("triplet", mining="hard") if name == "hard triplets" else losses.get(name)
+    group = replicas(loss, differ)
+    together = stack([call_for(group[0], seed) for seed in range(3)])
+    assert choose(group, together.prediction, together.target, together.needs) == "broadcast"
+
+
+def test_no_field_of_a_built_in_loss_parts_its_replicas():
+    assert [name for name in BUILT_IN if registry.losses.find(name).scalar_fields] == []

@@ -8,8 +8,8 @@ import torch
 from torchmetrics.text import CharErrorRate
 
 from lossbench import metrics
-from lossbench.decoding import best_path, compacted
 from lossbench.metrics.sequence import edit_distances
+from lossbench.numerics.decoding import best_path, compacted
 
 R, N, T, C, S = 3, 40, 12, 5, 6
 RATE, RIGHT = metrics.get("character_error_rate"), metrics.get("sequence_accuracy")

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from lossbench.errors import Incompatible
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.directions import CosineSimilarity
+from lossbench.losses.regression import CosineSimilarity
 from lossbench.types import BLANK, EMBEDDING_WIDTH, Encoding, Problem, Space
 
 N_CLASSES = 4

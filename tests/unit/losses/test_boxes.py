@@ -15,6 +15,8 @@ from lossbench.training.routes import Routes, choose
 CORNERS = ("iou", "giou", "diou", "ciou", "eiou", "focal_eiou", "alpha_iou", "siou", "wiou_v1", "nwd")
 BLIND = ("iou", "alpha_iou", "focal_eiou")
 """Without a gradient for disjoint boxes."""
+
+
 UNIT = torch.tensor([[0.0, 0.0, 1.0, 1.0]], dtype=torch.float64)
 
 

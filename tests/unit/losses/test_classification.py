@@ -1,17 +1,29 @@
-"""Classification losses against torch, torchvision, scikit-learn and numpy."""
-
-import math
+"""Losses of classes against torch, torchvision, scikit-learn, scipy, optax and closed forms."""
 
 import numpy as np
 import pytest
 import torch
+from scipy import special, stats
 from sklearn import metrics
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
 from lossbench.errors import InvalidValue
-from lossbench.losses import BCE, ELR, Brier, CrossEntropy, Focal, GeneralizedCrossEntropy, LogitAdjusted
-from lossbench.types import Problem
+from lossbench.losses import (
+    BCE,
+    NLL,
+    AsymmetricSoftmax,
+    Brier,
+    CrossEntropy,
+    Evidential,
+    Focal,
+    FocalSoftmax,
+    KLDivergence,
+    Poly1,
+    Poly1BCE,
+    Sparsemax,
+    SquareOnLogits,
+)
 
 C = 5
 
@@ -115,22 +127,6 @@ def test_cross_entropy_of_a_masked_class_without_a_share():
     assert logits.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("q", [1e-3, 0.3, 0.7, 1])
-def test_generalized_cross_entropy_against_the_paper(q):
-    # equation 6 of Zhang and Sabuncu 2018: (1 - p^q) / q, which needs a p that does not underflow
-    logits, target = multiclass(spread=1.0)
-    p = softmax(logits)[np.arange(len(target)), target]
-    close(GeneralizedCrossEntropy(q=q)(logits, target), (1 - p**q) / q, rtol=1e-9)
-
-
-def test_generalized_cross_entropy_where_the_probability_underflows():
-    logits = torch.tensor([[2000.0, 0.0]], dtype=torch.float64, requires_grad=True)
-    loss = GeneralizedCrossEntropy(q=0.5)(logits, torch.tensor([1]))
-    loss.sum().backward()
-    assert loss.item() == 2  # 1/q
-    assert logits.grad.isfinite().all()
-
-
 def test_brier_against_scikit_learn():
     logits, target = multilabel(n_labels=1)
     p = logits.sigmoid()
@@ -158,97 +154,240 @@ def test_focal_of_saturated_logits():
     close(Focal()(z, torch.tensor([[1.0], [1.0], [0.0]]).double()), [0, 25, 75])
 
 
-@pytest.mark.parametrize("tau", [0, 0.5, 1.0, 2.0])
-def test_logit_adjusted_against_torch(tau):
-    logits, target = multiclass()
-    counts = torch.tensor([[1000, 100, 10, 5, 1]])
-    adjusted = logits + tau * torch.from_numpy(np.log(counts.numpy() / 1116))
-    wanted = nn.functional.cross_entropy(adjusted, target, reduction="none")
-    close(LogitAdjusted(tau=tau)(logits, target, class_counts=counts), wanted)
+def test_a_target_with_a_column_axis_is_refused():
+    with pytest.raises(InvalidValue, match=r"one class index per prediction, shape \(4,\).*Got \(4, 1\)"):
+        CrossEntropy()(torch.zeros(4, C), torch.zeros(4, 1, dtype=torch.long))
 
 
-def test_logit_adjusted_by_balanced_softmax():
-    # Ren et al. 2020, equation 3: n_y e^z_y / sum_c n_c e^z_c
-    logits, target = multiclass(spread=1.0)
-    logits[:4] /= 100
-    counts = np.array([50.0, 20, 20, 9, 1])
-    weighted = counts * np.exp(logits.numpy())
-    wanted = -np.log(weighted[np.arange(len(target)), target] / weighted.sum(-1))
-    close(LogitAdjusted()(logits, target, class_counts=torch.from_numpy(counts)), wanted)
+LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.3, 0.2, -4.0], [30.0, -20.0, 5.0], [-3.0, -2.5, -6.0]], dtype=torch.float64)
+CLASSES = torch.tensor([0, 2, 1, 1])
 
 
-def test_logit_adjusted_takes_counts_and_shares_alike():
-    logits, target = multiclass()
-    counts = torch.tensor([[70.0, 20, 10, 0, 0]], dtype=torch.float64)
-    losses = LogitAdjusted()(logits, target, class_counts=counts)
+@pytest.mark.parametrize(
+    ("gamma", "wanted"),
+    [
+        # computed using kornia.losses.focal_loss(alpha=None) v0.9.0, the target's column; keras'
+        # categorical_focal_crossentropy(alpha=1) v3.15.1 agrees but for the third, where it clips p at 1e-7
+        (2.0, [0.0110927500914, 4.88170016139, 50.0, 0.0745652922501]),
+        (0.5, [0.11173598123, 4.93395300926, 50.0, 0.307305648567]),
+    ],
+)
+def test_focal_softmax_against_kornia_and_keras(gamma, wanted):
+    close(FocalSoftmax(gamma=gamma)(LOGITS, CLASSES), wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5, 1.0, 5.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_focal_softmax_of_sure_predictions(gamma, dtype):
+    logits = torch.tensor([[100.0, -100.0], [-100.0, 100.0], [0.0, 1e-4], [1e4, -1e4]], dtype=dtype, requires_grad=True)
+    losses = FocalSoftmax(gamma=gamma)(logits, torch.zeros(4, dtype=torch.long))
+    losses.sum().backward()
     assert losses.isfinite().all()
-    close(LogitAdjusted()(logits, target, class_counts=counts / 100), losses)
+    assert losses[[0, 3]].tolist() == [0, 0]
+    assert losses[1].item() == pytest.approx(200, rel=1e-2)
+    assert logits.grad.isfinite().all()
+    assert logits.grad[[0, 3]].abs().max() == 0
 
 
-def elr_in_numpy(logits, target, state, index, beta, lam):
-    """Equation 6 of Liu et al. 2020, with the clamp of the authors' code; one example after another."""
-    p = np.clip(softmax(logits), 1e-4, 1 - 1e-4)
-    state, losses = state.numpy().copy(), []
-    for i, row in enumerate(index.tolist()):
-        state[row] = beta * state[row] + (1 - beta) * p[i] / p[i].sum()
-        nll = -np.log(softmax(logits)[i, target[i]])
-        losses.append(nll + lam * np.log(1 - state[row] @ p[i]))
-    return np.array(losses), state
+@pytest.mark.parametrize(
+    ("gamma_pos", "gamma_neg", "smoothing", "wanted"),
+    [
+        # computed using timm.loss.AsymmetricLossSingleLabel v1.0.31
+        (1, 4, 0.1, [0.0483437208258, 4.59155170949, 46.6666666667, 0.179518151513]),
+        (0.0, 0.0, 0.1, [0.391311296657, 4.6681612876, 47.5, 0.626032486666]),
+        (2.0, 1.0, 0.3, [0.0520753166344, 3.97476541085, 40.0, 0.103805661892]),
+    ],
+)
+def test_asymmetric_softmax_against_timm(gamma_pos, gamma_neg, smoothing, wanted):
+    loss = AsymmetricSoftmax(gamma_pos=gamma_pos, gamma_neg=gamma_neg, label_smoothing=smoothing)
+    close(loss(LOGITS, CLASSES), wanted, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("beta", "lam"), [(0.7, 3.0), (0.9, 1), (0, 7.0)])
-def test_elr_against_numpy(beta, lam):
-    logits, target = multiclass(n=12, spread=1.0)
-    state = torch.rand(30, C, generator=draw(2), dtype=torch.float64) / C
-    index = torch.randperm(30, generator=draw(3))[:12]
-    losses, after = ELR(beta=beta, lam=lam)(logits, target, state=state, index=index)
-    wanted, wanted_state = elr_in_numpy(logits, target, state, index, beta, lam)
-    close(losses, wanted)
-    close(after, wanted_state)
+@pytest.mark.parametrize("gamma", [0.0, 0.1, 5.0])
+def test_asymmetric_softmax_of_sure_predictions(gamma):
+    logits = torch.tensor([[100.0, -100.0], [-100.0, 100.0], [1e4, -1e4]], requires_grad=True)
+    losses = AsymmetricSoftmax(gamma_pos=gamma, gamma_neg=gamma)(logits, torch.zeros(3, dtype=torch.long))
+    losses.sum().backward()
+    assert losses.isfinite().all()
+    assert logits.grad.isfinite().all()
 
 
-def test_elr_leaves_its_input_and_other_rows_alone():
-    logits, target = multiclass(n=3)
-    state = torch.full((6, C), 0.1, dtype=torch.float64)
-    _, after = ELR()(logits, target, state=state, index=torch.tensor([4, 0, 2]))
-    assert (state == 0.1).all()
-    assert (after[[1, 3, 5]] == 0.1).all()
-    assert (after[[0, 2, 4]] != 0.1).all()
-    assert not after.requires_grad
+@pytest.mark.parametrize(
+    ("epsilon", "wanted"),
+    [
+        # computed using optax.losses.poly_loss_cross_entropy v0.2.8
+        (2.0, [0.670117227479, 6.93734896128, 52.0, 1.27074905088]),
+        (-0.5, [0.134109813952, 4.45503103584, 49.5, 0.298186678946]),
+    ],
+)
+def test_poly1_against_optax(epsilon, wanted):
+    close(Poly1(epsilon=epsilon)(LOGITS, CLASSES), wanted)
 
 
-def test_elr_starts_from_zero():
-    assert torch.equal(ELR().state(Problem((4,), C, 7)), torch.zeros(7, C))
+@pytest.mark.parametrize("epsilon", [-1, 0.0, 1.0, 4.5])
+def test_poly1_bce_in_numpy(epsilon):
+    z = 3 * torch.randn(30, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = (z.flip(0) > 0.5).double()
+    p = 1 / (1 + np.exp(-z.numpy()))
+    p_t = np.where(y == 1, p, 1 - p)
+    close(Poly1BCE(epsilon=epsilon)(z, y), (-np.log(p_t) + epsilon * (1 - p_t)).mean(-1))
 
 
-def test_elr_is_finite_in_bfloat16():
-    # 1 - 1e-4 rounds to 1 there, and log(1 - 1) would be -inf
-    logits = torch.tensor([[100.0, 0.0, 0.0]], dtype=torch.bfloat16)
-    state = torch.tensor([[1.0, 0.0, 0.0]])
-    losses, after = ELR(beta=1.0)(logits, torch.tensor([0]), state=state, index=torch.tensor([0]))
-    assert losses.item() == pytest.approx(3 * math.log(1e-4), rel=1e-3)
-    assert after.dtype == torch.float32
+@pytest.mark.parametrize("kind", [Poly1, Poly1BCE])
+def test_epsilon_of_poly1_is_at_least_minus_one(kind):
+    with pytest.raises(InvalidValue, match=rf"'epsilon' parameter of {kind.__name__} must be .* \[-1, inf\). Got -1.1"):
+        kind(epsilon=-1.1)
+    kind(epsilon=-1)
+
+
+def test_gamma_of_focal_softmax_is_not_negative():
+    with pytest.raises(InvalidValue, match=r"The 'gamma' parameter of FocalSoftmax must be .* Got -1"):
+        FocalSoftmax(gamma=-1)
+
+
+def drawn(n=40, spread=3.0):
+    logits = spread * torch.randn(n, C, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return logits, torch.arange(n) % C
+
+
+def hot(target, n_classes=C):
+    return nn.functional.one_hot(target, n_classes).double()
+
+
+def test_nll_against_torch():
+    logits, target = drawn(spread=50.0)
+    logs = logits.log_softmax(-1)
+    close(NLL()(logs, target), nn.NLLLoss(reduction="none")(logs, target))
+
+
+@pytest.mark.parametrize("loss", [NLL(), KLDivergence()])
+def test_logits_are_refused(loss):
+    logits, target = drawn()
+    target = target if isinstance(loss, NLL) else hot(target)
+    with pytest.raises(InvalidValue, match=r"must hold log probabilities, none of them above 0 .* Got "):
+        loss(logits, target)
+    # what rounding does to a sure prediction is let through
+    loss(logits.bfloat16().log_softmax(-1) + 2**-8, target if isinstance(loss, NLL) else target.bfloat16())
+
+
+def test_kl_divergence_against_scipy():
+    logits, _ = drawn()
+    soft = drawn(spread=2.0)[0].flip(0).softmax(-1)
+    soft[:5], soft[5:10] = hot(torch.arange(5)), hot(torch.arange(5)) / 2 + 0.5 * hot((torch.arange(5) + 1) % 5)
+    close(
+        KLDivergence()(logits.log_softmax(-1), soft), special.rel_entr(soft.numpy(), logits.softmax(-1).numpy()).sum(-1)
+    )
+
+
+def test_kl_divergence_against_torch():
+    logits, _ = drawn()
+    soft, logs = logits.flip(0).softmax(-1), logits.log_softmax(-1)
+    close(KLDivergence()(logs, soft).mean(), nn.KLDivLoss(reduction="batchmean")(logs, soft))
+
+
+def test_kl_divergence_where_both_are_zero():
+    logs = torch.tensor([[0.0, -torch.inf, -torch.inf]], dtype=torch.float64, requires_grad=True)
+    loss = KLDivergence()(logs, torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64))
+    loss.sum().backward()
+    assert loss.item() == 0
+    assert logs.grad.tolist() == [[-1, 0, 0]]
+
+
+def test_kl_divergence_of_what_is_held_for_impossible():
+    logs = torch.tensor([[1.0, 0.0], [0.5, 0.5]], dtype=torch.float64).log()
+    close(KLDivergence()(logs, torch.tensor([[0.0, 1.0], [0.5, 0.5]], dtype=torch.float64)), [torch.inf, 0.0])
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's kl_div under vmap
+def test_log_probabilities_of_an_empty_batch_and_inside_vmap():
+    assert KLDivergence()(torch.zeros(0, C), torch.zeros(0, C)).shape == (0,)
+    assert NLL()(torch.zeros(0, C), torch.zeros(0, dtype=torch.long)).shape == (0,)
+    logits, target = drawn()
+    logs = logits.log_softmax(-1)
+    for loss, wanted in ((NLL(), target), (KLDivergence(), hot(target))):
+        close(torch.vmap(loss)(logs, wanted), loss(logs, wanted))
+
+
+@pytest.mark.parametrize(("k", "m"), [(1, 1), (15.0, 30.0)])
+def test_square_on_logits_in_numpy(k, m):
+    # of Hui and Belkin 2020: k for the target class, M for its aim
+    logits, target = drawn()
+    z = logits.numpy()
+    own = z[range(40), target]
+    wanted = (k * (own - m) ** 2 + (z**2).sum(-1) - own**2) / C
+    close(SquareOnLogits(k=k, m=m)(logits, hot(target)), wanted)
+
+
+def test_nll_ignores():
+    logs = torch.tensor([[0.25, 0.75], [0.5, 0.5]]).log().requires_grad_()
+    losses = NLL()(logs, torch.tensor([0, -100]))
+    torch.testing.assert_close(losses.detach(), torch.tensor([1.3862944, 0.0]))  # log 4
+    losses.sum().backward()
+    assert logs.grad.tolist() == [[-1, 0], [0, 0]]
+    assert NLL(ignore_index=1)(logs, torch.tensor([1, 1])).tolist() == [0, 0]
+
+
+def test_sparsemax_against_optax():
+    # computed using optax.losses.multiclass_sparsemax_loss v0.2.8
+    close(Sparsemax()(LOGITS, CLASSES), [0.0, 4.5025, 50.0, 0.0625])
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.2, 1.0, 30.0])
+def test_sparsemax_gradient_is_the_projection_onto_the_simplex(spread):
+    logits, target = drawn(spread=spread)
+    logits.requires_grad_()
+    Sparsemax()(logits, target).sum().backward()
+    p = logits.grad + hot(target)
+    assert (p >= -1e-12).all()
+    close(p.sum(-1), torch.ones(40))
+    # optimal: z - p is the same wherever p > 0, and nowhere above it (Karush-Kuhn-Tucker)
+    gap = logits.detach() - p
+    level = torch.where(p > 1e-12, gap, -torch.inf).amax(-1, keepdim=True)
+    close(torch.where(p > 1e-12, gap, level), level.expand_as(gap))
+    assert (gap <= level + 1e-12).all()
+
+
+def test_sparsemax_of_nan_is_nan_and_no_error():
+    logits = torch.full((2, 3), torch.nan)
+    assert Sparsemax()(logits, torch.tensor([0, 1])).isnan().all()
+
+
+@pytest.mark.parametrize(("kl", "progress", "share"), [(1.0, 0.0, 0.0), (1, 0.05, 0.25), (2.0, 0.1, 1.0), (1, 1.0, 1)])
+def test_evidential_against_scipy(kl, progress, share):
+    logits, target = drawn(n=10)
+    alpha = 1 + np.log1p(np.exp(logits.numpy()))
+    wanted = []
+    for row, y in zip(alpha, target.tolist(), strict=True):
+        d, label = stats.dirichlet(row), np.eye(C)[y]
+        misleading = np.where(label == 1, 1.0, row)
+        flat = -stats.dirichlet(misleading).entropy() - special.gammaln(C)
+        wanted.append(((label - d.mean()) ** 2 + d.var()).sum() + share * flat)
+    close(Evidential(kl=kl, annealing=0.2)(logits, hot(target), progress=progress), wanted, rtol=1e-9)
+
+
+def test_evidential_of_no_evidence():
+    # alpha = 1: mean 1/2, variance 1/12 each
+    logits = torch.full((1, 2), -1e4, dtype=torch.float64)
+    close(Evidential()(logits, hot(torch.tensor([0]), 2), progress=1.0), [1 / 2 + 1 / 6])
 
 
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [
         (CrossEntropy, {"label_smoothing": 1.5}),
-        (GeneralizedCrossEntropy, {"q": 0}),
-        (GeneralizedCrossEntropy, {"q": 1.1}),
         (Focal, {"gamma": -1}),
         (Focal, {"alpha": 2}),
-        (LogitAdjusted, {"tau": -0.1}),
-        (ELR, {"beta": 1.2}),
-        (ELR, {"lam": -1}),
+        (AsymmetricSoftmax, {"gamma_pos": -1}),
+        (AsymmetricSoftmax, {"gamma_neg": -0.5}),
+        (AsymmetricSoftmax, {"label_smoothing": 1.1}),
+        (SquareOnLogits, {"k": 0}),
+        (SquareOnLogits, {"m": -1}),
+        (Evidential, {"kl": -0.1}),
+        (Evidential, {"annealing": 0}),
+        (Evidential, {"annealing": 1.5}),
     ],
 )
 def test_fields_out_of_range(kind, fields):
     (name,) = fields
     with pytest.raises(InvalidValue, match=f"The '{name}' parameter of {kind.__name__} must be .* Got "):
         kind(**fields)
-
-
-def test_a_target_with_a_column_axis_is_refused():
-    with pytest.raises(InvalidValue, match=r"one class index per prediction, shape \(4,\).*Got \(4, 1\)"):
-        CrossEntropy()(torch.zeros(4, C), torch.zeros(4, 1, dtype=torch.long))

@@ -1,14 +1,13 @@
-"""Losses on sets of labels against torch, timm, scikit-learn and NumPy, and at the extremes."""
+"""Losses on sets of labels against torch, timm and NumPy, and at the extremes."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import expit, log_expit, logsumexp
-from sklearn import metrics
 from torch import nn
 
 from lossbench.errors import InvalidValue
-from lossbench.losses import ZLPR, Asymmetric, MultilabelMargin, MultilabelSoftMargin, SoftF1, TwoWay
+from lossbench.losses import ZLPR, Asymmetric, MultilabelMargin, MultilabelSoftMargin, TwoWay
 
 LOGITS = torch.tensor([[2.5, -1.0, 0.3, -4.0], [-0.7, 1.2, -3.0, 0.0], [6.0, -6.0, 0.5, -0.5]], dtype=torch.float64)
 LABELS = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=torch.float64)
@@ -135,29 +134,6 @@ def test_two_way_by_its_formula(positives, temperatures):
     z, y = logits.numpy(), labels.numpy()
     wanted = lines(z, y, *temperatures) + lines(z.T, y.T, *temperatures)
     close(TwoWay(*temperatures)(logits, labels), wanted)
-
-
-def test_soft_f1_of_decisions_is_one_minus_f1():
-    hot = (torch.rand(2, 50, 4, generator=torch.Generator().manual_seed(0)) > 0.6).double()
-    hot[:, :, 3] = 0
-    hot[0, 0, 3] = 1  # a label that is predicted once and never there
-    wanted = 1 - metrics.f1_score(hot[1].numpy(), hot[0].numpy(), average="macro")
-    close(SoftF1()(hot[0], hot[1]), wanted)
-
-
-def test_soft_f1_of_probabilities_by_hand():
-    # TP = 0.8 + 0.4, FP = 0.3 + 0.7, FN = 0.2 + 0.6: 1 - 2.4 / (2.4 + 1 + 0.8)
-    p, y = torch.tensor([[0.8], [0.3], [0.4], [0.7]]).double(), torch.tensor([[1.0], [0.0], [1.0], [0.0]]).double()
-    close(SoftF1()(p, y), 1 - 2.4 / 4.2, rtol=1e-7)  # 0.8 is rounded to float32
-
-
-@pytest.mark.parametrize("probability", [0.0, 1e-30, 0.3])
-def test_soft_f1_of_an_absent_label_costs_one_and_teaches_nothing(probability):
-    p = torch.full((4, 1), probability, requires_grad=True)
-    loss = SoftF1()(p, torch.zeros(4, 1))
-    loss.backward()
-    assert loss.item() == 1
-    assert (p.grad == 0).all()
 
 
 def every_pair(size, dtype):

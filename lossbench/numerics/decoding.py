@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lossbench.softmax import argmax
+from lossbench.numerics.softmax import argmax
 from lossbench.types import BLANK, PADDING
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from lossbench import registry
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces import Task
-from lossbench.losses.external import outcome, roles
-from lossbench.losses.external.adapter import OPEN, External
-from lossbench.losses.external.trial import trial_batch
+from lossbench.losses.composition.external import outcome, roles
+from lossbench.losses.composition.external.adapter import OPEN, External
+from lossbench.losses.composition.external.trial import trial_batch
 from lossbench.types import Encoding, Space
 
 IMAGE_AXES = (0, 2)

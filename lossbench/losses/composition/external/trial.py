@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces import Scaling, Task
-from lossbench.losses.external.adapter import External
+from lossbench.losses.composition.external.adapter import External
 from lossbench.types import PADDING, Encoding, Problem, Space
 
 N, C, T, S = 12, 5, 9, 3

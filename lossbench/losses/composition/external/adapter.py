@@ -13,8 +13,8 @@ from torch.func import functional_call, vmap
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.external import outcome, roles
-from lossbench.losses.external.located import made, method_of, signature
+from lossbench.losses.composition.external import outcome, roles
+from lossbench.losses.composition.external.located import made, method_of, signature
 from lossbench.types import Encoding, Head, Need, Problem, Space
 from lossbench.validation import check_choice, check_count, check_switch
 

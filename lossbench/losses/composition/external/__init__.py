@@ -1,5 +1,5 @@
 """Any existing loss, a class or a function of another library, from its import path."""
 
-from lossbench.losses.external.adapter import External
+from lossbench.losses.composition.external.adapter import External
 
 __all__ = ["External"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lossbench.softmax import NARROW, argmax, log_softmax, softmax
+from lossbench.numerics.softmax import NARROW, argmax, log_softmax, softmax
 
 
 @pytest.mark.parametrize("n_classes", [1, 2, NARROW - 1, NARROW])

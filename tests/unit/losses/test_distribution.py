@@ -1,4 +1,4 @@
-"""Losses of a predicted location and scale against scipy."""
+"""Likelihoods of location and scale against scipy and torch."""
 
 import math
 
@@ -9,9 +9,36 @@ from scipy.integrate import quad
 from unit.losses.residuals import close, pair
 
 from lossbench.errors import InvalidValue
-from lossbench.losses import BetaNLL, CRPSGaussian, GaussianNLL, LaplaceNLL, StudentTNLL
+from lossbench.losses import (
+    BetaNLL,
+    CRPSGaussian,
+    GaussianNLL,
+    LaplaceNLL,
+    StudentTNLL,
+)
+
+
+def test_gaussian_nll_against_scipy():
+    (mean, target), (log_scale, _) = pair(), pair(seed=1)
+    wanted = -stats.norm.logpdf(target, loc=mean, scale=log_scale.exp()).mean(-1)
+    close(GaussianNLL()(torch.cat([mean, log_scale], -1), target), wanted)
+
+
+def test_gaussian_nll_against_torch():
+    (mean, target), (log_scale, _) = pair(), pair(seed=1)
+    oracle = torch.nn.GaussianNLLLoss(full=True, eps=1e-300)  # takes the variance
+    got = GaussianNLL()(torch.cat([mean, log_scale], -1), target).mean()
+    close(got, oracle(mean, target, (2 * log_scale).exp()))
+
+
+def test_gaussian_nll_wants_twice_as_many_predictions():
+    with pytest.raises(InvalidValue, match="same shape"):
+        GaussianNLL()(torch.zeros(5, 3), torch.zeros(5, 3))
+
 
 (LOCATION, TARGET), LOG_SCALE = pair(), pair(seed=1)[0] / 3
+
+
 BOTH = torch.cat([LOCATION, LOG_SCALE], -1)
 SCALE = LOG_SCALE.exp()
 LOSSES = (BetaNLL(), LaplaceNLL(), StudentTNLL(), CRPSGaussian())
@@ -92,7 +119,7 @@ def test_finite_in_float32_however_sure(loss, log_scale):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda x: type(x).__name__)
-def test_wants_twice_as_many_predictions(loss):
+def test_want_twice_as_many_predictions(loss):
     with pytest.raises(InvalidValue, match="same shape"):
         loss(torch.zeros(5, 3), torch.zeros(5, 3))
 

@@ -7,9 +7,48 @@ from typing import ClassVar
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.terms import as_tensor, mean, standardised
+from lossbench.losses.terms import as_tensor, mean, residual
 from lossbench.types import Encoding, Head, Space
 from lossbench.validation import check_positive, check_share
+
+
+def standardised(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The residual in units of the predicted scale, and the logarithm of that scale, `[..., D]` each."""
+    location, log_scale = prediction.chunk(2, -1)
+    return residual(location, target) * (-log_scale).exp(), log_scale
+
+
+@dataclass(frozen=True)
+class GaussianNLL(Loss):
+    r"""The negative log likelihood of a normal distribution whose mean and scale are both predicted.
+
+    .. math:: \ell = \frac{1}{2}\left(\frac{y - \mu}{\sigma}\right)^2 + \log\sigma + \frac{1}{2}\log 2\pi
+
+    prediction: ``[..., 2 D]``, D means and then D values of :math:`\log\sigma`; target: ``[..., D]``, both in the
+    standardised target's units. Returns ``[...]``: the mean over D, in nats. Raises `InvalidValue` if there are not
+    twice as many predictions as targets.
+    Reference: Nix and Weigend, Estimating the Mean and Variance of the Target Probability Distribution, 1994,
+    https://doi.org/10.1109/ICNN.1994.374138
+    """
+
+    family = "distribution"
+    tasks = ("regression",)
+    space = Space.MEAN_LOG_SCALE
+    encoding = Encoding.VALUE
+    head = Head.MEAN_SCALE
+    known_as = (
+        "torch.nn.GaussianNLLLoss(full=True), which takes the variance; by default without log(2 pi) / 2",
+        "heteroscedastic regression",
+    )
+    use_when = "the noise differs between examples, or an error bar is wanted with each prediction"
+    beware = "where it fits exactly the scale runs to zero and the gradient grows without bound: clip it"
+    bounded = False
+    robust = False
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean over D."""
+        z, log_scale = standardised(prediction, target)
+        return mean(z.square() / 2 + log_scale + math.log(2 * math.pi) / 2)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.losses import External
-from lossbench.losses.external.guess import completed
+from lossbench.losses.composition.external.guess import completed
 
 SEEN = []
 

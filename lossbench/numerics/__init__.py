@@ -1,0 +1,1 @@
+"""Formulas that losses, tasks, metrics and training share: softmax over few classes, boxes, greedy decoding."""

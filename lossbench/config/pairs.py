@@ -5,8 +5,9 @@ import torch
 from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Loss, Scaling, Task, TermWeighting, Weighting
+from lossbench.interfaces.spaces import ENCODINGS, SPACES
 from lossbench.losses.combined import Combined
-from lossbench.types import Choice, Encoding, Need, Problem, Space
+from lossbench.types import Choice, Need, Problem
 
 N_LABELS = 3
 
@@ -37,7 +38,7 @@ def check_pair(loss_name: str, loss: Loss, weighting_name: str, weighting: Weigh
             "loss that is not coupled.",
             "single examples cannot be weighed in a loss of whole batches",
         )
-    if weighting.space is not None and loss.space is Space.EMBEDDING:
+    if weighting.space is not None and SPACES[loss.space].scored_by_loss:
         raise refuse(
             f"looks at scores, and loss={loss_name} trains an embedding, whose scores only the loss itself makes.",
             "an embedding has no scores to weigh by",
@@ -61,8 +62,9 @@ def check_scheme(weighting: Choice, built: Weighting, task: str, data: Choice) -
 
 def weighs_labels(weighting: Weighting, task: Task) -> bool:
     """Whether it takes one loss per label, of several."""
-    several = Encoding.INDEX not in task.encodings
-    return several and weighting.encoding_in(task) is Encoding.MULTI_HOT
+    several = not any(ENCODINGS[e].exclusive for e in task.encodings)
+    encoding = weighting.encoding_in(task)
+    return several and encoding is not None and ENCODINGS[encoding].per_label
 
 
 def is_mean_over_labels(loss: Loss, task: Task) -> bool:

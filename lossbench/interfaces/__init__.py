@@ -2,10 +2,9 @@
 
 from lossbench.interfaces.corruption import Corrupted, Corruption
 from lossbench.interfaces.dataset import Dataset
-from lossbench.interfaces.loss import Loss
+from lossbench.interfaces.loss import Loss, LossModule
 from lossbench.interfaces.metric import Metric
 from lossbench.interfaces.model import Model
-from lossbench.interfaces.module import LossModule
 from lossbench.interfaces.task import Scaling, Task
 from lossbench.interfaces.weighting import TermWeighting, Weighting
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from lossbench.errors import InvalidValue, LossbenchError
 from lossbench.interfaces import Loss, Scaling, Task, Weighting
-from lossbench.interfaces.loss import replicated
-from lossbench.interfaces.module import refreshed_scale
+from lossbench.interfaces.loss import refresh_scale, replicated
+from lossbench.interfaces.spaces import ENCODINGS, SPACES
 from lossbench.sources import own_line
 from lossbench.training.feed import Batch, Maps
 from lossbench.training.routes import Call, Extras, Routes, check_shape, choose, differing, name_of, stacked_fields
-from lossbench.types import Encoding, Need, Problem, Space
+from lossbench.types import Need, Problem
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Group(nn.Module):
     def follow(self, prediction: Tensor, target: Tensor) -> None:
         """Refresh the residuals' scale, if it is wanted."""
         if self.residual_scale is not None:
-            self.residual_scale = refreshed_scale(self.residual_scale, prediction, target)
+            self.residual_scale = refresh_scale(self.residual_scale, prediction, target)
 
     def extras(self, feed: Maps, batch: Batch, moment: Moment, **own: Any) -> dict[str, Any]:
         """What the part needs at this step."""
@@ -100,7 +100,7 @@ class WeightGroup(Group):
         prediction, target = self.given(raw, batch.targets[self.rows], self.scaling(feed))
         self.follow(prediction, target)
         losses = losses.detach()
-        if self.encoding is Encoding.MULTI_HOT:
+        if self.encoding is not None and ENCODINGS[self.encoding].per_label:
             losses = losses.unflatten(1, (-1, target.shape[-1]))
         stacked = replicated(self.weighting, **stacked_fields(self.weightings, losses, losses.ndim))
         weights = stacked(losses, prediction, target, **self.extras(feed, batch, moment)).flatten(1)
@@ -274,7 +274,7 @@ class LossGroup(Group):
 
     def point(self, raw: Tensor, extra: Tensor, feed: Maps) -> Tensor:
         """What the metrics take, from the rows' raw outputs `[r, N, K]`."""
-        if self.loss.space == Space.EMBEDDING and not self.task.held_out_classes:
+        if SPACES[self.loss.space].scored_by_loss and not self.task.held_out_classes:
             stacked = replicated(self.loss, **stacked_fields(self.losses, raw, raw.ndim))
             raw = stacked.scores(raw, self.parameters_of(extra))
         return self.task.point(raw, self.loss.space, self.problem, self.scaling(feed))

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from lossbench import registry
 from lossbench.interfaces import Loss, Task, TermWeighting, Weighting
+from lossbench.interfaces.spaces import ENCODINGS
 from lossbench.losses.combined import Combined
 from lossbench.training.combined import TermsGroup
 from lossbench.training.feed import Batch, Feed
 from lossbench.training.groups import LossGroup, Moment, WeightGroup
 from lossbench.training.products import is_by_columns
-from lossbench.types import Encoding, Problem, Trial
+from lossbench.types import Problem, Trial
 
 
 def grouping(part: Loss | Weighting) -> tuple[Hashable, ...]:
@@ -44,6 +45,11 @@ def parts_of(group: LossGroup | TermsGroup) -> list[LossGroup]:
     return group.terms if isinstance(group, TermsGroup) else [group]
 
 
+def _is_per_label(weighting: Weighting, task: Task) -> bool:
+    encoding = weighting.encoding_in(task)
+    return encoding is not None and ENCODINGS[encoding].per_label
+
+
 class Objective(nn.Module):
     """The mean over the batch of weight times loss, of each row."""
 
@@ -51,7 +57,7 @@ class Objective(nn.Module):
         super().__init__()
         losses = [registry.losses.build(t.loss) for t in trials]
         weightings = [registry.weightings.build(t.weighting) for t in trials]
-        by_label = [problem.n_outputs > 1 and w.encoding_in(task) is Encoding.MULTI_HOT for w in weightings]
+        by_label = [problem.n_outputs > 1 and _is_per_label(w, task) for w in weightings]
         self.epochs = trials[0].epochs
         self._shared: list[tuple[Tensor, int]] = []  # in a list it is not registered: it is the replicas'
 

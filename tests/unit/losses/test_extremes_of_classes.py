@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lossbench import registry
-from lossbench.check.samples import Call, call_for, extremes, stack
+from lossbench.check.samples import Call, call_for, stack
+from lossbench.interfaces.spaces import draw_extremes
 
 FILES = [
     "auc",
@@ -24,7 +25,7 @@ NAMES = [n for n, e in registry.losses.entries().items() if e.kind.__module__.rp
 @pytest.mark.parametrize("name", NAMES)
 def test_extremes_in_bfloat16(name):
     loss = registry.losses.get(name)
-    call = extremes(loss)
+    call = Call(*draw_extremes(loss.space, loss.encoding), {})
     prediction = call.prediction.bfloat16().requires_grad_()
     target = call.target.bfloat16() if call.target.is_floating_point() else call.target
     losses = Call(prediction, target, call_for(loss).to(torch.bfloat16).needs).of(loss)

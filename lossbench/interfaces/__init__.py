@@ -6,17 +6,20 @@ from lossbench.interfaces.loss import Loss, LossModule
 from lossbench.interfaces.metric import Metric
 from lossbench.interfaces.model import Model
 from lossbench.interfaces.task import Scaling, Task
-from lossbench.interfaces.weighting import TermWeighting, Weighting
+from lossbench.interfaces.weighting import Level, Misfit, Scheme, TermWeighting, Weighting
 
 __all__ = [
     "Corrupted",
     "Corruption",
     "Dataset",
+    "Level",
     "Loss",
     "LossModule",
     "Metric",
+    "Misfit",
     "Model",
     "Scaling",
+    "Scheme",
     "Task",
     "TermWeighting",
     "Weighting",

@@ -39,6 +39,8 @@ class Loss(ABC):
     """Keyword arguments that `__call__` takes beyond prediction and target."""
     coupled: ClassVar[bool] = False
     """It couples the examples of a batch: `[..., B, C]` gives `[...]`."""
+    has_terms: ClassVar[bool] = False
+    """It is a sum of other losses, which a `TermWeighting` can weigh."""
     scalar_fields: ClassVar[tuple[str, ...]] = ()
     """Float fields that the formula cannot take as tensors; rows that differ in them do not share a call."""
     known_as: ClassVar[tuple[str, ...]] = ()

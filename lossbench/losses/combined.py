@@ -58,6 +58,7 @@ class Combined(Loss):
 
     family = "composition"
     tasks = ("*",)  # of an instance: those that all terms fit
+    has_terms = True
     known_as = (
         "a sum of losses",
         "compound loss",

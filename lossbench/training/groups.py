@@ -15,7 +15,7 @@ from lossbench.interfaces.spaces import ENCODINGS, SPACES
 from lossbench.sources import own_line
 from lossbench.training.feed import Batch, Maps
 from lossbench.training.routes import Call, Extras, Routes, check_shape, choose, differing, name_of, stacked_fields
-from lossbench.types import Need, Problem
+from lossbench.types import Encoding, Need, Problem
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,11 @@ class Group(nn.Module):
 
     residual_scale: Tensor | None
 
-    def __init__(self, rows: slice, part: Loss | Weighting, task: Task, problem: Problem) -> None:
+    def __init__(
+        self, rows: slice, part: Loss | Weighting, encoding: Encoding | None, task: Task, problem: Problem
+    ) -> None:
         super().__init__()
-        self.rows, self.part, self.task, self.problem = rows, part, task, problem
-        self.encoding = part.encoding_in(task) if isinstance(part, Weighting) else part.encoding
+        self.rows, self.part, self.encoding, self.task, self.problem = rows, part, encoding, task, problem
         n = rows.stop - rows.start
         scale = torch.zeros(n, 1, problem.n_outputs) if Need.RESIDUAL_SCALE in part.needs else None
         self.register_buffer("residual_scale", scale)
@@ -88,7 +89,7 @@ class WeightGroup(Group):
     """Rows whose weightings are one class."""
 
     def __init__(self, rows: slice, weightings: Sequence[Weighting], task: Task, problem: Problem) -> None:
-        super().__init__(rows, weightings[0], task, problem)
+        super().__init__(rows, weightings[0], weightings[0].encoding_in(task), task, problem)
         self.weightings, self.weighting = list(weightings), weightings[0]
 
     def weights_of(self, losses: Tensor, raw: Tensor, feed: Maps, batch: Batch, moment: Moment) -> Tensor:
@@ -121,7 +122,7 @@ class LossGroup(Group):
         problem: Problem,
         of_labels: WeightGroup | None = None,
     ) -> None:
-        super().__init__(rows, losses[0], task, problem)
+        super().__init__(rows, losses[0], losses[0].encoding, task, problem)
         self.of_labels = of_labels
         self.losses, self.loss = list(losses), losses[0]
         states = [s for loss in losses if (s := loss.state(problem)) is not None]

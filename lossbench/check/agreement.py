@@ -7,7 +7,7 @@ probabilities for logits still prefers the right class.
 
 from torch import Tensor
 
-from lossbench.check.answers import answers, hot_of, of_classes, other, sure
+from lossbench.check.answers import answers, get_hot, of_classes, other, sure
 from lossbench.check.contract import CheckFailed, NotApplicable
 from lossbench.check.samples import Call, call_for
 from lossbench.interfaces.loss import Loss
@@ -24,7 +24,7 @@ def right_beats_wrong(loss: Loss) -> None:
     call = call_for(loss)
     _compare(loss, call, *answers(loss, call))
     if of_classes(loss) and not loss.coupled:
-        hot = hot_of(loss, call.target)
+        hot = get_hot(loss, call.target)
         by_class = call.target if call.target.shape == hot.shape else hot
         for place, value in sorted({(i, v) for i in range(C) for v in by_class[:, i].tolist()}):
             some = call.rows((by_class[:, place] == value).nonzero().flatten())

@@ -37,13 +37,13 @@ def answers(loss: Loss, call: Call) -> Answers:
     if space.of_numbers and encoding.kind in NUMBERS:
         return Answers(_valued(loss, call.target, 0.0), _valued(loss, call.target, OFF))
     if encoding.kind in space.kinds and space.scored_by_loss:
-        return _embedded(call._replace(target=hot_of(loss, call.target).argmax(-1)))
+        return _embedded(call._replace(target=get_hot(loss, call.target).argmax(-1)))
     if encoding.kind in space.kinds and encoding.answers is not None:
         return Answers(*encoding.answers(call.target))
     raise NotApplicable(f"what is right is not known for {loss.space} with {loss.encoding}")
 
 
-def hot_of(loss: Loss, target: Tensor) -> Tensor:
+def get_hot(loss: Loss, target: Tensor) -> Tensor:
     """Targets of classes or labels as 0 and 1, `[B, C]`."""
     hot = ENCODINGS[loss.encoding].hot
     if hot is None:
@@ -53,12 +53,12 @@ def hot_of(loss: Loss, target: Tensor) -> Tensor:
 
 def sure(loss: Loss, target: Tensor, size: float = SURE) -> Tensor:
     """Predictions of classes that are sure of `target`."""
-    return in_space(size * (2 * hot_of(loss, target) - 1), loss)
+    return in_space(size * (2 * get_hot(loss, target) - 1), loss)
 
 
 def other(loss: Loss, target: Tensor, place: int | None = None) -> Tensor:
     """The next class; for labels of their own the other answer, at one place or everywhere."""
-    hot, encoding = hot_of(loss, target), ENCODINGS[loss.encoding]
+    hot, encoding = get_hot(loss, target), ENCODINGS[loss.encoding]
     if encoding.exclusive:
         return encoding.of_hot(hot.roll(1, -1))
     here = torch.ones(C, dtype=torch.bool) if place is None else torch.arange(C) == place

@@ -22,9 +22,9 @@ def find_imports(tree, modules, package):
     found = set()
     for node in walk_at_runtime(tree):
         if isinstance(node, ast.Import):
-            found |= {name for alias in node.names for name in prefixes(alias.name)}
+            found |= {name for alias in node.names for name in list_prefixes(alias.name)}
         elif isinstance(node, ast.ImportFrom):
-            source = resolve(node, package)
+            source = resolve_source(node, package)
             # `from package import module` imports the module, and a name of the package the package itself
             names = {f"{source}.{alias.name}" for alias in node.names}
             found |= (names & modules) | ({source} if names - modules else set())
@@ -41,19 +41,19 @@ def walk_at_runtime(node):
         yield from walk_at_runtime(child)
 
 
-def prefixes(name):
+def list_prefixes(name):
     parts = name.split(".")
     return {".".join(parts[:n]) for n in range(2, len(parts) + 1)}
 
 
-def resolve(node, package):
+def resolve_source(node, package):
     if not node.level:
         return node.module
     above = package.split(".")[: len(package.split(".")) - node.level + 1]
     return ".".join([*above, *([node.module] if node.module else [])])
 
 
-def graph_of(trees):
+def build_graph(trees):
     names = set(trees)
     packages = {
         name: name if any(n.startswith(f"{name}.") for n in names) else name.rpartition(".")[0] for name in names
@@ -82,21 +82,21 @@ def load_floors():
     return {part.strip(): floor for floor, parts in enumerate(contract["layers"]) for part in parts.split("|")}
 
 
-def part_of(module):
+def get_part(module):
     return module.split(".")[1] if "." in module else None
 
 
 def test_there_are_no_cycles():
-    found = {frozenset(cycle) for cycle in find_cycles(graph_of(parse_modules()))}
+    found = {frozenset(cycle) for cycle in find_cycles(build_graph(parse_modules()))}
     assert found - KNOWN.keys() == set()
     assert KNOWN.keys() - found == set(), "gone: take it out of KNOWN"
 
 
 def test_imports_go_to_lower_floors():
     floors, wrong = load_floors(), []
-    for module, targets in graph_of(parse_modules()).items():
+    for module, targets in build_graph(parse_modules()).items():
         for target in targets:
-            own, other = part_of(module), part_of(target)
+            own, other = get_part(module), get_part(target)
             if None not in (own, other) and own != other and floors[own] >= floors[other]:
                 wrong.append(f"{module} imports {target}")
     assert wrong == []
@@ -120,10 +120,10 @@ def parse_all(**texts):
 )
 def test_a_cycle_is_seen(text):
     trees = parse_all(a=text, b="import lossbench.c", c="class C:\n    def f(self):\n        import lossbench.a")
-    (cycle,) = find_cycles(graph_of(trees | {"lossbench": ast.parse("")}))
+    (cycle,) = find_cycles(build_graph(trees | {"lossbench": ast.parse("")}))
     assert set(cycle) == {"lossbench.a", "lossbench.b", "lossbench.c"}
 
 
 def test_what_only_the_type_checker_imports_is_no_cycle():
     trees = parse_all(a="if TYPE_CHECKING:\n    import lossbench.b", b="import lossbench.a")
-    assert find_cycles(graph_of(trees)) == []
+    assert find_cycles(build_graph(trees)) == []

@@ -12,7 +12,8 @@ from torch import Tensor
 from lossbench import registry
 from lossbench.errors import InvalidValue, unknown
 from lossbench.interfaces import Loss
-from lossbench.interfaces.spaces import DEFAULT_ENCODING, DEFAULT_SPACE
+from lossbench.interfaces.encodings import DEFAULT_ENCODING
+from lossbench.interfaces.spaces import DEFAULT_SPACE
 from lossbench.types import Encoding, Head, Need, Space
 from lossbench.validation import check_number, check_switch, check_whole
 

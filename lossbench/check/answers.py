@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from lossbench.check.contract import NotApplicable
 from lossbench.check.samples import Call, in_space
+from lossbench.interfaces.encodings import CHOICES, ENCODINGS, NUMBERS, SURE
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.samples import C
-from lossbench.interfaces.spaces import CHOICES, ENCODINGS, NUMBERS, SPACES, SURE
+from lossbench.interfaces.spaces import SPACES
 from lossbench.types import EMBEDDING_WIDTH
 
 OFF = 2.0

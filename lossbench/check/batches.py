@@ -13,9 +13,9 @@ from lossbench.check.declaration import float_fields
 from lossbench.check.samples import Call, call_for, stack
 from lossbench.check.stand_in import is_external
 from lossbench.errors import LossbenchError, told
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss, replicated
 from lossbench.interfaces.samples import B
-from lossbench.interfaces.spaces import ENCODINGS
 
 R = 3
 FACTORS = ((0.5, 0.75, 1.0), (0.8, 0.9, 1.0), (1.0, 1.1, 1.25), (1.0, 1.02, 1.05))

@@ -12,9 +12,10 @@ from torch import Tensor
 from lossbench.check.comparison import has_shape
 from lossbench.check.contract import CheckFailed, NotApplicable
 from lossbench.check.samples import Call, call_for, in_space
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.samples import C
-from lossbench.interfaces.spaces import ENCODINGS, SPACES
+from lossbench.interfaces.spaces import SPACES
 
 SEEDS = range(8)
 MIDDLE = (1e-6, 1e-3, 0.1, 1.0, 3.0, 10.0, 100.0, 1e4, 1e6)

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.samples import B, C, N
-from lossbench.interfaces.spaces import ENCODINGS, SPACES, draw_extremes
+from lossbench.interfaces.spaces import SPACES, draw_extremes
 from lossbench.types import Need, Problem
 
 CLASS_NAMES = ("a", "b", "c", "d")

@@ -9,6 +9,7 @@ from torch import Tensor
 from lossbench.check.samples import call_for
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
+from lossbench.interfaces.spaces import find_space
 from lossbench.losses.external import External
 from lossbench.types import Encoding, Head, Need, Problem, Space
 
@@ -37,8 +38,7 @@ class StandIn(Loss):
     @property
     def space(self) -> Space:  # type: ignore[override]
         """Logits of steps where it wants what is made of them."""
-        logits = self.loss.encoding_facts.logits
-        return logits if self.of_steps and logits else self.loss.space  # type: ignore[return-value]
+        return find_space(self.loss.encoding_facts.kind) if self.of_steps else self.loss.space  # type: ignore[return-value]
 
     @property
     def encoding(self) -> Encoding:  # type: ignore[override]
@@ -114,7 +114,7 @@ def stand_in(loss: Loss) -> Loss:
 
 def _ways(loss: External) -> list[StandIn]:
     encoding = loss.encoding_facts
-    if encoding.logits:
+    if encoding.per_step:
         return [StandIn(loss, of_steps=loss.space_facts.link is not None, single_precision=p) for p in (False, True)]
     single = [False, True] if encoding.single else [False]
     return [StandIn(loss, single=s, single_precision=p) for s in single for p in (False, True) if s or p]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.errors import InvalidValue
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.guards import Doubt, Given
-from lossbench.interfaces.spaces import ENCODINGS, SPACES
+from lossbench.interfaces.spaces import SPACES
 from lossbench.types import Array, Encoding, Head, Need, Problem, Space
 
 T = TypeVar("T")

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss
-from lossbench.interfaces.spaces import ENCODINGS, SPACES
+from lossbench.interfaces.spaces import SPACES
 from lossbench.interfaces.task import Task
 from lossbench.types import Encoding, Need, Space
 

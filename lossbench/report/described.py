@@ -8,7 +8,8 @@ from typing import Any, get_type_hints
 from lossbench import registry
 from lossbench.config.pairs import check_pair
 from lossbench.errors import LossbenchError
-from lossbench.interfaces.spaces import ENCODINGS, SPACES
+from lossbench.interfaces.encodings import ENCODINGS
+from lossbench.interfaces.spaces import SPACES
 from lossbench.registry import Entry, Registry, required
 from lossbench.report import formulas
 from lossbench.report.docstrings import Docstring, docstring, plain

@@ -4,8 +4,9 @@ from typing import Any
 
 from lossbench import plugins, registry
 from lossbench.config.experiment import GROUPS
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss
-from lossbench.interfaces.spaces import ENCODINGS, SPACES
+from lossbench.interfaces.spaces import SPACES
 from lossbench.registry import Entry, Registry, fits_task, required
 from lossbench.report.docstrings import Docstring
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.errors import Incompatible
+from lossbench.interfaces.encodings import ENCODINGS, Kind
 from lossbench.interfaces.loss import Loss
-from lossbench.interfaces.spaces import ENCODINGS, SPACES, Kind
+from lossbench.interfaces.spaces import SPACES
 from lossbench.losses.directions import CosineSimilarity
 from lossbench.types import BLANK, EMBEDDING_WIDTH, Head, Problem
 

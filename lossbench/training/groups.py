@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from lossbench.errors import InvalidValue, LossbenchError
 from lossbench.interfaces import Loss, Scaling, Task, Weighting
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import refresh_scale, replicated
-from lossbench.interfaces.spaces import ENCODINGS, SPACES
+from lossbench.interfaces.spaces import SPACES
 from lossbench.sources import own_line
 from lossbench.training.feed import Batch, Maps
 from lossbench.training.routes import Call, Extras, Routes, check_shape, choose, differing, name_of, stacked_fields

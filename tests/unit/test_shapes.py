@@ -11,8 +11,9 @@ from torchvision.ops import complete_box_iou_loss, generalized_box_iou_loss
 
 from lossbench import registry
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError, UnknownName
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss
-from lossbench.interfaces.spaces import ENCODINGS, SPACES
+from lossbench.interfaces.spaces import SPACES
 from lossbench.report import shape_figure, shapes
 from lossbench.report.shape_axes import AXES
 from lossbench.report.shape_figure import COLOURS, caption, figure, limits, rendered

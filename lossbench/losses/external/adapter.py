@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from lossbench.errors import InvalidValue
+from lossbench.interfaces.encodings import DEFAULT_ENCODING, ENCODINGS, EncodingFacts
 from lossbench.interfaces.loss import Loss
-from lossbench.interfaces.spaces import DEFAULT_ENCODING, DEFAULT_SPACE, ENCODINGS, SPACES, EncodingFacts, SpaceFacts
+from lossbench.interfaces.spaces import DEFAULT_SPACE, SPACES, SpaceFacts
 from lossbench.losses.external import outcome, roles
 from lossbench.losses.external.located import made, method_of, signature
 from lossbench.types import Encoding, Head, Need, Problem, Space

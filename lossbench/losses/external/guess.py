@@ -15,7 +15,8 @@ from torch import Tensor
 from lossbench import registry
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces import Task
-from lossbench.interfaces.spaces import ENCODINGS, SPACES
+from lossbench.interfaces.encodings import ENCODINGS
+from lossbench.interfaces.spaces import SPACES
 from lossbench.losses.external import outcome, roles
 from lossbench.losses.external.adapter import OPEN, External
 from lossbench.losses.external.trial import trial_batch

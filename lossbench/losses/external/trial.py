@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces import Scaling, Task
-from lossbench.interfaces.spaces import draw_raw
+from lossbench.interfaces.encodings import draw_raw
 from lossbench.losses.external.adapter import External
 from lossbench.types import Encoding, Problem, Space
 

@@ -7,8 +7,9 @@ from torch.nn import functional as F
 from lossbench import losses
 from lossbench.check.samples import PROBLEM, call_for
 from lossbench.errors import InvalidValue
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.guards import guard_nothing
-from lossbench.interfaces.spaces import ENCODINGS, SPACES
+from lossbench.interfaces.spaces import SPACES
 from lossbench.types import Encoding, Need, Space
 
 Z = torch.tensor([[0.5, -1.0, 2.0], [1.5, 0.0, -0.5]]).repeat(5, 1)  # logits of 10 examples

@@ -6,11 +6,12 @@ import pytest
 import torch
 from modules import parse_modules
 
+from lossbench.interfaces.encodings import ENCODINGS, Kind, draw_raw
 from lossbench.interfaces.guards import Given
-from lossbench.interfaces.spaces import ENCODINGS, SPACES, draw_extremes, draw_raw
+from lossbench.interfaces.spaces import SPACES, draw_extremes, find_space
 from lossbench.types import Encoding, Space
 
-TABLE = {"lossbench.types", "lossbench.interfaces.spaces"}
+TABLE = {"lossbench.types", "lossbench.interfaces.encodings", "lossbench.interfaces.spaces"}
 CONVERTING = "lossbench.tasks."
 """Tasks convert to single spaces and encodings: that is their business."""
 DECLARING = ("lossbench.losses.", "lossbench.weightings.")
@@ -98,6 +99,19 @@ def test_random_targets_pass_their_guard_and_have_one_kind_of_space(encoding):
         given = Given(prediction, target, facts.exclusive)
         doubts = [*space.guard(given), *facts.guard(given)]
         assert not any(doubt.wrong.any() for doubt in doubts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "space"),
+    [
+        (Kind.TRANSCRIPT, Space.SEQUENCE_LOGIT),
+        (Kind.TEXT, Space.NEXT_TOKEN),
+        (Kind.LABELS, Space.LOGIT),  # which needs no link, as probabilities do
+        (Kind.BOX, Space.BOX_XYXY),
+    ],
+)
+def test_a_kind_has_a_first_space(kind, space):
+    assert find_space(kind) is space
 
 
 @pytest.mark.parametrize("space", Space)

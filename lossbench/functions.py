@@ -12,6 +12,8 @@ from torch import Tensor
 from lossbench import registry
 from lossbench.errors import InvalidValue, unknown
 from lossbench.interfaces import Loss
+from lossbench.interfaces.encodings import DEFAULT_ENCODING
+from lossbench.interfaces.spaces import DEFAULT_SPACE
 from lossbench.types import Encoding, Head, Need, Space
 from lossbench.validation import check_number, check_switch, check_whole
 
@@ -24,8 +26,8 @@ CHECKS: dict[Any, Callable[..., None]] = {float: check_number, int: check_whole,
 
 def loss(
     tasks: Sequence[str] | str,
-    space: Space | str = Space.VALUE,
-    encoding: Encoding | str = Encoding.VALUE,
+    space: Space | str = DEFAULT_SPACE,
+    encoding: Encoding | str = DEFAULT_ENCODING,
     head: Head | str = Head.LINEAR,
     needs: Sequence[Need | str] = (),
     coupled: bool = False,

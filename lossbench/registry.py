@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from lossbench.errors import InvalidValue, LossbenchError, unknown
-from lossbench.interfaces import Corruption, Dataset, Loss, Metric, Model, Task, Weighting
+from lossbench.interfaces import Corruption, Dataset, Loss, Metric, Model, Scheme, Task
 from lossbench.types import Choice
 
 T = TypeVar("T")
@@ -265,7 +265,7 @@ def fits_task(kind: type, task: str) -> bool:
 
 
 losses: Registry[Loss] = Registry("losses", "loss", Loss)  # type: ignore[type-abstract]
-weightings: Registry[Weighting] = Registry("weightings", "weighting", Weighting)  # type: ignore[type-abstract]
+weightings: Registry[Scheme] = Registry("weightings", "weighting", Scheme)  # type: ignore[type-abstract]
 corruptions: Registry[Corruption] = Registry("corruptions", "corruption", Corruption)  # type: ignore[type-abstract]
 tasks: Registry[Task] = Registry("tasks", "task", Task)  # type: ignore[type-abstract]
 datasets: Registry[Dataset] = Registry("datasets", "data set", Dataset)  # type: ignore[type-abstract]

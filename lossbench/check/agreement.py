@@ -5,13 +5,14 @@ likelihood given logits for log probabilities falls without bound. They do not a
 probabilities for logits still prefers the right class.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from lossbench.check.answers import HOT, answers, of_classes, other, sure
+from lossbench.check.answers import answers, get_hot, of_classes, other, sure
 from lossbench.check.contract import CheckFailed, NotApplicable
-from lossbench.check.samples import C, Call, call_for
+from lossbench.check.samples import Call, call_for
 from lossbench.interfaces.loss import Loss
-from lossbench.types import Space
+from lossbench.interfaces.samples import C
+from lossbench.interfaces.spaces import SPACES
 
 SURER = (20.0, 2000.0)
 FALL = 10.0
@@ -23,9 +24,10 @@ def right_beats_wrong(loss: Loss) -> None:
     call = call_for(loss)
     _compare(loss, call, *answers(loss, call))
     if of_classes(loss) and not loss.coupled:
-        hot = call.target if loss.encoding in HOT else nn.functional.one_hot(call.target, C).double()
-        for place, value in sorted({(i, v) for i in range(C) for v in hot[:, i].tolist()}):
-            some = call.rows((hot[:, place] == value).nonzero().flatten())
+        hot = get_hot(loss, call.target)
+        by_class = call.target if call.target.shape == hot.shape else hot
+        for place, value in sorted({(i, v) for i in range(C) for v in by_class[:, i].tolist()}):
+            some = call.rows((by_class[:, place] == value).nonzero().flatten())
             mistaken = sure(loss, other(loss, some.target, place))
             _compare(loss, some, sure(loss, some.target), mistaken, f"for targets {value:g} of class {place} ")
 
@@ -41,7 +43,7 @@ def _compare(loss: Loss, call: Call, right: Tensor, wrong: Tensor, where: str = 
 
 def certainty_does_not_fall_forever(loss: Loss) -> None:
     """The value of a right class does not fall without bound as the prediction gets ever surer."""
-    if not of_classes(loss) or loss.space not in (Space.LOGIT, Space.SCORE):
+    if not of_classes(loss) or not SPACES[loss.space].unbounded:
         raise NotApplicable("only logits and scores of classes can get ever surer")
     call = call_for(loss)
     first, last = (call._replace(prediction=sure(loss, call.target, s)).of(loss).mean().item() for s in SURER)

@@ -10,11 +10,12 @@ from torch import Tensor
 from lossbench.check.comparison import agree
 from lossbench.check.contract import CheckFailed, NotApplicable, built_in
 from lossbench.check.declaration import float_fields
-from lossbench.check.samples import B, Call, call_for, stack
+from lossbench.check.samples import Call, call_for, stack
 from lossbench.check.stand_in import is_external
 from lossbench.errors import LossbenchError, told
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss, replicated
-from lossbench.types import Encoding
+from lossbench.interfaces.samples import B
 
 R = 3
 FACTORS = ((0.5, 0.75, 1.0), (0.8, 0.9, 1.0), (1.0, 1.1, 1.25), (1.0, 1.02, 1.05))
@@ -104,7 +105,7 @@ def broadcasting_is_refused(loss: Loss) -> None:
     if is_external(loss):
         raise NotApplicable("the stranger's loss is called as it is")
     call = call_for(loss)
-    wrong = _wrong(loss, call.target)
+    wrong = ENCODINGS[loss.encoding].misshapen(call.target)
     shapes = f"prediction {list(call.prediction.shape)} with target {list(wrong.shape)}"
     try:
         found = Call(call.prediction, wrong, call.needs).of(loss)
@@ -118,11 +119,3 @@ def broadcasting_is_refused(loss: Loss) -> None:
         return
     guard = "lossbench.interfaces.loss.same_shape"
     raise CheckFailed(f"{shapes} gives {list(found.shape)}, wanted an error: {guard} raises it")
-
-
-def _wrong(loss: Loss, target: Tensor) -> Tensor:
-    if loss.encoding is Encoding.INDEX:
-        return target[..., None]
-    if loss.encoding is Encoding.TOKENS:
-        return target[:1]  # one transcript for all examples
-    return target[..., :1]

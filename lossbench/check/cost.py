@@ -6,8 +6,9 @@ import torch
 
 from lossbench.check.batches import R, differing_rows
 from lossbench.check.contract import CheckFailed, NotApplicable, built_in
-from lossbench.check.samples import B, call_for, stack
+from lossbench.check.samples import call_for, stack
 from lossbench.interfaces.loss import Loss
+from lossbench.interfaces.samples import B
 from lossbench.training.routes import choose
 
 LOOPING = frozenset({"External", "StandIn"})

@@ -10,9 +10,10 @@ from typing import Any, get_type_hints
 
 from lossbench.check.comparison import agree
 from lossbench.check.contract import CheckFailed, NotApplicable, built_in
-from lossbench.check.samples import PAIRS, call_for
+from lossbench.check.samples import call_for
 from lossbench.errors import InvalidValue, LossbenchError, told
 from lossbench.interfaces.loss import Loss
+from lossbench.interfaces.spaces import SPACES
 from lossbench.types import Encoding, Head, Need, Space
 
 PARTS = (".. math::", "Returns", "Raises", "Reference:", "https://")
@@ -35,8 +36,7 @@ def facts_are_declared(loss: Loss) -> None:
     for fact, kind in (("space", Space), ("encoding", Encoding), ("head", Head)):
         if not isinstance(found := getattr(loss, fact, None), kind):
             raise CheckFailed(f"{fact}: found {found!r}, wanted a {kind.__name__}")
-    _check_head(loss, Head.EMBEDDING, (Space.EMBEDDING,))
-    _check_head(loss, Head.MEAN_SCALE, PAIRS)
+    _check_head(loss)
     _check_names("scalar_fields", loss.scalar_fields, _names(loss))
     if loss.flaws and built_in(loss):
         raise CheckFailed(f"flaws: found {', '.join(loss.flaws)}, wanted none in a built-in loss")
@@ -47,9 +47,15 @@ def _names(loss: Any) -> list[str]:
     return [f.name for f in fields(loss)] if is_dataclass(loss) else []
 
 
-def _check_head(loss: Loss, head: Head, spaces: tuple[Space, ...]) -> None:
-    if (loss.head is head) != (loss.space in spaces):
-        raise CheckFailed(f"found head {loss.head} with space {loss.space}: {head} goes with {', '.join(spaces)}")
+def _check_head(loss: Loss) -> None:
+    """Raise `CheckFailed` for a head that gives predictions of other spaces than the loss takes."""
+    of_head: dict[Head, list[str]] = {}
+    for space, facts in SPACES.items():
+        of_head.setdefault(facts.head, []).append(space)
+    for head, spaces in of_head.items():
+        # any other space takes what a linear layer gives, and so do heads that are bound to none
+        if head is not Head.LINEAR and (loss.head is head) != (loss.space in spaces):
+            raise CheckFailed(f"found head {loss.head} with space {loss.space}: {head} goes with {', '.join(spaces)}")
 
 
 def _check_names(fact: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -7,13 +7,15 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lossbench.check.comparison import has_shape
 from lossbench.check.contract import CheckFailed, NotApplicable
-from lossbench.check.samples import C, Call, call_for, in_space, raw_prediction
+from lossbench.check.samples import Call, call_for, in_space
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss
-from lossbench.types import Encoding, Space
+from lossbench.interfaces.samples import C
+from lossbench.interfaces.spaces import SPACES
 
 SEEDS = range(8)
 MIDDLE = (1e-6, 1e-3, 0.1, 1.0, 3.0, 10.0, 100.0, 1e4, 1e6)
@@ -88,15 +90,12 @@ def symmetric_as_claimed(loss: Loss) -> None:
 
 def _total(loss: Loss, call: Call) -> Tensor:
     """The sum of the values over the classes, or over both answers for all labels."""
-    targets = {
-        Encoding.INDEX: [torch.full_like(call.target, c) for c in range(C)],
-        Encoding.ONE_HOT: list(nn.functional.one_hot(torch.arange(C), C).to(call.prediction)),
-        Encoding.MULTI_HOT: [call.target, 1 - call.target],
-        Encoding.SIGNED: [call.target, -call.target],
-    }.get(loss.encoding)
-    if targets is None:
+    encoding = ENCODINGS[loss.encoding]
+    if encoding.hot is None:
         raise CheckFailed(f"symmetric says something of losses on classes only, found encoding {loss.encoding}")
-    sums = [call._replace(target=t.expand_as(call.target)).of(loss) for t in targets]
+    hot = encoding.hot(call.target)
+    hots = list(torch.eye(C).to(call.prediction)) if encoding.exclusive else [hot, 1 - hot]
+    sums = [call._replace(target=encoding.of_hot(h).expand_as(call.target)).of(loss) for h in hots]
     has_shape(sums[0], call.prediction.shape[: sums[0].ndim], "values")
     return torch.stack(sums).sum(0)
 
@@ -108,9 +107,10 @@ def _all(loss: Loss, scale: float) -> Iterator[Call]:
 def _calls(loss: Loss, scale: float, seed: int) -> Iterator[Call]:
     """Predictions of one size, about 0 and, where they have its shape, about the target."""
     call = call_for(loss)
-    raw = scale * raw_prediction(loss.space, torch.Generator().manual_seed(seed))
+    space = SPACES[loss.space]
+    raw = scale * space.draw(torch.Generator().manual_seed(seed))
     yield call._replace(prediction=in_space(raw, loss))
-    if loss.space in (Space.VALUE, Space.ORIGINAL) and call.target.is_floating_point():
+    if space.holds_targets and space.link is None and call.target.is_floating_point():
         yield call._replace(prediction=call.target + raw)
 
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from lossbench.check.comparison import is_finite
 from lossbench.check.contract import CheckFailed, NotApplicable
-from lossbench.check.samples import Call, call_for, extreme_call, in_space, raw_prediction
+from lossbench.check.samples import Call, call_for, extreme_call, in_space
 from lossbench.check.stand_in import is_external
 from lossbench.interfaces.loss import Loss
-from lossbench.types import Space
+from lossbench.interfaces.spaces import SPACES
 
 SCALES = (0.0, 1e-12, 1e-6, 1.0, 1e3, 1e6)
 """Sizes of unbounded predictions; about 0, and about the target where the two have the same shape."""
@@ -20,8 +20,6 @@ ROUGHLY = {"eps": 2e-4, "atol": 2e-3, "rtol": 0.01}
 """As far as differences of float32 values tell, which need wide steps."""
 TRIES = 3
 """A wide step may cross a kink, where there is no slope: one batch of so many must do."""
-EXACT = (Space.VALUE, Space.ORIGINAL, Space.POSITIVE, Space.BOX_XYXY)
-"""Spaces that targets lie in, too."""
 
 
 def gradient_is_that_of_the_value(loss: Loss) -> str:
@@ -90,8 +88,8 @@ def finite_values_have_gradients(loss: Loss) -> None:
 
 def _places(loss: Loss, dtype: torch.dtype) -> Iterator[Call]:
     call = call_for(loss)
-    raw = raw_prediction(loss.space, torch.Generator().manual_seed(1))
+    raw = SPACES[loss.space].draw(torch.Generator().manual_seed(1))
     for scale in SCALES:
         yield call._replace(prediction=in_space(scale * raw, loss)).to(dtype)
-    if loss.space in EXACT and call.target.shape == call.prediction.shape:
+    if SPACES[loss.space].holds_targets and call.target.shape == call.prediction.shape:
         yield call._replace(prediction=call.target.clone()).to(dtype)

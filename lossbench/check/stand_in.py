@@ -9,11 +9,9 @@ from torch import Tensor
 from lossbench.check.samples import call_for
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
+from lossbench.interfaces.spaces import find_space
 from lossbench.losses.composition.external import External
 from lossbench.types import Encoding, Head, Need, Problem, Space
-
-HOT = (Encoding.INDEX, Encoding.MULTI_HOT, Encoding.SIGNED)
-"""Encodings that a single output may have, as a class of two."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,8 @@ class StandIn(Loss):
     """An External with what comes between it and the checks.
 
     single: it is given one output at a time, all outputs of a batch being so many examples. single_precision: it is
-    given float32. of_steps: it is given log probabilities of time steps, and the checks draw their logits.
+    given float32. of_steps: it is given a prediction per time step, such as log probabilities, and the checks draw the
+    logits of them.
     """
 
     loss: External
@@ -38,14 +37,14 @@ class StandIn(Loss):
 
     @property
     def space(self) -> Space:  # type: ignore[override]
-        """Logits of steps where it wants the logarithms of their probabilities."""
-        return Space.SEQUENCE_LOGIT if self.of_steps else self.loss.space  # type: ignore[return-value]
+        """Logits of steps where it wants what is made of them."""
+        return find_space(self.loss.encoding_facts.kind) if self.of_steps else self.loss.space  # type: ignore[return-value]
 
     @property
     def encoding(self) -> Encoding:  # type: ignore[override]
         """A class of two as 0 or 1 for each output."""
-        index = self.single and self.loss.encoding is Encoding.INDEX
-        return Encoding.MULTI_HOT if index else self.loss.encoding  # type: ignore[return-value]
+        single = self.loss.encoding_facts.single
+        return single if self.single and single else self.loss.encoding  # type: ignore[return-value]
 
     @property
     def coupled(self) -> bool:  # type: ignore[override]
@@ -70,7 +69,7 @@ class StandIn(Loss):
         """Its values, in the type of the prediction."""
         dtype, shape = prediction.dtype, prediction.shape
         if self.of_steps:
-            prediction = prediction.log_softmax(-1)
+            prediction = self.loss.space_facts.apply_link(prediction, exclusive=True)
         if self.single:
             prediction, target = self._singly(prediction, target)
         if self.single_precision:
@@ -84,15 +83,15 @@ class StandIn(Loss):
         if prediction.ndim != 2:
             raise InvalidValue(f"{self.target} takes one batch [N, D]. Got {list(prediction.shape)}.")
         flat = target.flatten()
-        index = self.loss.encoding is Encoding.INDEX
-        return prediction.reshape(-1, 1), flat.long() if index else flat[:, None]
+        whole = self.loss.encoding_facts.whole
+        return prediction.reshape(-1, 1), flat.long() if whole else flat[:, None]
 
     def given(self) -> str:
         """What it is given, in words."""
         how = {
             "one output at a time": self.single,
             "float32": self.single_precision,
-            "log probabilities of time steps": self.of_steps,
+            f"{self.loss.space_facts.words} of time steps": self.of_steps,
         }
         return ", ".join(what for what, so in how.items() if so)
 
@@ -114,9 +113,10 @@ def stand_in(loss: Loss) -> Loss:
 
 
 def _ways(loss: External) -> list[StandIn]:
-    if loss.encoding is Encoding.TOKENS:
-        return [StandIn(loss, of_steps=loss.space is Space.LOG_PROBABILITY, single_precision=p) for p in (False, True)]
-    single = [False, True] if loss.encoding in HOT else [False]
+    encoding = loss.encoding_facts
+    if encoding.per_step:
+        return [StandIn(loss, of_steps=loss.space_facts.link is not None, single_precision=p) for p in (False, True)]
+    single = [False, True] if encoding.single else [False]
     return [StandIn(loss, single=s, single_precision=p) for s in single for p in (False, True) if s or p]
 
 

@@ -10,10 +10,11 @@ import torch
 
 from lossbench.check.comparison import agree, has_shape
 from lossbench.check.contract import CheckFailed, NotApplicable
-from lossbench.check.samples import PROBLEM, B, C, Call, call_for, stack
-from lossbench.interfaces.loss import Loss
-from lossbench.interfaces.module import REDUCTIONS
-from lossbench.types import Need, Space
+from lossbench.check.samples import PROBLEM, Call, call_for, stack
+from lossbench.interfaces.loss import REDUCTIONS, Loss
+from lossbench.interfaces.samples import B, C
+from lossbench.interfaces.spaces import SPACES
+from lossbench.types import Need
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.1}  # bfloat16 rounds each term by up to 0.4 %
 
@@ -132,7 +133,7 @@ def _as_module(loss: Loss, reduction: str, call: Call) -> torch.Tensor:
     if "state" in call.needs:
         module.state = call.needs["state"]
     if "parameters" in call.needs:
-        module.trainable.load_state_dict(call.needs["parameters"])  # type: ignore[union-attr]
+        module.trainable.load_state_dict(call.needs["parameters"])
     given = {n: call.needs[n] for n in ("index", "progress", "class_names") if n in call.needs}
     found: torch.Tensor = module(call.prediction, call.target, **given)
     return found
@@ -140,7 +141,7 @@ def _as_module(loss: Loss, reduction: str, call: Call) -> torch.Tensor:
 
 def embeddings_give_scores(loss: Loss) -> None:
     """A loss with class vectors turns embeddings into one score per class, also for a stack; others have no scores."""
-    if loss.space is not Space.EMBEDDING or Need.PARAMETERS not in loss.needs or "multiclass" not in loss.tasks:
+    if not SPACES[loss.space].scored_by_loss or Need.PARAMETERS not in loss.needs or "multiclass" not in loss.tasks:
         _check_no_scores(loss)
         return
     calls = [call_for(loss, seed) for seed in range(2)]

@@ -4,11 +4,12 @@ import torch
 
 from lossbench import registry
 from lossbench.errors import Incompatible
-from lossbench.interfaces import Loss, Scaling, Task, TermWeighting, Weighting
+from lossbench.interfaces import Level, Loss, Misfit, Scaling, Scheme, Task
 from lossbench.losses.composition.combined import Combined
-from lossbench.types import Choice, Encoding, Need, Problem, Space
+from lossbench.types import Choice, Need, Problem
 
 N_LABELS = 3
+"""Outputs of the random labels on which a loss is tried."""
 
 
 def check_outputs(loss_name: str, loss: Loss, task_name: str, task: Task) -> None:
@@ -18,38 +19,20 @@ def check_outputs(loss_name: str, loss: Loss, task_name: str, task: Task) -> Non
         raise Incompatible(told, loss_name, "the task has no outputs side by side")
 
 
-def check_pair(loss_name: str, loss: Loss, weighting_name: str, weighting: Weighting, task: Task) -> None:
+def check_pair(loss_name: str, loss: Loss, weighting_name: str, weighting: Scheme, task: Task) -> None:
     """Raise `Incompatible`, with the reason, for a loss that cannot be weighed like this."""
-
-    def refuse(message: str, why: str) -> Incompatible:
-        told = f"weighting={weighting_name} {message}"
-        return Incompatible(told, f"{loss_name} + {weighting_name}", why)
-
-    if isinstance(weighting, TermWeighting) and not isinstance(loss, Combined):
-        raise refuse(
-            f"weighs the terms of a combined loss, and loss={loss_name} is one loss. Use loss=combined, or a weighting "
-            "of examples.",
-            "there are no terms to weigh",
-        )
-    if weighting.per_example and loss.coupled:
-        raise refuse(
-            f"weighs single examples, and loss={loss_name} gives one value for a whole batch. Use weighting=none, or a "
-            "loss that is not coupled.",
-            "single examples cannot be weighed in a loss of whole batches",
-        )
-    if weighting.space is not None and loss.space is Space.EMBEDDING:
-        raise refuse(
-            f"looks at scores, and loss={loss_name} trains an embedding, whose scores only the loss itself makes.",
-            "an embedding has no scores to weigh by",
-        )
-    if weighs_labels(weighting, task) and not is_mean_over_labels(loss, task):
-        raise refuse(
+    misfit = weighting.misfit(loss, loss_name)
+    if misfit is None and weighting.level(task, N_LABELS) is Level.LABEL and not is_mean_over_labels(loss, task):
+        misfit = Misfit(
             f"weighs each label, and loss={loss_name} is no mean of one value per label. Use a loss that is, as bce.",
             "labels cannot be weighed in a loss that is no mean over them",
         )
+    if misfit is not None:
+        told = f"weighting={weighting_name} {misfit.message}"
+        raise Incompatible(told, f"{loss_name} + {weighting_name}", misfit.reason)
 
 
-def check_scheme(weighting: Choice, built: Weighting, task: str, data: Choice) -> None:
+def check_scheme(weighting: Choice, built: Scheme, task: str, data: Choice) -> None:
     """Raise `Incompatible` for one that wraps a weighting of other tasks, or wants weights that data do not have."""
     if not {task, "*", *registry.tasks.find(task).like} & set(built.tasks):
         told = f"weighting={weighting.label} is for {' and '.join(built.tasks)}, not for task={task}."
@@ -57,12 +40,6 @@ def check_scheme(weighting: Choice, built: Weighting, task: str, data: Choice) -
     if Need.SAMPLE_WEIGHT in built.needs and not registry.datasets.build(data).weighted:
         told = f"weighting={weighting.label} needs data that come with weights, and data={data.label} does not."
         raise Incompatible(told, weighting.label, "the data come without weights")
-
-
-def weighs_labels(weighting: Weighting, task: Task) -> bool:
-    """Whether it takes one loss per label, of several."""
-    several = Encoding.INDEX not in task.encodings
-    return several and weighting.encoding_in(task) is Encoding.MULTI_HOT
 
 
 def is_mean_over_labels(loss: Loss, task: Task) -> bool:

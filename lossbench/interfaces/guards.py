@@ -1,4 +1,4 @@
-"""What predictions and targets must hold, for people who call a loss in their own scripts.
+"""Guards: what the values of predictions and targets must be, for people who call a loss in their own scripts.
 
 In an experiment the task has seen to it: there nothing looks at values in a training step, where a GPU would wait.
 """
@@ -9,10 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lossbench.errors import InvalidValue
-from lossbench.interfaces.loss import Loss, any_of
-from lossbench.types import Encoding, Space
-
 ROUNDING = 0.05
 """How far rounding, in bfloat16 too, may push a probability or its logarithm, or their sum."""
 LOOKED_AT = 64
@@ -22,37 +18,29 @@ FEWEST = 8
 
 
 class Given(NamedTuple):
-    """What a loss is called with."""
+    """The values that a loss is called with, and what is known of them."""
 
-    loss: Loss
     prediction: Tensor
     target: Tensor
-    n_classes: int | None  # None: any whole number names a class
+    exclusive: bool  # the target is one of C classes, so that their probabilities add up to 1
+    n_classes: int | None = None  # None: any whole number names a class
+    ignored: int | None = None  # the class index that stands for "no target"
 
 
 class Doubt(NamedTuple):
-    """Values, which of them are wrong, and what was wanted with the remedy."""
+    """Values, which of them are wrong, and what is expected with the remedy."""
 
     values: Tensor
     wrong: Tensor
-    wanted: str
+    expected: str
 
 
-def check_values(given: Given) -> None:
-    """Raise `InvalidValue` for what the loss's space or encoding does not allow; a GPU waits once."""
-    guards = (SPACES.get(given.loss.space), ENCODINGS.get(given.loss.encoding))
-    doubts = [doubt for guard in guards if guard for doubt in guard(given)]
-    if doubts and any_of(torch.stack([doubt.wrong.any() for doubt in doubts])):
-        _refuse(given.loss, next(doubt for doubt in doubts if doubt.wrong.any()))
+Guard = Callable[[Given], Iterator[Doubt]]
 
 
-def _refuse(loss: Loss, doubt: Doubt) -> None:
-    place = doubt.wrong.nonzero()[0].tolist()
-    value, values = doubt.values[tuple(place)].item(), doubt.values.double()
-    raise InvalidValue(
-        f"{type(loss).__name__} takes {doubt.wanted} Got {value:.4g} for example {place[0] if place else 0}, "
-        f"and values from {values.min().item():.4g} to {values.max().item():.4g}."
-    )
+def guard_nothing(given: Given) -> Iterator[Doubt]:
+    """Doubt nothing: any number will do, or the loss itself looks wherever it is called (boxes, tokens, grades)."""
+    yield from ()
 
 
 def _some(values: Tensor) -> Tensor:
@@ -64,25 +52,26 @@ def _outside(values: Tensor, low: float, high: float) -> Tensor:
     return ~((values >= low) & (values <= high))
 
 
-def _of_one_class(given: Given) -> bool:
-    """Whether probabilities of a prediction add up to 1, being those of the classes."""
-    return given.loss.encoding in {Encoding.INDEX, Encoding.ONE_HOT} and given.prediction.shape[-1] > 1
+def _adds_up(given: Given) -> bool:
+    """Return True if the probabilities of a prediction must add up to 1, being those of several classes."""
+    return given.exclusive and given.prediction.shape[-1] > 1
 
 
-def _indices(given: Given) -> Iterator[Doubt]:
+def guard_indices(given: Given) -> Iterator[Doubt]:
+    """Doubt what is no class index, nor the shares of the classes."""
     target, n_classes = given.target, given.n_classes
     if target.is_floating_point() and target.shape == given.prediction.shape:
         yield from _shares(target)
         return
-    wrong, wanted = target != target.long(), "whole numbers as targets"
+    wrong, expected = target != target.long(), "whole numbers as targets"
     if n_classes is not None:
-        wrong, wanted = (
+        wrong, expected = (
             wrong | _outside(target, 0, n_classes - 1),
             f"class indices from 0 to {n_classes - 1} as targets",
         )
-    if (ignored := getattr(given.loss, "ignore_index", None)) is not None:
-        wrong, wanted = wrong & (target != ignored), f"{wanted}, or ignore_index={ignored}"
-    yield Doubt(target, wrong, f"{wanted}.")
+    if given.ignored is not None:
+        wrong, expected = wrong & (target != given.ignored), f"{expected}, or ignore_index={given.ignored}"
+    yield Doubt(target, wrong, f"{expected}.")
 
 
 def _shares(target: Tensor) -> Iterator[Doubt]:
@@ -92,80 +81,71 @@ def _shares(target: Tensor) -> Iterator[Doubt]:
         yield Doubt(total, _outside(total, 1 - ROUNDING, 1 + ROUNDING), "targets that add up to 1 over the classes.")
 
 
-def _one_hot(given: Given) -> Iterator[Doubt]:
+def guard_one_hot(given: Given) -> Iterator[Doubt]:
+    """Doubt what is no share of the classes."""
     yield from _shares(given.target)
 
 
-def _teacher(given: Given) -> Iterator[Doubt]:
+def guard_teacher(given: Given) -> Iterator[Doubt]:
+    """Doubt the class below a teacher's logits."""
     if given.target.ndim >= 2 and given.target.shape[-2] == 2:  # the loss itself tells of shapes
         yield from _shares(given.target[..., 1, :])
 
 
-def _multi_hot(given: Given) -> Iterator[Doubt]:
-    wanted = "targets of 0 and 1. (Of -1 and 1: (y + 1) / 2; of lists of labels: make them multi-hot.)"
-    yield Doubt(given.target, _outside(given.target, 0, 1), wanted)
+def guard_multi_hot(given: Given) -> Iterator[Doubt]:
+    """Doubt labels outside 0 to 1."""
+    expected = "targets of 0 and 1. (Of -1 and 1: (y + 1) / 2; of lists of labels: make them multi-hot.)"
+    yield Doubt(given.target, _outside(given.target, 0, 1), expected)
 
 
-def _signed(given: Given) -> Iterator[Doubt]:
+def guard_signed(given: Given) -> Iterator[Doubt]:
+    """Doubt labels that are neither -1 nor 1."""
     yield Doubt(given.target, given.target.abs() != 1, "targets of -1 and 1. (Of 0 and 1: 2 * y - 1.)")
 
 
-def _not_negative(given: Given) -> Iterator[Doubt]:
+def guard_not_negative(given: Given) -> Iterator[Doubt]:
+    """Doubt targets below 0."""
     yield Doubt(given.target, ~(given.target >= 0), "targets of 0 and more.")
 
 
-def _above_zero(given: Given) -> Iterator[Doubt]:
+def guard_above_zero(given: Given) -> Iterator[Doubt]:
+    """Doubt targets of 0 and less."""
     yield Doubt(given.target, ~(given.target > 0), "targets above 0.")
 
 
-def _probabilities(given: Given) -> Iterator[Doubt]:
+def guard_probabilities(given: Given) -> Iterator[Doubt]:
+    """Doubt numbers that are no probabilities."""
     p = given.prediction
-    over = "softmax" if _of_one_class(given) else "sigmoid"
+    over = "softmax" if _adds_up(given) else "sigmoid"
     wrong = (p < -ROUNDING) | (p > 1 + ROUNDING)
     yield Doubt(p, wrong, f"probabilities, from 0 to 1. (Of logits: their {over}.)")
-    if _of_one_class(given):
+    if _adds_up(given):
         total = _some(p).sum(-1)
-        wanted = "probabilities that add up to 1 over the classes. (Of logits: their softmax.)"
-        yield Doubt(total, (total - 1).abs() > ROUNDING, wanted)
+        expected = "probabilities that add up to 1 over the classes. (Of logits: their softmax.)"
+        yield Doubt(total, (total - 1).abs() > ROUNDING, expected)
 
 
-def _log_probabilities(given: Given) -> Iterator[Doubt]:
+def guard_log_probabilities(given: Given) -> Iterator[Doubt]:
+    """Doubt numbers that are no logarithms of probabilities."""
     logs = given.prediction
     yield Doubt(logs, logs > ROUNDING, "log probabilities, none of them above 0. (Of logits: their log_softmax.)")
-    if _of_one_class(given):
+    if _adds_up(given):
         total = _some(logs).logsumexp(-1)
-        wanted = "log probabilities of classes, the probabilities adding up to 1. (Of logits: their log_softmax.)"
-        yield Doubt(total.exp(), total.abs() > ROUNDING, wanted)
+        expected = "log probabilities of classes, the probabilities adding up to 1. (Of logits: their log_softmax.)"
+        yield Doubt(total.exp(), total.abs() > ROUNDING, expected)
 
 
-def _logits(given: Given) -> Iterator[Doubt]:
+def guard_logits(given: Given) -> Iterator[Doubt]:
+    """Doubt logits that look like probabilities."""
     some = _some(given.prediction)
-    if not _of_one_class(given) or len(some) < FEWEST:
+    if not _adds_up(given) or len(some) < FEWEST:
         return
     near = (some.sum(-1) - 1).abs() <= 16 * torch.finfo(some.dtype).eps
     softened = ((some >= 0) & (some <= 1)).all() & near.all()
     yield Doubt(some, softened.expand(some.shape), "logits. These are probabilities: leave the softmax out.")
 
 
-def _positive(given: Given) -> Iterator[Doubt]:
-    wanted = "predictions of 0 and more. (Of any numbers: torch.nn.functional.softplus of them.)"
-    yield Doubt(given.prediction, given.prediction < 0, wanted)
-
-
-Guard = Callable[[Given], Iterator[Doubt]]
-# boxes, tokens, grades and orders are looked at by their losses, wherever they are called
-SPACES: dict[Space, Guard] = {
-    Space.PROBABILITY: _probabilities,
-    Space.LOG_PROBABILITY: _log_probabilities,
-    Space.LOGIT: _logits,
-    Space.POSITIVE: _positive,
-}
-ENCODINGS: dict[Encoding, Guard] = {
-    Encoding.INDEX: _indices,
-    Encoding.ONE_HOT: _one_hot,
-    Encoding.TEACHER: _teacher,
-    Encoding.MULTI_HOT: _multi_hot,
-    Encoding.SIGNED: _signed,
-    Encoding.POSITIVE: _not_negative,
-    Encoding.ABOVE_ZERO: _above_zero,
-}
+def guard_positive(given: Given) -> Iterator[Doubt]:
+    """Doubt predictions below 0."""
+    expected = "predictions of 0 and more. (Of any numbers: torch.nn.functional.softplus of them.)"
+    yield Doubt(given.prediction, given.prediction < 0, expected)

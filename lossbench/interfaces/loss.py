@@ -1,7 +1,7 @@
-"""A loss: one value per example from prediction and target."""
+"""A loss: one value per example from prediction and target; and the same as a module that reduces them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.errors import InvalidValue
+from lossbench.interfaces.encodings import ENCODINGS
+from lossbench.interfaces.guards import Doubt, Given
+from lossbench.interfaces.spaces import SPACES
 from lossbench.types import Array, Encoding, Head, Need, Problem, Space
 
 T = TypeVar("T")
@@ -37,6 +40,8 @@ class Loss(ABC):
     """Keyword arguments that `__call__` takes beyond prediction and target."""
     coupled: ClassVar[bool] = False
     """It couples the examples of a batch: `[..., B, C]` gives `[...]`."""
+    has_terms: ClassVar[bool] = False
+    """It is a sum of other losses, which a `TermWeighting` can weigh."""
     scalar_fields: ClassVar[tuple[str, ...]] = ()
     """Float fields that the formula cannot take as tensors; rows that differ in them do not share a call."""
     known_as: ClassVar[tuple[str, ...]] = ()
@@ -73,20 +78,18 @@ class Loss(ABC):
         return None
 
     def scores(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
-        """Turn a prediction in `Space.EMBEDDING` into `[..., C]` class scores, for the metrics."""
+        """Turn an embedding, where that is what it takes, into `[..., C]` class scores, for the metrics."""
         raise NotImplementedError(f"{type(self).__name__} takes {self.space}, which needs no scores()")
 
     def check(self, targets: Array, problem: Problem) -> None:  # noqa: B027  # most losses have nothing to add
         """Raise `Incompatible` if it cannot learn from raw training targets that its encoding would let pass."""
 
-    def module(self, reduction: str = "mean", **extras: Any) -> nn.Module:
+    def module(self, reduction: str = "mean", **extras: Any) -> "LossModule":
         """An ordinary `nn.Module` for your own training script: `module(prediction, target)`.
 
         `reduction` is mean, sum or none. `extras`: what the loss `needs` (`class_counts=...`), `problem=` for losses
         that have trainable parameters or a state, and `check=False` to leave out the look at the values.
         """
-        from lossbench.interfaces.module import LossModule  # the module holds a loss; a loss only makes one
-
         return LossModule(self, reduction, **extras)
 
 
@@ -118,3 +121,137 @@ def replicated(part: T, **fields: Tensor) -> T:
     copy = object.__new__(type(part))
     copy.__dict__.update(part.__dict__ | fields)
     return copy
+
+
+def check_values(loss: Loss, prediction: Tensor, target: Tensor, n_classes: int | None = None) -> None:
+    """Raise `InvalidValue` for what the loss's space or encoding does not allow; a GPU waits once."""
+    space, encoding = SPACES[loss.space], ENCODINGS[loss.encoding]
+    given = Given(prediction, target, encoding.exclusive, n_classes, getattr(loss, "ignore_index", None))
+    doubts = [*space.guard(given), *encoding.guard(given)]
+    if doubts and any_of(torch.stack([doubt.wrong.any() for doubt in doubts])):
+        _refuse(loss, next(doubt for doubt in doubts if doubt.wrong.any()))
+
+
+def _refuse(loss: Loss, doubt: Doubt) -> None:
+    place = doubt.wrong.nonzero()[0].tolist()
+    value, values = doubt.values[tuple(place)].item(), doubt.values.double()
+    raise InvalidValue(
+        f"{type(loss).__name__} takes {doubt.expected} Got {value:.4g} for example {place[0] if place else 0}, "
+        f"and values from {values.min().item():.4g} to {values.max().item():.4g}."
+    )
+
+
+def _mean(losses: Tensor) -> Tensor:
+    # torch's mean divides the gradient once for each of the losses
+    wide = torch.promote_types(losses.dtype, torch.float32)
+    return (losses.sum(dtype=wide) / losses.numel()).to(losses.dtype)
+
+
+_REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": _mean,
+    "sum": Tensor.sum,
+    "none": lambda losses: losses,
+}
+REDUCTIONS = tuple(_REDUCE)
+SCALE_MOMENTUM = 0.1
+"""Weight of the newest batch in the running residual scale, as in BatchNorm."""
+
+
+def refresh_scale(scale: Tensor, prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the running robust scale of residuals, 1.4826 median |r| over the batch: `[..., B, D]` to `[..., 1, D]`.
+
+    A scale of zero stands for "none yet". 1.4826 makes it the standard deviation of normal residuals.
+    """
+    residual = (prediction - target).detach().abs()
+    new = 1.4826 * residual.median(-2, keepdim=True).values.clamp_min(1e-6)
+    return torch.where(scale > 0, scale.lerp(new, SCALE_MOMENTUM), new)
+
+
+class LossModule(nn.Module):
+    """Reduces a loss over its examples, and holds what the loss needs: parameters are trained with the model's.
+
+    `forward(prediction, target)`: in the loss's `space` and `encoding`; `index=` and `progress=` where it needs them.
+    The residual scale and the state move on in training only. `check` looks for values that the space and encoding do
+    not allow (`InvalidValue`), for which a GPU waits once in each call.
+    """
+
+    residual_scale: Tensor
+    state: Tensor | None
+
+    def __init__(
+        self,
+        loss: Loss,
+        reduction: str = "mean",
+        problem: Problem | None = None,
+        seed: int = 0,
+        check: bool = True,
+        **extras: Any,
+    ) -> None:
+        super().__init__()
+        if reduction not in REDUCTIONS:
+            raise InvalidValue(f"The 'reduction' must be one of {', '.join(REDUCTIONS)}. Got {reduction!r} instead.")
+        self.loss, self.reduction, self.check = loss, reduction, check
+        self.trainable = nn.ParameterDict()
+        self._hold(extras)
+        if {Need.PARAMETERS, Need.STATE} & set(loss.needs):
+            self._make(problem, seed)
+
+    def _hold(self, extras: dict[str, Any]) -> None:
+        wanted = {Need.CLASS_COUNTS, Need.RESIDUAL_SCALE} & set(self.loss.needs)
+        for name in extras.keys() - wanted:
+            given = ", ".join(sorted(wanted)) or "nothing"
+            raise InvalidValue(f"{type(self.loss).__name__} has no use for {name!r}; it can be given: {given}.")
+        if Need.CLASS_COUNTS in wanted - extras.keys():
+            raise InvalidValue(f"{type(self.loss).__name__} needs class_counts, the training examples per class.")
+        self.fixed_scale = "residual_scale" in extras
+        for name in wanted:
+            default = torch.zeros(()) if name == Need.RESIDUAL_SCALE else None
+            self.register_buffer(str(name), torch.as_tensor(extras.get(name, default)))
+
+    def _make(self, problem: Problem | None, seed: int) -> None:
+        if problem is None:
+            raise InvalidValue(
+                f"{type(self.loss).__name__} has trainable parameters or a state: give problem=Problem(...)."
+            )
+        generator = torch.Generator().manual_seed(seed)
+        self.trainable.update(self.loss.parameters(problem, generator))
+        self.register_buffer("state", self.loss.state(problem))
+
+    def _given(self, prediction: Tensor, target: Tensor, call: dict[str, Any]) -> dict[str, Any]:
+        held: dict[str, Any] = {name: getattr(self, name, None) for name in map(str, self.loss.needs)} | call
+        if Need.PARAMETERS in self.loss.needs:
+            held["parameters"] = dict(self.trainable.items())
+        if Need.RESIDUAL_SCALE in self.loss.needs:
+            held["residual_scale"] = self._scale(prediction, target)
+        if missing := [str(name) for name in self.loss.needs if held[name] is None]:
+            raise InvalidValue(f"{type(self.loss).__name__} needs {', '.join(missing)} with each call.")
+        return {str(name): held[name] for name in self.loss.needs}
+
+    def _scale(self, prediction: Tensor, target: Tensor) -> Tensor:
+        if self.fixed_scale:
+            return self.residual_scale
+        refreshed = refresh_scale(self.residual_scale, prediction, target)
+        if self.training:
+            self.residual_scale = refreshed
+        # before any training there is no scale to hold on to
+        return torch.where(self.residual_scale > 0, self.residual_scale, refreshed)
+
+    def _n_classes(self, prediction: Tensor) -> int | None:
+        if not SPACES[self.loss.space].scored_by_loss:
+            return prediction.shape[-1]
+        return len(self.trainable["weight"]) if "weight" in self.trainable else None
+
+    def forward(self, prediction: Tensor, target: Tensor, **call: Any) -> Tensor:
+        """The reduced loss; `[...]` if `reduction` is none."""
+        if self.check:
+            check_values(self.loss, prediction.detach(), target.detach(), self._n_classes(prediction))
+        # class indices and tokens stay whole numbers, unless they are the shares of the classes
+        shares = target.is_floating_point() and target.shape == prediction.shape
+        if shares or not ENCODINGS[self.loss.encoding].whole:
+            target = target.to(prediction.dtype)
+        losses = self.loss(prediction, target, **self._given(prediction, target, call))
+        if Need.STATE in self.loss.needs:
+            losses, state = losses
+            if self.training:
+                self.state = state.detach()
+        return _REDUCE[self.reduction](losses)

@@ -1,38 +1,44 @@
-"""A weighting: one multiplier per example, or per label."""
+"""Weightings: one multiplier per example or label, or per term of a combined loss."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lossbench.interfaces.encodings import ENCODINGS
+from lossbench.interfaces.loss import Loss
+from lossbench.interfaces.spaces import SPACES
 from lossbench.interfaces.task import Task
 from lossbench.types import Encoding, Need, Space
 
 
-class Weighting(ABC):
-    """One multiplier per example, from the labels, the losses or the residuals. A frozen dataclass, as losses are.
+class Level(StrEnum):
+    """What a scheme's weights multiply, which decides where in training it is called."""
 
-    Weights that depend on the labels have mean 1 over the training split (not over the batch), so that the learning
-    rate means the same. What else is done is said by each scheme. Fields in a stack are as for `Loss`, with a 1 for
-    each axis of the losses but the first.
+    EXAMPLE = "example"
+    LABEL = "label"
+    TERM = "term"
 
-    A scheme whose target is multi-hot weighs each label: it takes losses `[..., B, L]` and returns as many weights.
-    Then the loss must be a mean over labels, which is taken after weighing.
+
+class Misfit(NamedTuple):
+    """Why a scheme cannot weigh a loss."""
+
+    message: str  # what the scheme does, and what to use instead
+    reason: str  # in short
+
+
+class Scheme(ABC):
+    """What can be chosen as `weighting`: a `Weighting` or a `TermWeighting`. A frozen dataclass, as losses are.
+
+    Fields in a stack are as for `Loss`, with a 1 for each axis of the losses but the first.
     """
 
     tasks: ClassVar[tuple[str, ...]]
     """Tasks that it fits."""
-    space: ClassVar[Space | None] = None
-    """What `prediction` must be; None if it does not look at it."""
-    encodings: ClassVar[tuple[Encoding, ...]] = ()
-    """What `target` may be, of which it is given the first that the task has; none if it does not look at it."""
     needs: ClassVar[tuple[Need, ...]] = ()
-    """Keyword arguments that `__call__` takes beyond the three."""
-    per_example: ClassVar[bool] = True
-    """It needs one loss per example, so it refuses coupled losses."""
-    differentiable: ClassVar[bool] = False
-    """Its weights carry a gradient to the prediction; those of others are constants."""
+    """Keyword arguments that `__call__` takes beyond its positional ones."""
     scalar_fields: ClassVar[tuple[str, ...]] = ()
     """Float fields that cannot be tensors."""
     known_as: ClassVar[tuple[str, ...]] = ()
@@ -43,42 +49,109 @@ class Weighting(ABC):
     """Its best-known trap."""
 
     @abstractmethod
+    def __call__(self, losses: Tensor, *_: Any, **needs: Any) -> Any:
+        """Return the weights of detached losses."""
+
+    @abstractmethod
+    def level(self, task: Task, n_outputs: int) -> Level:
+        """Return what its weights multiply in `task` with so many outputs."""
+
+    @abstractmethod
+    def misfit(self, loss: Loss, name: str) -> Misfit | None:
+        """Return why it cannot weigh a loss that is called `name`; None if it can."""
+
+
+class Weighting(Scheme):
+    """One multiplier per example, from the labels, the losses or the residuals.
+
+    Weights that depend on the labels have mean 1 over the training split (not over the batch), so that the learning
+    rate means the same. What else is done is said by each scheme.
+
+    A scheme whose target is one per label weighs each label: it takes losses `[..., B, L]` and returns as many weights.
+    Then the loss must be a mean over labels, which is taken after weighing.
+    """
+
+    space: ClassVar[Space | None] = None
+    """What `prediction` must be; None if it does not look at it."""
+    encodings: ClassVar[tuple[Encoding, ...]] = ()
+    """What `target` may be, of which it is given the first that the task has; none if it does not look at it."""
+    per_example: ClassVar[bool] = True
+    """It needs one loss per example, so it refuses coupled losses."""
+    differentiable: ClassVar[bool] = False
+    """Its weights carry a gradient to the prediction; those of others are constants."""
+
+    @abstractmethod
     def __call__(self, losses: Tensor, prediction: Any, target: Any, **needs: Any) -> Any:
-        """Weights like losses `[..., B]`, or `[..., B, L]` where each label is weighed, and of their type.
+        """Return weights like losses `[..., B]`, or `[..., B, L]` where each label is weighed, and of their type.
 
         Losses are detached, the prediction too unless `differentiable`; it and the target are None unless declared.
         """
 
     def encoding_in(self, task: Task) -> Encoding | None:
-        """What it is given as target in `task`."""
+        """Return what it is given as target in `task`."""
         return next((e for e in self.encodings if e in task.encodings), None)
 
+    def level(self, task: Task, n_outputs: int) -> Level:
+        """Return LABEL if its target is one of several labels, none of which excludes another, else EXAMPLE."""
+        encoding = self.encoding_in(task)
+        of_labels = encoding is not None and ENCODINGS[encoding].per_label
+        several = n_outputs > 1 and not any(ENCODINGS[e].exclusive for e in task.encodings)
+        return Level.LABEL if of_labels and several else Level.EXAMPLE
 
-class TermWeighting(Weighting):
-    """One multiplier per term of a combined loss, from the terms' means over the batch. A frozen dataclass.
+    def misfit(self, loss: Loss, name: str) -> Misfit | None:
+        """Refuse losses of whole batches, and embeddings where scores are looked at."""
+        if self.per_example and loss.coupled:
+            return Misfit(
+                f"weighs single examples, and loss={name} gives one value for a whole batch. Use weighting=none, or a "
+                "loss that is not coupled.",
+                "single examples cannot be weighed in a loss of whole batches",
+            )
+        if self.space is not None and SPACES[loss.space].scored_by_loss:
+            return Misfit(
+                f"looks at scores, and loss={name} trains an embedding, whose scores only the loss itself makes.",
+                "an embedding has no scores to weigh by",
+            )
+        return None
+
+
+class TermWeighting(Scheme):
+    """One multiplier per term of a combined loss, from the terms' means over the batch.
 
     Rows of a stack share nothing here either: each weighs the terms of its own loss. With `Need.GRAMIAN` it is given
     the inner products of the terms' gradients, which costs a backward pass per term.
     """
 
     tasks = ("*",)
-    per_example = False
 
     @abstractmethod
-    def __call__(self, losses: Tensor, prediction: Any, target: Any, **needs: Any) -> Any:
-        """Weights `[..., K]` for detached losses `[..., K]` of K terms; with `Need.STATE` a pair with the next state.
+    def __call__(self, losses: Tensor, **needs: Any) -> Any:
+        """Return weights `[..., K]` of detached losses `[..., K]` of K terms; with `Need.STATE` also the next state.
 
-        Prediction and target are None. Weights carry gradients to the parameters only.
+        Weights carry gradients to the parameters only.
         """
 
+    def level(self, task: Task, n_outputs: int) -> Level:
+        """Return TERM."""
+        return Level.TERM
+
+    def misfit(self, loss: Loss, name: str) -> Misfit | None:
+        """Refuse a loss without terms."""
+        if loss.has_terms:
+            return None
+        return Misfit(
+            f"weighs the terms of a combined loss, and loss={name} is one loss. Use loss=combined, or a weighting of "
+            "examples.",
+            "there are no terms to weigh",
+        )
+
     def parameters(self, n_terms: int) -> dict[str, Tensor]:
-        """Trainable tensors of one trial, by name. In a stack each gets a leading `[r]`."""
+        """Return trainable tensors of one trial, by name. In a stack each gets a leading `[r]`."""
         return {}
 
     def state(self, n_terms: int, generator: torch.Generator) -> Tensor | None:
-        """What one trial carries from step to step, if it declares `Need.STATE`. In a stack it gets a leading `[r]`."""
+        """Return what one trial carries on, if it declares `Need.STATE`. In a stack it gets a leading `[r]`."""
         return None
 
     def penalty(self, parameters: dict[str, Tensor]) -> Tensor | float:
-        """What is added to the weighted sum, `[...]`, so that the parameters cannot run away."""
+        """Return what is added to the weighted sum, `[...]`, so that the parameters cannot run away."""
         return 0.0

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossbench.interfaces import Task, TermWeighting, Weighting
+from lossbench.interfaces import Task, TermWeighting
 from lossbench.interfaces.loss import replicated
 from lossbench.losses.composition.combined import Combined, narrowed, weighted_sum
 from lossbench.training.feed import Batch, Maps
@@ -56,13 +56,13 @@ class ViewedMaps:
 
 
 class TermsGroup(nn.Module):
-    """Neighbouring rows that share a combined loss and the class of what weighs its terms."""
+    """Neighbouring rows that share a combined loss and the class of what weighs its terms, if anything does."""
 
     def __init__(
         self,
         rows: slice,
         losses: Sequence[Combined],
-        weightings: Sequence[Weighting],
+        weightings: Sequence[TermWeighting],
         seeds: Sequence[int],
         task: Task,
         problem: Problem,
@@ -77,7 +77,7 @@ class TermsGroup(nn.Module):
             for term, columns in terms
         ]
         self.registered = nn.ModuleList(self.terms)  # so that Lightning moves their state
-        self.scheme = Scheme(weightings, len(terms), seeds) if isinstance(weightings[0], TermWeighting) else None
+        self.scheme = TermWeights(weightings, len(terms), seeds) if weightings else None
 
     @property
     def failures(self) -> dict[int, str]:
@@ -129,14 +129,13 @@ class TermsGroup(nn.Module):
         return list(extra.split([*widths, extra.shape[1] - sum(widths)], 1))
 
 
-class Scheme(nn.Module):
+class TermWeights(nn.Module):
     """The rows' weightings of terms, one class, with their parameters and state."""
 
     state: Tensor | None
 
-    def __init__(self, weightings: Sequence[Weighting], n_terms: int, seeds: Sequence[int]) -> None:
+    def __init__(self, parts: Sequence[TermWeighting], n_terms: int, seeds: Sequence[int]) -> None:
         super().__init__()
-        parts = [w for w in weightings if isinstance(w, TermWeighting)]
         self.parts, self.part = parts, parts[0]
         generators = [torch.Generator().manual_seed(s) for s in seeds]
         states = [s for w, g in zip(parts, generators, strict=True) if (s := w.state(n_terms, g)) is not None]
@@ -153,7 +152,7 @@ class Scheme(nn.Module):
         parts = extra[:, : sum(s.numel() for s in sizes.values())].split([s.numel() for s in sizes.values()], 1)
         parameters = {n: p.unflatten(1, s) for (n, s), p in zip(sizes.items(), parts, strict=True)}
         stacked = replicated(self.part, **stacked_fields(self.parts, means, 2))
-        result = stacked(means.detach(), None, None, **self._given(means, parameters, moment, rows))
+        result = stacked(means.detach(), **self._given(means, parameters, moment, rows))
         if Need.STATE in self.part.needs:
             result, state = result
             self.state = state.detach()

@@ -12,10 +12,11 @@ from torch import Tensor
 from lossbench import registry
 from lossbench.interfaces import Metric, Task
 from lossbench.interfaces.metric import ScoredMetric, as_numpy, better, linear, worst
+from lossbench.interfaces.spaces import SPACES
 from lossbench.training.feed import Feed
 from lossbench.training.objective import Objective, joined
 from lossbench.training.replicas import Replicas
-from lossbench.types import Array, Picture, Problem, Space
+from lossbench.types import Array, Picture, Problem
 
 SPLITS = ("validation", "test")
 ELEMENTS, CPU_ELEMENTS = 4_000_000, 500_000
@@ -183,7 +184,7 @@ class Evaluation:
                 self.scores[epoch] = as_numpy(metric.scores(point, target))
             elif epoch == "last":
                 self.others[name] = linear(metric, point, target).detach().float().cpu().numpy()
-        if epoch == "last" and scored and Space.VALUE in self.task.spaces:
+        if epoch == "last" and scored and any(SPACES[s].standardised for s in self.task.spaces):
             self.residual_scale = as_numpy(_residual_scale((point - target) / self.feed.scale))
         if self.n_shown:
             self.shown[epoch] = as_numpy(self.task.shown(point[:, : self.n_shown]))

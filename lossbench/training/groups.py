@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from lossbench.errors import InvalidValue, LossbenchError
 from lossbench.interfaces import Loss, Scaling, Task, Weighting
-from lossbench.interfaces.loss import replicated
-from lossbench.interfaces.module import refreshed_scale
+from lossbench.interfaces.encodings import ENCODINGS
+from lossbench.interfaces.loss import refresh_scale, replicated
+from lossbench.interfaces.spaces import SPACES
 from lossbench.sources import own_line
 from lossbench.training.feed import Batch, Maps
 from lossbench.training.routes import Call, Extras, Routes, check_shape, choose, differing, name_of, stacked_fields
-from lossbench.types import Encoding, Need, Problem, Space
+from lossbench.types import Encoding, Need, Problem
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,11 @@ class Group(nn.Module):
 
     residual_scale: Tensor | None
 
-    def __init__(self, rows: slice, part: Loss | Weighting, task: Task, problem: Problem) -> None:
+    def __init__(
+        self, rows: slice, part: Loss | Weighting, encoding: Encoding | None, task: Task, problem: Problem
+    ) -> None:
         super().__init__()
-        self.rows, self.part, self.task, self.problem = rows, part, task, problem
-        self.encoding = part.encoding_in(task) if isinstance(part, Weighting) else part.encoding
+        self.rows, self.part, self.encoding, self.task, self.problem = rows, part, encoding, task, problem
         n = rows.stop - rows.start
         scale = torch.zeros(n, 1, problem.n_outputs) if Need.RESIDUAL_SCALE in part.needs else None
         self.register_buffer("residual_scale", scale)
@@ -66,7 +68,7 @@ class Group(nn.Module):
     def follow(self, prediction: Tensor, target: Tensor) -> None:
         """Refresh the residuals' scale, if it is wanted."""
         if self.residual_scale is not None:
-            self.residual_scale = refreshed_scale(self.residual_scale, prediction, target)
+            self.residual_scale = refresh_scale(self.residual_scale, prediction, target)
 
     def extras(self, feed: Maps, batch: Batch, moment: Moment, **own: Any) -> dict[str, Any]:
         """What the part needs at this step."""
@@ -88,7 +90,7 @@ class WeightGroup(Group):
     """Rows whose weightings are one class."""
 
     def __init__(self, rows: slice, weightings: Sequence[Weighting], task: Task, problem: Problem) -> None:
-        super().__init__(rows, weightings[0], task, problem)
+        super().__init__(rows, weightings[0], weightings[0].encoding_in(task), task, problem)
         self.weightings, self.weighting = list(weightings), weightings[0]
 
     def weights_of(self, losses: Tensor, raw: Tensor, feed: Maps, batch: Batch, moment: Moment) -> Tensor:
@@ -100,7 +102,7 @@ class WeightGroup(Group):
         prediction, target = self.given(raw, batch.targets[self.rows], self.scaling(feed))
         self.follow(prediction, target)
         losses = losses.detach()
-        if self.encoding is Encoding.MULTI_HOT:
+        if self.encoding is not None and ENCODINGS[self.encoding].per_label:
             losses = losses.unflatten(1, (-1, target.shape[-1]))
         stacked = replicated(self.weighting, **stacked_fields(self.weightings, losses, losses.ndim))
         weights = stacked(losses, prediction, target, **self.extras(feed, batch, moment)).flatten(1)
@@ -121,7 +123,7 @@ class LossGroup(Group):
         problem: Problem,
         of_labels: WeightGroup | None = None,
     ) -> None:
-        super().__init__(rows, losses[0], task, problem)
+        super().__init__(rows, losses[0], losses[0].encoding, task, problem)
         self.of_labels = of_labels
         self.losses, self.loss = list(losses), losses[0]
         states = [s for loss in losses if (s := loss.state(problem)) is not None]
@@ -274,7 +276,7 @@ class LossGroup(Group):
 
     def point(self, raw: Tensor, extra: Tensor, feed: Maps) -> Tensor:
         """What the metrics take, from the rows' raw outputs `[r, N, K]`."""
-        if self.loss.space == Space.EMBEDDING and not self.task.held_out_classes:
+        if SPACES[self.loss.space].scored_by_loss and not self.task.held_out_classes:
             stacked = replicated(self.loss, **stacked_fields(self.losses, raw, raw.ndim))
             raw = stacked.scores(raw, self.parameters_of(extra))
         return self.task.point(raw, self.loss.space, self.problem, self.scaling(feed))

@@ -3,21 +3,22 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import fields
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lossbench import registry
-from lossbench.interfaces import Loss, Task, TermWeighting, Weighting
+from lossbench.interfaces import Level, Loss, Scheme, Task, TermWeighting, Weighting
 from lossbench.losses.composition.combined import Combined
 from lossbench.training.combined import TermsGroup
 from lossbench.training.feed import Batch, Feed
 from lossbench.training.groups import LossGroup, Moment, WeightGroup
 from lossbench.training.products import is_by_columns
-from lossbench.types import Encoding, Problem, Trial
+from lossbench.types import Problem, Trial
 
 
-def grouping(part: Loss | Weighting) -> tuple[Hashable, ...]:
+def grouping(part: Loss | Scheme) -> tuple[Hashable, ...]:
     """Rows with equal keys share a call: same class, and same values of all fields that are not free floats.
 
     The keys also order the replicas of a stack. The module comes last, where it only keeps two classes of one name
@@ -55,20 +56,22 @@ class Objective(nn.Module):
         super().__init__()
         losses = [registry.losses.build(t.loss) for t in trials]
         weightings = [registry.weightings.build(t.weighting) for t in trials]
-        by_label = [problem.n_outputs > 1 and w.encoding_in(task) is Encoding.MULTI_HOT for w in weightings]
+        levels = [w.level(task, problem.n_outputs) for w in weightings]
         self.epochs = trials[0].epochs
         self._shared: list[tuple[Tensor, int]] = []  # in a list it is not registered: it is the replicas'
 
         def weight_group(rows: slice) -> WeightGroup:
-            return WeightGroup(rows, weightings[rows], task, problem)
+            return WeightGroup(rows, cast(list[Weighting], weightings[rows]), task, problem)  # of examples or labels
 
         def group(rows: slice) -> LossGroup | TermsGroup:
             if combined := [x for x in losses[rows] if isinstance(x, Combined)]:
-                return TermsGroup(rows, combined, weightings[rows], seeds[rows], task, problem)
-            of_labels = weight_group(rows) if by_label[rows.start] else None
+                of_terms = cast(list[TermWeighting], weightings[rows]) if levels[rows.start] is Level.TERM else []
+                return TermsGroup(rows, combined, of_terms, seeds[rows], task, problem)
+            of_labels = weight_group(rows) if levels[rows.start] is Level.LABEL else None
             return LossGroup(rows, losses[rows], seeds[rows], task, problem, of_labels)
 
-        inside = [b or isinstance(w, TermWeighting) for w, b in zip(weightings, by_label, strict=True)]
+        # what weighs labels or terms is called within the group of the losses, so these must share its call, too
+        inside = [level is not Level.EXAMPLE for level in levels]
         keys = [(grouping(x), grouping(w) if i else None) for x, w, i in zip(losses, weightings, inside, strict=True)]
         self.groups = [group(rows) for rows in runs(keys)]
         self.weight_groups = [

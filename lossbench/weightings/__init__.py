@@ -3,7 +3,7 @@
 from typing import Any
 
 from lossbench import registry
-from lossbench.interfaces import Weighting as _Weighting
+from lossbench.interfaces import Scheme as _Scheme
 from lossbench.weightings.classes import Balanced, Classes, EffectiveNumber, InverseSqrt, PosWeight
 from lossbench.weightings.difficulty import GHM, Focal
 from lossbench.weightings.examples import NoWeighting, Sample
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 
-def get(name: str, **fields: Any) -> _Weighting:
+def get(name: str, **fields: Any) -> _Scheme:
     """The weighting called `name` with its fields set; raises `UnknownName` with the nearest name and all of them."""
     return registry.weightings.get(name, **fields)
 

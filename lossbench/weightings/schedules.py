@@ -23,7 +23,7 @@ class Deferred(Weighting):
     scheme: its name, or a mapping with its name and fields: `{name: effective_number, beta: 0.99}`; after: the share t
     of training done that it starts at (the paper: 160 of 200 epochs). Normalised as the scheme is, and made for the
     same tasks; what it declares, this does. Returns the shape of the losses. Raises `UnknownName` for a scheme that
-    does not exist, `InvalidValue` for one that is no such thing, or if after is not in [0, 1].
+    does not exist, `InvalidValue` for one that is no such thing or weighs terms, or if after is not in [0, 1].
     Reference: Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, 2019,
     https://arxiv.org/abs/1906.07413
     """
@@ -41,6 +41,11 @@ class Deferred(Weighting):
     def __post_init__(self) -> None:
         check_share(self, after=self.after)
         inner = registry.weightings.get(**_named(self.scheme))
+        if not isinstance(inner, Weighting):
+            raise InvalidValue(
+                "The 'scheme' parameter of Deferred must weigh examples or labels, not the terms of a combined loss. "
+                f"Got {self.scheme!r} instead."
+            )
         needs = tuple(dict.fromkeys((*inner.needs, Need.PROGRESS)))
         facts = {n: getattr(inner, n) for n in ("tasks", "space", "encodings", "per_example", "differentiable")}
         # facts of this instance, which a stacked copy keeps

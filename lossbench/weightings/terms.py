@@ -38,7 +38,7 @@ class Uncertainty(TermWeighting):
         """One log variance per term, 0."""
         return {"log_variance": torch.zeros(n_terms)}
 
-    def __call__(self, losses: Tensor, prediction: None, target: None, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, **needs: Any) -> Tensor:
         """One over the variances."""
         weights: Tensor = (-needs[Need.PARAMETERS]["log_variance"]).exp()
         return weights
@@ -74,7 +74,7 @@ class DWA(TermWeighting):
         """Of this epoch the number, the sum of losses and the steps; then the means of the last and the one before."""
         return torch.zeros(5, n_terms)
 
-    def __call__(self, losses: Tensor, prediction: None, target: None, **needs: Any) -> tuple[Tensor, Tensor]:
+    def __call__(self, losses: Tensor, **needs: Any) -> tuple[Tensor, Tensor]:
         """Weights from the two epochs before this one, and what is known of them."""
         epoch, total, steps, last, before = needs[Need.STATE].unbind(-2)
         ends = epoch < needs[Need.EPOCH]
@@ -107,7 +107,7 @@ class Random(TermWeighting):
         """A counter per term, somewhere."""
         return start_of_draws(n_terms, generator)
 
-    def __call__(self, losses: Tensor, prediction: None, target: None, **needs: Any) -> tuple[Tensor, Tensor]:
+    def __call__(self, losses: Tensor, **needs: Any) -> tuple[Tensor, Tensor]:
         """The weights of this step."""
         uniform, state = drawn(needs[Need.STATE])
         weights = functional.softmax(torch.special.ndtri(uniform), -1) * losses.shape[-1]
@@ -145,7 +145,7 @@ class GradNorm(TermWeighting):
         """The weights, and the first losses (zero stands for none yet)."""
         return torch.stack([torch.ones(n_terms), torch.zeros(n_terms)])
 
-    def __call__(self, losses: Tensor, prediction: None, target: None, **needs: Any) -> tuple[Tensor, Tensor]:
+    def __call__(self, losses: Tensor, **needs: Any) -> tuple[Tensor, Tensor]:
         """The weights so far, and the next ones."""
         weights, first = needs[Need.STATE].unbind(-2)
         first = torch.where(first == 0, losses, first)
@@ -180,7 +180,7 @@ class PCGrad(TermWeighting):
         """A counter for each pair of terms."""
         return start_of_draws(n_terms * n_terms, generator)
 
-    def __call__(self, losses: Tensor, prediction: None, target: None, **needs: Any) -> tuple[Tensor, Tensor]:
+    def __call__(self, losses: Tensor, **needs: Any) -> tuple[Tensor, Tensor]:
         """The weights of the projected gradients' sum."""
         gramian, n_terms = needs[Need.GRAMIAN], losses.shape[-1]
         uniform, state = drawn(needs[Need.STATE])

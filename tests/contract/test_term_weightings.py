@@ -33,7 +33,7 @@ def trajectory(weighting, losses, gramians, rows=slice(None), parameters=None, n
             Need.GRAMIAN: gramians[step][rows],
         }
         given = {str(n): facts[n] for n in weighting.needs}
-        result = weighting(losses[step][rows], None, None, **given)
+        result = weighting(losses[step][rows], **given)
         if Need.STATE in weighting.needs:
             result, state = result
         found.append(result)

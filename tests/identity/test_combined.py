@@ -20,7 +20,7 @@ def test_uncertainty_rests_where_its_variances_are_the_losses():
     scheme = weightings.get("uncertainty")
     values = torch.tensor([0.2, 5.0], dtype=F64)
     parameters = {"log_variance": values.log().requires_grad_()}
-    total = (scheme(values, None, None, parameters=parameters) * values).sum() + scheme.penalty(parameters)
+    total = (scheme(values, parameters=parameters) * values).sum() + scheme.penalty(parameters)
     torch.testing.assert_close(total, (1 + values.log()).sum())
     (gradient,) = torch.autograd.grad(total, parameters["log_variance"])
     torch.testing.assert_close(gradient, torch.zeros(2, dtype=F64))
@@ -32,7 +32,7 @@ def test_dwa_compares_the_last_two_epochs():
     state = scheme.state(2, torch.Generator())
     for epoch, steps in enumerate(by_epoch):
         for step in steps:
-            weights, state = scheme(torch.tensor(step, dtype=torch.float32), None, None, state=state, epoch=epoch)
+            weights, state = scheme(torch.tensor(step, dtype=torch.float32), state=state, epoch=epoch)
             if epoch < 2:
                 assert weights.tolist() == [1.0, 1.0]
     ratio = by_epoch[1].mean(0) / by_epoch[0].mean(0)
@@ -53,7 +53,7 @@ def test_random_weights_are_the_softmax_of_normal_numbers():
     """With two terms their log ratio is the difference of two normals: variance 2."""
     scheme = weightings.get("random")
     state = torch.stack([scheme.state(2, torch.Generator().manual_seed(i)) for i in range(4000)])
-    weights, _ = scheme(torch.ones(4000, 2, dtype=F64), None, None, state=state)
+    weights, _ = scheme(torch.ones(4000, 2, dtype=F64), state=state)
     ratio = (weights[:, 0] / weights[:, 1]).log()
     assert ratio.mean().abs() < 4 * math.sqrt(2 / 4000)
     assert ratio.var().item() == pytest.approx(2, rel=0.1)
@@ -65,7 +65,7 @@ def test_gradnorm_evens_the_gradients_out():
     norms = torch.tensor([1.0, 4.0, 2.0], dtype=F64)
     state = scheme.state(3, torch.Generator()).double()
     for _ in range(3000):
-        weights, state = scheme(torch.ones(3, dtype=F64), None, None, state=state, gramian=torch.diag(norms**2))
+        weights, state = scheme(torch.ones(3, dtype=F64), state=state, gramian=torch.diag(norms**2))
     wanted = 1 / norms / (1 / norms).mean()
     torch.testing.assert_close(weights, wanted, rtol=0.02, atol=0.02)
 
@@ -98,5 +98,5 @@ def test_pcgrad_of_two_terms_is_torchjds(seed):
     gramian = gradients @ gradients.T
     scheme = weightings.get("pcgrad")
     state = scheme.state(2, torch.Generator())
-    weights, _ = scheme(torch.ones(2, dtype=F64), None, None, state=state, gramian=gramian)
+    weights, _ = scheme(torch.ones(2, dtype=F64), state=state, gramian=gramian)
     torch.testing.assert_close(weights, PCGradWeighting()(gramian))

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lossbench import losses, registry, weightings
-from lossbench.config.pairs import check_pair, check_scheme, is_mean_over_labels, weighs_labels
-from lossbench.errors import Incompatible
-from lossbench.interfaces import Loss
+from lossbench.config.pairs import check_pair, check_scheme, is_mean_over_labels
+from lossbench.errors import Incompatible, InvalidValue
+from lossbench.interfaces import Level, Loss, TermWeighting, Weighting
 from lossbench.types import Choice, Encoding, Need, Space
 
 MULTILABEL, BINARY, MULTICLASS = (registry.tasks.get(t) for t in ("multilabel", "binary", "multiclass"))
@@ -57,17 +57,28 @@ def test_trying_draws_nothing_from_the_global_generator():
 
 
 @pytest.mark.parametrize(
-    ("name", "task", "each"),
+    ("name", "task", "n_outputs", "level"),
     [
-        ("pos_weight", MULTILABEL, True),
-        ("focal", MULTILABEL, True),
-        ("trimmed", MULTILABEL, False),
-        ("focal", MULTICLASS, False),
-        ("focal", BINARY, False),  # an example has one label
+        ("pos_weight", MULTILABEL, 3, Level.LABEL),
+        ("pos_weight", MULTILABEL, 1, Level.EXAMPLE),
+        ("focal", MULTILABEL, 3, Level.LABEL),
+        ("trimmed", MULTILABEL, 3, Level.EXAMPLE),
+        ("focal", MULTICLASS, 3, Level.EXAMPLE),
+        ("focal", BINARY, 1, Level.EXAMPLE),  # an example has one label
+        ("deferred", MULTICLASS, 3, Level.EXAMPLE),
+        ("none", MULTILABEL, 3, Level.EXAMPLE),
+        ("uncertainty", MULTILABEL, 3, Level.TERM),
     ],
 )
-def test_which_weightings_weigh_each_label(name, task, each):
-    assert weighs_labels(weightings.get(name), task) == each
+def test_what_weightings_weigh(name, task, n_outputs, level):
+    assert weightings.get(name).level(task, n_outputs) is level
+
+
+def test_a_weighting_of_terms_is_no_weighting_of_examples():
+    """Neither may be used for the other: they are called with different things."""
+    assert not issubclass(TermWeighting, Weighting)
+    with pytest.raises(InvalidValue, match=r"must weigh examples or labels, not the terms .* Got 'dwa'"):
+        weightings.get("deferred", scheme="dwa")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +88,7 @@ def test_which_weightings_weigh_each_label(name, task, each):
         ("dice", "pos_weight", MULTILABEL, "gives one value for a whole batch"),
         ("zlpr", "ghm", MULTILABEL, "ghm weighs each label, and loss=zlpr is no mean of one value per label"),
         ("arcface", "focal", MULTICLASS, "focal looks at scores, and loss=arcface trains an embedding"),
+        ("bce", "dwa", MULTILABEL, "dwa weighs the terms of a combined loss, and loss=bce is one loss"),
     ],
 )
 def test_what_has_no_meaning_is_refused_with_the_reason(loss, weighting, task, said):

@@ -10,16 +10,12 @@ from torch import Tensor
 from lossbench import registry
 from lossbench.errors import Incompatible, InvalidValue, unknown
 from lossbench.interfaces import Loss
-from lossbench.types import Array, Head, Need, Problem, Space
+from lossbench.interfaces.spaces import get_reading
+from lossbench.types import Array, Head, Need, Problem
 from lossbench.validation import check_nonnegative
 
 EACH = "each"
 """As `outputs` of a term: one such term per output."""
-_READINGS = (
-    {Space.VALUE, Space.ORIGINAL, Space.MEAN_LOG_SCALE},
-    {Space.LOGIT, Space.PROBABILITY, Space.LOG_PROBABILITY, Space.SCORE},
-)
-"""Spaces that read the same number as the same thing; any other stands alone."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,7 @@ class Combined(Loss):
 
     family = "composition"
     tasks = ("*",)  # of an instance: those that all terms fit
+    has_terms = True
     known_as = (
         "a sum of losses",
         "compound loss",
@@ -198,7 +195,7 @@ def _common_tasks(losses: Sequence[Loss]) -> tuple[str, ...]:
 def _check_readings(terms: Sequence[Term]) -> None:
     for i, one in enumerate(terms):
         for other in terms[:i]:
-            if _overlap(one, other) and _reading(one) != _reading(other):
+            if _overlap(one, other) and get_reading(one.loss.space) != get_reading(other.loss.space):
                 raise InvalidValue(
                     f"{other.label} reads the output as {other.loss.space}, and {one.label} as {one.loss.space}: no "
                     "output can be both. Give them different outputs."
@@ -209,11 +206,6 @@ def _overlap(one: Term, other: Term) -> bool:
     if not one.outputs or not other.outputs or EACH in (one.outputs, other.outputs):
         return True
     return bool(set(one.outputs) & set(other.outputs))
-
-
-def _reading(term: Term) -> frozenset[Space]:
-    own = term.loss.space
-    return next((frozenset(spaces) for spaces in _READINGS if own in spaces), frozenset({own}))
 
 
 def _number(output: str | int, problem: Problem) -> int:

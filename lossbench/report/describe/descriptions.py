@@ -8,11 +8,13 @@ from typing import Any, get_type_hints
 from lossbench import registry
 from lossbench.config.pairs import check_pair
 from lossbench.errors import LossbenchError
+from lossbench.interfaces.encodings import ENCODINGS
+from lossbench.interfaces.spaces import SPACES
 from lossbench.registry import Entry, Registry, required
 from lossbench.report.describe import formulas
 from lossbench.report.describe.docstrings import Docstring, parse_docstring, plain
 from lossbench.report.describe.examples import find_tasks, write_example
-from lossbench.report.describe.words import HEADS, TAKES, TARGETS
+from lossbench.report.describe.words import HEADS
 from lossbench.types import Need
 from lossbench.validation import demands
 
@@ -115,8 +117,8 @@ def _takes(kind: type) -> dict[str, Any]:
         return {}
     space, encoding, head = (fact(kind, n, None) for n in ("space", "encoding", "head"))
     return {
-        "takes": TAKES.get(space, "what it is told"),
-        "target": TARGETS.get(encoding, "what it is told"),
+        "takes": SPACES[space].words if space else "what it is told",
+        "target": ENCODINGS[encoding].words if encoding else "what it is told",
         "head": HEADS.get(head, "as it is told"),
         "needs": [str(n) for n in fact(kind, "needs", ())],
     }

@@ -4,26 +4,12 @@ from typing import Any
 
 from lossbench import plugins, registry
 from lossbench.config.experiment import GROUPS
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss
+from lossbench.interfaces.spaces import SPACES
 from lossbench.registry import Entry, Registry, fits_task, required
 from lossbench.report.describe.docstrings import Docstring
-from lossbench.types import Encoding, Space
 
-PREDICTIONS = {
-    Space.EMBEDDING: "torch.randn(8, 32)",
-    Space.NEXT_TOKEN: "torch.randn(8, 12, 30)",
-    Space.LIST_SCORE: "torch.randn(8, 5)",
-    Space.PAIR_SCORE: "torch.randn(8, 2)",
-    Space.LOGIT: "torch.randn(8, 5)",
-}
-TARGETS = {
-    Encoding.INDEX: "torch.randint(3, (8,))",
-    Encoding.SEQUENCE: "torch.randint(30, (8, 12))",
-    Encoding.RELEVANCE: "torch.randint(4, (8, 5))",
-    Encoding.ORDER: "2 * torch.randint(2, (8,)) - 1",
-    Encoding.TEACHER: "torch.stack([torch.randn(8, 5), torch.eye(5)[torch.randint(5, (8,))]], -2)",
-}
-"""Random batches, of what no task has."""
 SCRIPT = """\
 import torch
 from lossbench import losses
@@ -48,7 +34,7 @@ def write_example(names: Registry[Any], entry: Entry[Any], said: Docstring) -> s
 
 def write_script(entry: Entry[Loss]) -> str:
     """A loss by itself; empty if it is not known what a batch for it looks like."""
-    prediction, target = PREDICTIONS.get(entry.kind.space), TARGETS.get(entry.kind.encoding)
+    prediction, target = SPACES[entry.kind.space].example, ENCODINGS[entry.kind.encoding].example
     return SCRIPT.format(prediction=prediction, target=target, name=entry.name) if prediction and target else ""
 
 

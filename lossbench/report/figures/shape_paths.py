@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.errors import Incompatible
+from lossbench.interfaces.encodings import ENCODINGS, Kind
 from lossbench.interfaces.loss import Loss
+from lossbench.interfaces.spaces import SPACES
 from lossbench.losses.regression import CosineSimilarity
-from lossbench.types import BLANK, EMBEDDING_WIDTH, Encoding, Problem, Space
+from lossbench.types import BLANK, EMBEDDING_WIDTH, Head, Problem
 
 N_CLASSES = 4
 COUNT = 3.0
@@ -58,14 +60,14 @@ Paths = dict[str, tuple[Path, ...]]
 
 def paths(label: str, loss: Loss) -> Paths:
     """The lines of a loss that errors call `label`. Raises `Incompatible` where none is known."""
-    make = ROUTES.get((loss.space, loss.encoding))
-    if make is None:
+    space, kind = SPACES[loss.space], ENCODINGS[loss.encoding].kind
+    if kind not in space.kinds or kind not in LINES:
         told = f"no line is known through {loss.space} predictions past {loss.encoding} targets"
         raise Incompatible(f"{label} cannot be drawn: {told}.", label, told)
-    if loss.space == Space.EMBEDDING and not loss.coupled and not _has_class_vectors(loss):
+    if space.scored_by_loss and not loss.coupled and not _has_class_vectors(loss):
         told = "it takes embeddings one by one and has no class vectors to turn them from"
         raise Incompatible(f"{label} cannot be drawn: {told}.", label, told)
-    return make(loss)
+    return LINES[kind](loss)
 
 
 def _path(loss: Loss, at: At, mates: Sequence[tuple[At, float]] | None = None, **facts: Any) -> Path:
@@ -88,6 +90,10 @@ def _point(u: Tensor, *columns: Tensor | float) -> Tensor:
 
 
 # values
+
+
+def _values(loss: Loss) -> Paths:
+    return _distributions(loss) if SPACES[loss.space].head is Head.MEAN_SCALE else _errors(loss)
 
 
 def _errors(loss: Loss) -> Paths:
@@ -120,23 +126,15 @@ def _coordinates(loss: Loss) -> Paths:
 
 def _amounts(loss: Loss) -> Paths:
     """Positive values: first on the scale of logarithms, then by how much they are off."""
-    zeros = f"zero logit {ZERO_LOGIT:g}"
-    held = (f"target {COUNT:g}", *([zeros] if loss.space == Space.ZERO_INFLATED else []))
+    space = SPACES[loss.space]
+    held = (f"target {COUNT:g}", *([f"zero logit {ZERO_LOGIT:g}"] if space.inflated else []))
 
     def at(value: Tensor) -> tuple[Tensor, Tensor]:
-        return AMOUNTS[loss.space](value), _point(value, COUNT)
+        return space.predict(_point(value, value), _point(value, ZERO_LOGIT)), _point(value, COUNT)
 
     rate = _path(loss, lambda u: at(u.exp()), place=torch.log, limits=ABOVE_ZERO, held=held)
     error = _path(loss, lambda u: at(COUNT + u), limits=(-COUNT, math.inf), held=held)
     return {"rate": (rate,), "error": (error,)}
-
-
-AMOUNTS: dict[Space, Callable[[Tensor], Tensor]] = {
-    Space.ORIGINAL: lambda value: _point(value, value),
-    Space.POSITIVE: lambda value: _point(value, value),
-    Space.LOG_RATE: lambda value: _point(value, value.log()),
-    Space.ZERO_INFLATED: lambda value: _point(value, value.log(), ZERO_LOGIT),
-}
 
 
 def _distributions(loss: Loss) -> Paths:
@@ -159,13 +157,16 @@ def _by_margin(lines: Sequence[Path], n_others: int) -> Paths:
 
 
 def _classes(loss: Loss) -> Paths:
-    if loss.encoding == Encoding.ONE_HOT and not {"multiclass", "*"} & set(loss.tasks):
+    space, encoding = SPACES[loss.space], ENCODINGS[loss.encoding]
+    if space.scored_by_loss:
+        return _neighbours(loss) if loss.coupled else _class_vectors(loss)
+    # a loss of classes that no task of several classes fits has two, of which one output is enough
+    if not encoding.whole and not {"multiclass", "*"} & set(loss.tasks):
         return _labels(loss)
 
     def at(u: Tensor, own: int = 0) -> tuple[Tensor, Tensor]:
-        index = torch.full(u.shape, own)
-        hot = functional.one_hot(index, N_CLASSES).to(u)
-        return CLASSES[loss.space](u.unsqueeze(-1) * hot), index if loss.encoding == Encoding.INDEX else hot
+        hot = functional.one_hot(torch.full(u.shape, own), N_CLASSES).to(u)
+        return space.apply_link(u.unsqueeze(-1) * hot, exclusive=True), encoding.of_hot(hot)
 
     mates = [(partial(at, own=own), 1.0) for own in range(1, N_CLASSES)]
     held = (f"{N_CLASSES} classes, the others alike",)
@@ -175,12 +176,13 @@ def _classes(loss: Loss) -> Paths:
 def _labels(loss: Loss) -> Paths:
     """Two classes; a loss for several labels only is given a second label, of the other side, at a score of 0."""
     alone = bool({"binary", "*"} & set(loss.tasks))
+    space, encoding = SPACES[loss.space], ENCODINGS[loss.encoding]
     held = () if alone else ("two labels, the other one at score 0",)
 
     def at(u: Tensor, side: int) -> tuple[Tensor, Tensor]:
         score = _point(u, side * u) if alone else _point(u, side * u, 0)
         signed = _point(u, side) if alone else _point(u, side, -side)
-        return LABELS[loss.space](score), signed if loss.encoding == Encoding.SIGNED else (signed + 1) / 2
+        return space.apply_link(score, exclusive=False), encoding.of_hot((signed + 1) / 2)
 
     def line(side: int, variant: str) -> Path:
         mates = [(partial(at, side=s), 1.0) for s in (side, -side, -side)]
@@ -188,15 +190,6 @@ def _labels(loss: Loss) -> Paths:
         return _path(loss, partial(at, side=side), mates, held=told, variant=variant, n_outputs=2 - alone)
 
     return _by_margin([line(1, "y = 1"), line(-1, "y = 0")], 1)
-
-
-CLASSES: dict[Space, Callable[[Tensor], Tensor]] = {
-    Space.LOGIT: lambda z: z,
-    Space.SCORE: lambda z: z,
-    Space.PROBABILITY: lambda z: z.softmax(-1),
-    Space.LOG_PROBABILITY: lambda z: z.log_softmax(-1),
-}
-LABELS = CLASSES | {Space.PROBABILITY: torch.sigmoid, Space.LOG_PROBABILITY: functional.logsigmoid}
 
 
 def _students(loss: Loss) -> Paths:
@@ -244,10 +237,6 @@ def _pairs(loss: Loss) -> Paths:
 # embeddings
 
 
-def _embeddings(loss: Loss) -> Paths:
-    return _neighbours() if loss.coupled else _class_vectors()
-
-
 def _has_class_vectors(loss: Loss) -> bool:
     problem = Problem((1,), N_CLASSES, 1)
     return "weight" in loss.parameters(problem, torch.Generator().manual_seed(0))
@@ -259,20 +248,30 @@ def _rotated(u: Tensor) -> Tensor:
     return u.cos().unsqueeze(-1) * ends[0] + u.sin().unsqueeze(-1) * ends[N_CLASSES]
 
 
-def _class_vectors() -> Paths:
+def _class_vectors(loss: Loss) -> Paths:
+    encoding = ENCODINGS[loss.encoding]
+
+    def at(u: Tensor) -> tuple[Tensor, Tensor]:
+        return LENGTH * _rotated(u), encoding.of_hot(torch.eye(N_CLASSES)[0].to(u).expand(len(u), -1))
+
     held = (f"{N_CLASSES} class vectors at right angles", f"embeddings of length {LENGTH:g}")
     weight = {"weight": torch.eye(N_CLASSES, EMBEDDING_WIDTH)}
-    line = Path(lambda u: (LENGTH * _rotated(u), torch.zeros(len(u), dtype=torch.long)), torch.deg2rad, held=held)
+    line = Path(at, torch.deg2rad, held=held)
     return {"angle": (replace(line, n_outputs=N_CLASSES, parameters=weight),)}
 
 
-def _neighbours() -> Paths:
+def _neighbours(loss: Loss) -> Paths:
     """One embedding moves away from another; a batch of two classes with two examples each."""
+    encoding = ENCODINGS[loss.encoding]
     held = ("embeddings of length 1", "two classes of two, the other two at right angles to all")
 
     def at(u: Tensor, labels: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         fixed = torch.eye(3, EMBEDDING_WIDTH).to(u).expand(len(u), -1, -1)
-        return torch.cat([_rotated(u).unsqueeze(1), fixed], 1), torch.tensor(labels).expand(len(u), -1)
+        return torch.cat([_rotated(u).unsqueeze(1), fixed], 1), targets(labels, u)
+
+    def targets(labels: tuple[int, ...], u: Tensor) -> Tensor:
+        hot = functional.one_hot(torch.tensor(labels), 2).to(u)
+        return encoding.of_hot(hot.expand(len(u), -1, -1))
 
     def by_distance(u: Tensor, labels: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         return at(2 * (u / 2).asin(), labels)
@@ -302,19 +301,16 @@ def _boxes(loss: Loss) -> Paths:
     return {"offset": (offset,), "scale": (replace(scale, place=torch.log, limits=ABOVE_ZERO),)}
 
 
-Maker = Callable[[Loss], Paths]
-GROUPS: tuple[tuple[Maker, tuple[Space, ...], tuple[Encoding, ...]], ...] = (
-    (_errors, (Space.VALUE, Space.ORIGINAL), (Encoding.VALUE, Encoding.ORIGINAL)),
-    (_amounts, tuple(AMOUNTS), (Encoding.POSITIVE, Encoding.ABOVE_ZERO)),
-    (_distributions, (Space.MEAN_LOG_SCALE,), (Encoding.VALUE, Encoding.ORIGINAL)),
-    (_classes, tuple(CLASSES), (Encoding.INDEX, Encoding.ONE_HOT)),
-    (_labels, tuple(LABELS), (Encoding.MULTI_HOT, Encoding.SIGNED)),
-    (_students, (Space.LOGIT,), (Encoding.TEACHER,)),
-    (_alignments, (Space.SEQUENCE_LOGIT,), (Encoding.TOKENS,)),
-    (_texts, (Space.NEXT_TOKEN,), (Encoding.SEQUENCE,)),
-    (_lists, (Space.LIST_SCORE,), (Encoding.RELEVANCE,)),
-    (_pairs, (Space.PAIR_SCORE,), (Encoding.ORDER,)),
-    (_embeddings, (Space.EMBEDDING,), (Encoding.INDEX,)),
-    (_boxes, (Space.BOX_XYXY,), (Encoding.BOX_XYXY,)),
-)
-ROUTES = {(space, encoding): make for make, spaces, encodings in GROUPS for space in spaces for encoding in encodings}
+LINES: Mapping[Kind, Callable[[Loss], Paths]] = {
+    Kind.VALUE: _values,
+    Kind.AMOUNT: _amounts,
+    Kind.CLASS: _classes,
+    Kind.LABELS: _labels,
+    Kind.TEACHER: _students,
+    Kind.TRANSCRIPT: _alignments,
+    Kind.TEXT: _texts,
+    Kind.RANKING: _lists,
+    Kind.ORDER: _pairs,
+    Kind.BOX: _boxes,
+}
+"""The lines past a target, by what it is of."""

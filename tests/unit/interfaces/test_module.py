@@ -7,7 +7,7 @@ from torch import nn
 from lossbench import losses
 from lossbench.errors import InvalidValue
 from lossbench.interfaces import LossModule
-from lossbench.interfaces.module import refreshed_scale
+from lossbench.interfaces.loss import refresh_scale
 from lossbench.types import Problem
 
 PROBLEM = Problem(input_shape=(4,), n_outputs=3, n_examples=10)
@@ -128,7 +128,7 @@ def test_running_scale_of_the_residuals():
 def test_scale_before_any_training_is_that_of_the_batch():
     module = losses.get("tukey").module("none").eval()
     p = drawn(50, 2)
-    scale = refreshed_scale(torch.zeros(()), p, torch.zeros(50, 2))
+    scale = refresh_scale(torch.zeros(()), p, torch.zeros(50, 2))
     torch.testing.assert_close(
         module(p, torch.zeros(50, 2)), losses.Tukey()(p, torch.zeros(50, 2), residual_scale=scale)
     )
@@ -143,8 +143,8 @@ def test_a_given_scale_stays():
 
 def test_scale_is_per_row_of_a_stack():
     p = drawn(3, 50, 2)
-    alone = [refreshed_scale(torch.zeros(()), row, torch.zeros_like(row)) for row in p]
-    torch.testing.assert_close(refreshed_scale(torch.zeros(3, 1, 1), p, torch.zeros_like(p)), torch.stack(alone))
+    alone = [refresh_scale(torch.zeros(()), row, torch.zeros_like(row)) for row in p]
+    torch.testing.assert_close(refresh_scale(torch.zeros(3, 1, 1), p, torch.zeros_like(p)), torch.stack(alone))
 
 
 def test_is_made_by_the_loss():

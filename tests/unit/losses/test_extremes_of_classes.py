@@ -5,7 +5,8 @@ import torch
 from registered import built_in
 
 from lossbench import registry
-from lossbench.check.samples import Call, call_for, extremes, stack
+from lossbench.check.samples import Call, call_for, stack
+from lossbench.interfaces.spaces import draw_extremes
 from lossbench.types import Need
 
 FAMILIES = ("classification", "imbalance", "label noise", "margin", "overlap")
@@ -16,7 +17,7 @@ NAMES = [name for name in built_in(registry.losses) if registry.losses.find(name
 @pytest.mark.parametrize("name", [n for n in NAMES if Need.INDEX not in registry.losses.find(n).needs])
 def test_extremes_in_bfloat16(name):
     loss = registry.losses.get(name)
-    call = extremes(loss)
+    call = Call(*draw_extremes(loss.space, loss.encoding), {})
     prediction = call.prediction.bfloat16().requires_grad_()
     target = call.target.bfloat16() if call.target.is_floating_point() else call.target
     losses = Call(prediction, target, call_for(loss).to(torch.bfloat16).needs).of(loss)

@@ -5,14 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from inspect import Parameter
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from lossbench.errors import InvalidValue
+from lossbench.interfaces.encodings import DEFAULT_ENCODING, ENCODINGS, EncodingFacts
 from lossbench.interfaces.loss import Loss
+from lossbench.interfaces.spaces import DEFAULT_SPACE, SPACES, SpaceFacts
 from lossbench.losses.composition.external import outcome, roles
 from lossbench.losses.composition.external.located import made, method_of, signature
 from lossbench.types import Encoding, Head, Need, Problem, Space
@@ -21,8 +23,8 @@ from lossbench.validation import check_choice, check_count, check_switch
 LAYOUTS = ("last", "first", "steps")
 REDUCTIONS = ("none", "keep", "each")
 OPEN: Mapping[str, Any] = {
-    "space": Space.VALUE,
-    "encoding": Encoding.VALUE,
+    "space": DEFAULT_SPACE,
+    "encoding": DEFAULT_ENCODING,
     "arguments": list(roles.USUAL),
     "layout": "last",
     "axes": 0,
@@ -116,9 +118,19 @@ class External(Loss):
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @property
+    def space_facts(self) -> SpaceFacts:
+        """The table's entry of what it takes as prediction."""
+        return SPACES[cast(Space, self.space)]  # none is left open once it is made
+
+    @property
+    def encoding_facts(self) -> EncodingFacts:
+        """The table's entry of what it takes as target."""
+        return ENCODINGS[cast(Encoding, self.encoding)]
+
+    @property
     def head(self) -> Head:  # type: ignore[override]
         """The one that gives what it takes."""
-        return Head.EMBEDDING if self.space is Space.EMBEDDING else Head.LINEAR
+        return self.space_facts.head
 
     @property
     def needs(self) -> tuple[Need, ...]:  # type: ignore[override]
@@ -173,7 +185,7 @@ class External(Loss):
 
     def scores(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         """None: it keeps to itself what its class vectors are."""
-        if self.space is not Space.EMBEDDING:
+        if not self.space_facts.scored_by_loss:
             return super().scores(prediction, parameters)
         raise InvalidValue(f"{self.target} trains an embedding, and what scores it gives to classes is not known.")
 

@@ -15,6 +15,8 @@ from torch import Tensor
 from lossbench import registry
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces import Task
+from lossbench.interfaces.encodings import ENCODINGS
+from lossbench.interfaces.spaces import SPACES
 from lossbench.losses.composition.external import outcome, roles
 from lossbench.losses.composition.external.adapter import OPEN, External
 from lossbench.losses.composition.external.trial import trial_batch
@@ -22,9 +24,6 @@ from lossbench.types import Encoding, Space
 
 IMAGE_AXES = (0, 2)
 """`[N, C]`, and the same as images of one pixel, `[N, C, 1, 1]`."""
-CLASSES = (Encoding.INDEX, Encoding.ONE_HOT, Encoding.MULTI_HOT)
-UNITS = {Space.ORIGINAL: Encoding.ORIGINAL, Space.POSITIVE: Encoding.POSITIVE, Space.LOG_RATE: Encoding.POSITIVE}
-"""What goes with values that are not standardised."""
 
 Fields = Mapping[str, Any]
 
@@ -45,7 +44,7 @@ def completed(given: Fields, task: str, adapter: type[External] = External) -> d
     loss = _made(told, adapter)
     if "arguments" not in told:
         told |= _unusual(arguments=roles.guessed(loss.target, loss.signature()))
-    if loss.space is Space.EMBEDDING is not usual.space:
+    if loss.space_facts.scored_by_loss and not SPACES[usual.space].scored_by_loss:
         why = "trains an embedding, and what scores it gives to classes is not known"
         raise Incompatible(f"{loss.target} {why}: use task=embedding.", loss.target, why)
     ways = [told | way for way in _ways(told, usual.space, usual.encoding, kind, loss)]
@@ -78,8 +77,8 @@ def _ways(told: Fields, space: Space, encoding: Encoding, task: Task, loss: Exte
     axes = [told["axes"]] if "axes" in told else IMAGE_AXES
     reductions = [told["reduction"]] if "reduction" in told else ["none", "keep"]
     for s, where, more in product(spaces, layouts, axes):
-        own = UNITS.get(s, encoding)
-        others = [e for e in task.encodings if own in CLASSES and e in CLASSES and e is not own]
+        own = SPACES[s].target or encoding
+        others = [e for e in task.encodings if ENCODINGS[own].plain and ENCODINGS[e].plain and e is not own]
         encodings = [Encoding(told["encoding"])] if "encoding" in told else [own, *others]
         for e, reduction in product(encodings, reductions):
             way = _unusual(space=s, encoding=e, layout=where, axes=more, reduction=reduction)
@@ -88,9 +87,9 @@ def _ways(told: Fields, space: Space, encoding: Encoding, task: Task, loss: Exte
 
 def _spaces(usual: Space, task: Task, loss: External) -> list[Space]:
     """What its first argument is called may say that it takes probabilities; else they come last."""
-    normed = [s for s in (Space.PROBABILITY, Space.LOG_PROBABILITY) if s in task.spaces]
+    normed = [s for s, facts in SPACES.items() if facts.argument and s in task.spaces]
     names = " ".join(p.name for p in loss.signature()[:2])
-    first = [s for s in reversed(normed) if ("log_prob" if s is Space.LOG_PROBABILITY else "prob") in names][:1]
+    first = [s for s in reversed(normed) if SPACES[s].argument in names][:1]
     return list(dict.fromkeys([*first, usual, *normed]))
 
 

@@ -11,11 +11,13 @@ from torchvision.ops import complete_box_iou_loss, generalized_box_iou_loss
 
 from lossbench import registry
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError, UnknownName
+from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss
+from lossbench.interfaces.spaces import SPACES
 from lossbench.report.figures import shape_curves, shapes
 from lossbench.report.figures.shape_axes import AXES
 from lossbench.report.figures.shape_curves import N_POINTS, compute_curves
-from lossbench.report.figures.shape_paths import ROUTES, paths
+from lossbench.report.figures.shape_paths import LINES, paths
 from lossbench.report.figures.shapes import COLOURS, draw_shapes, limits, render_figure, write_caption
 from lossbench.types import Encoding, Space
 
@@ -72,7 +74,8 @@ def test_a_loss_of_another_library_is_drawn_or_refused_by_name(name, monkeypatch
 
 def test_every_pair_of_space_and_encoding_that_losses_have_is_known():
     kinds = [registry.losses.find(name) for name in NAMES if name not in OTHERS | EXAMPLES.keys()]
-    assert {(kind.space, kind.encoding) for kind in kinds} <= ROUTES.keys()
+    assert {ENCODINGS[kind.encoding].kind for kind in kinds} == LINES.keys()
+    assert all(ENCODINGS[kind.encoding].kind in SPACES[kind.space].kinds for kind in kinds)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from lossbench.types import Array, Optimizer, Trial
 
 SETTINGS = (
     *("task", "data", "model"),
-    *(one.column for kind in (Trial, Optimizer) for one in settings_of(kind)),
+    *(one.column for kind in (Optimizer, Trial) for one in settings_of(kind)),
     "contender",
 )
 """Columns of records: trials that differ in one of these are never averaged."""

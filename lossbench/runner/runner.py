@@ -20,7 +20,7 @@ from lossbench.records import UNTRAINED, Record
 from lossbench.runner.executors import CannotStart, Events, Executor, Part
 from lossbench.runner.executors.local import LocalExecutor
 from lossbench.runner.interrupts import Interrupted, StopRequest, catch_signals
-from lossbench.runner.log import describe_peak_memory, keep_log
+from lossbench.runner.log import describe_peak_memory
 from lossbench.runner.queue import TrialQueue
 from lossbench.runner.reporter import Progress, Reporter
 from lossbench.runner.trained import Trained
@@ -61,7 +61,7 @@ def train(experiments: Sequence[Experiment], reporter: Reporter, workers: int | 
     if not queue.missing:
         queue.close()
         return
-    with keep_log(experiments[0].output, reporter), catch_signals() as stop:
+    with catch_signals() as stop:
         log.info("lossbench %s", shlex.join(sys.argv[1:]))
         for text in _adapted(experiments):
             log.info(text)

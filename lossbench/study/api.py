@@ -13,6 +13,7 @@ from lossbench.config.resolve import Combinations, combinations
 from lossbench.errors import LossbenchError
 from lossbench.runner import Level, Reporter, Reporters, SilentReporter, Trained
 from lossbench.runner import run as run_all
+from lossbench.runner.log import keep_log
 from lossbench.study.boards import BoardWriter
 from lossbench.study.objects import name_objects
 from lossbench.study.progress import ProgressBar
@@ -81,10 +82,11 @@ def run_with_boards(
     They are read once, for the boards as well: what was read may hold more than the trials of this run.
     """
     boards = BoardWriter()
-    try:
-        done = run_all(asked, Reporters(boards, reporter), workers)
-    except BaseException:
-        boards.interrupt([e for one in asked for e in one.experiments])
-        raise
-    experiments = [e for one in done for e in one.experiments]
-    return done, boards.finish(experiments, [e for one in done for e in one.tuning])
+    with keep_log(asked[0].experiments[0].output, reporter):
+        try:
+            done = run_all(asked, Reporters(boards, reporter), workers)
+        except BaseException:
+            boards.interrupt([e for one in asked for e in one.experiments])
+            raise
+        experiments = [e for one in done for e in one.experiments]
+        return done, boards.finish(experiments, [e for one in done for e in one.tuning])

@@ -6,17 +6,13 @@ from typing import Any
 
 from lossbench import registry
 from lossbench.analysis.comparison import Comparison, Row
+from lossbench.interfaces.spaces import SPACES
 from lossbench.types import Head, Need, Space
 
 ORDINARY = (Need.PROGRESS, Need.EPOCH, Need.N_EXAMPLES, Need.CLASS_NAMES)
 """Needs that ask nothing of who uses the loss."""
-SCALINGS: dict[Space, str] = {
-    Space.VALUE: "targets standardised by median and 1.4826 MAD of the training split",
-    Space.MEAN_LOG_SCALE: "targets standardised by median and 1.4826 MAD of the training split",
-    Space.ORIGINAL: "targets as they are; the network's output is scaled back by median and 1.4826 MAD",
-    Space.POSITIVE: "targets as they are; softplus of the network's output, scaled back by median and 1.4826 MAD",
-}
-"""What is done to targets, by what a loss takes; nothing for classes."""
+STANDARDISED = "targets standardised by median and 1.4826 MAD of the training split"
+SCALED_BACK = "targets as they are; the network's output is scaled back by median and 1.4826 MAD of the training split"
 
 
 @dataclass(frozen=True)
@@ -94,9 +90,16 @@ def _recommendation(row: Row, choice: Mapping[str, Any], corruption: str, rate: 
         value=summary.last.value if summary.last else float("nan"),
         learning_rate=float(summary.settings.get("lr") or float("nan")),
         head=str(summary.settings.get("head")),
-        scaling=SCALINGS.get(space, "none") if space else "none",
+        scaling=_scaling(space),
         snippet=_snippet(choice, kind),
     )
+
+
+def _scaling(space: Space | None) -> str:
+    """What was done to targets that are numbers."""
+    if space is None or not SPACES[space].of_numbers:
+        return "none"
+    return STANDARDISED if SPACES[space].standardised else SCALED_BACK
 
 
 def _snippet(choice: Mapping[str, Any], kind: type | None) -> str:

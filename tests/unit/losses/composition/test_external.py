@@ -371,6 +371,10 @@ def test_an_embedding_has_its_head():
     assert External("torch.nn.MSELoss", space="logit").head is Head.LINEAR
 
 
+def test_two_outputs_per_target_have_their_head():
+    assert External("torch.nn.MSELoss", space="mean_log_scale").head is Head.MEAN_SCALE
+
+
 def test_it_tells_what_it_is_taken_for():
     loss = External("torch.nn.MSELoss", space="logit", encoding="one_hot", axes=2, coupled=True)
     assert loss.told() == (

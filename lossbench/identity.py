@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from sys import modules
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, NoneType
 from typing import Any
 
@@ -170,14 +171,15 @@ def _of_array(values: Any) -> list[Any]:
 
 def _is_installed(value: Any) -> bool:
     """Whether a class or function has a version: that of its package, of lossbench or of Python."""
+    if isinstance(value, FunctionType):
+        file = value.__code__.co_filename
+        return Path(file).is_absolute() and is_versioned(file)
     if value.__module__ in ("builtins", "__main__"):
         return bool(value.__module__ == "builtins")
-    file = value.__code__.co_filename if isinstance(value, FunctionType) else None
-    if file is None:
-        module = inspect.getmodule(value)
-        file = getattr(module, "__file__", None)
-        if file is None:  # built into Python, or made in a cell
-            return module is not None and hasattr(module, "__spec__") and module.__spec__ is not None
+    module = modules.get(value.__module__)
+    file = getattr(module, "__file__", None)
+    if file is None:  # built into Python, or made in a cell
+        return getattr(module, "__spec__", None) is not None
     return Path(file).is_absolute() and is_versioned(file)
 
 
@@ -192,7 +194,8 @@ def _distributions() -> dict[str, list[str]]:
 
 
 def _is_generated(value: Any) -> bool:
-    return isinstance(value, FunctionType) and value.__code__.co_filename == GENERATED
+    # what dataclasses write, also where they wrap it
+    return isinstance(value, FunctionType) and inspect.unwrap(value).__code__.co_filename == GENERATED
 
 
 def _names(code: CodeType) -> Iterator[str]:

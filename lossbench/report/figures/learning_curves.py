@@ -132,13 +132,13 @@ def _named(shown: Comparison | Sequence[Summary]) -> list[tuple[str, Summary]]:
 
 
 def _differ(ranges: Sequence[Array]) -> bool:
-    """Whether panels span so different ranges that a common axis would flatten some."""
+    """Tell whether panels span so different ranges that a common axis would flatten some."""
     spans = [float(np.nanmax(values) - np.nanmin(values)) for values in ranges]
     return max(spans) > UNLIKE * min(spans)
 
 
 def _covers(axes: "Axes", curve: LearningCurve) -> bool:
-    """Whether the interval takes most of a panel's height at most of the steps."""
+    """Tell whether the interval takes most of a panel's height at most of the steps."""
     low, high = axes.get_ylim()
     ends = np.clip([curve.low, curve.high], low, high)
     if axes.get_yscale() == "log":

@@ -57,7 +57,7 @@ Paths = dict[str, tuple[Path, ...]]
 
 
 def paths(label: str, loss: Loss) -> Paths:
-    """The lines of a loss that errors call `label`. Raises `Incompatible` where none is known."""
+    """Return the lines of a loss that errors call `label`. Raises `Incompatible` where none is known."""
     make = ROUTES.get((loss.space, loss.encoding))
     if make is None:
         told = f"no line is known through {loss.space} predictions past {loss.encoding} targets"

@@ -52,7 +52,7 @@ def draw_shapes(curves: Curves, title: str = "") -> "Figure":
 
 
 def write_caption(curves: Curves, cut: Mapping[str, Sequence[str]]) -> str:
-    """What is held fixed, and what the picture does not show as it is."""
+    """Return what is held fixed, and what the picture does not show as it is."""
     n = len(curves.labels)
     held = [fact if len(labels) == n else f"{fact} ({', '.join(labels)})" for fact, labels in curves.held.items()]
     variants = {(c.is_first, c.variant) for c in curves.curves if c.variant}
@@ -71,7 +71,7 @@ def write_caption(curves: Curves, cut: Mapping[str, Sequence[str]]) -> str:
 
 
 def describe_gaps(curves: Curves) -> list[str]:
-    """A sentence for each curve that is not finite somewhere."""
+    """Return a sentence for each curve that is not finite somewhere."""
     return [
         f"{curve.loss} is not finite at {curve.n_gaps} of {int(curve.inside.sum())} points: a gap."
         for curve in curves.curves
@@ -130,7 +130,7 @@ def _zero_one(axes: "Axes", curves: Curves) -> None:
 
 
 def limits(curves: Sequence[Curve], name: str) -> tuple[float, float, list[str]]:
-    """Bottom and top of a panel, and the losses that leave it."""
+    """Return bottom and top of a panel, and the losses that leave it."""
     peaks = [_peak(getattr(curve, name)) for curve in curves]
     troughs = [_peak(-getattr(curve, name)) for curve in curves]
     high, low = _roof(peaks), -_roof(troughs)

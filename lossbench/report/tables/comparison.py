@@ -26,13 +26,13 @@ Entry = tuple[Level, Row]
 
 
 def tables(comparisons: Sequence[Comparison], sort: str = "metric") -> RenderableType:
-    """All of them, one after the other."""
+    """Return all of them, one after the other, and what several data sets say together."""
     each = (part for comparison in comparisons for part in _parts(comparison, sort))
     return Group(*each, *render_rankings(comparisons))
 
 
 def sort_rows(level: Level, sort: str) -> list[Row]:
-    """The rows by what is asked for; what cannot be told comes last."""
+    """Return the rows by what is asked for; those of which it is not known come last."""
     up = level.scale.higher_is_better
     keys = {
         "metric": lambda row: (-1 if up else 1) * (row.summary.last.value if row.summary.last else np.nan),
@@ -46,7 +46,7 @@ def sort_rows(level: Level, sort: str) -> list[Row]:
 
 
 def title(comparison: Comparison) -> str:
-    """What is compared: `regression · diabetes · mlp · corruption outliers`."""
+    """Return what is compared: `regression · diabetes · mlp · corruption outliers`."""
     parts = [str(comparison.settings[name]) for name in ("task", "data", "model") if comparison.settings.get(name)]
     corruption = [] if comparison.corruption == "none" else [f"corruption {comparison.corruption}"]
     return " · ".join(parts + corruption)
@@ -141,7 +141,7 @@ def _verdict_columns(entries: Sequence[Entry]) -> dict[str, list[str]]:
 
 
 def _settings(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """What was chosen for each, where that was more than one."""
+    """Return what was chosen for each, where there was a choice."""
     rates = [row.summary.settings.get("lr") for row in rows]
     several = any(len(row.tuned.tried) > 1 for row in rows) or len(set(rates)) > 1
     lrs = {"lr": [f"{rate:g}" if rate else NOTHING for rate in rates]} if several else {}

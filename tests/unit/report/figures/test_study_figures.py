@@ -280,6 +280,27 @@ class TestTuning:
         assert [axes.get_title(loc="left") for axes in figure.axes] == ["tuned at corruption rate 0"]
         assert "What was chosen at rate 0 holds for all rates." in caption(figure)
 
+    def test_where_fields_are_tuned_all_settings_are_marked_and_the_best_are_joined(
+        self, tmp_path, made_up, make_study
+    ):
+        values = {(0.001, 1.0): 3.0, (0.001, 2.0): 2.0, (0.01, 1.0): 1.0, (0.01, 2.0): 1.5}
+        for (lr, delta), value in values.items():
+            label = f"huber(delta={delta})"
+            tuning = [made_up(loss=label, contender="huber", lr=lr, seed=FIRST_TUNING_SEED + s) for s in range(2)]
+            for record in tuning:
+                record.row["validation/mae/last"] = value
+            save(tmp_path / f"{lr}-{delta}", tuning, {})
+        reported = [made_up(loss="huber(delta=1.0)", contender="huber", lr=0.01, seed=s) for s in range(2)]
+        save(tmp_path / "reported", [*reported, *(made_up(loss="mse", lr=0.01, seed=s) for s in range(2))], {})
+        figure = plot_tuning(compared(make_study()))
+        (axes,) = figure.axes
+        colour = assign_styles(["huber", "mse"])["huber"].colour
+        own = [line for line in axes.lines if line.get_color() == colour]
+        assert (list(own[0].get_xdata()), list(own[0].get_ydata())) == ([0.001, 0.01], [2.0, 1.0])
+        points = [pair for line in own for pair in zip(line.get_xdata(), line.get_ydata(), strict=True)]
+        assert {(lr, value) for (lr, _), value in values.items()} <= set(points)
+        assert "pale marks are all settings" in caption(figure)
+
     def test_without_tuning_there_is_one_clear_sentence(self, make_study):
         with pytest.raises(InvalidValue) as error:
             plot_tuning(compared(make_study(*LOSSES)))

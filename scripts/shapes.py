@@ -12,7 +12,8 @@ from PIL import Image
 
 from lossbench import registry
 from lossbench.report.figures.shape_curves import compute_curves
-from lossbench.report.figures.shapes import draw_shapes, render_figure
+from lossbench.report.figures.shapes import draw_shapes
+from lossbench.report.figures.style import render_figure
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures" / "losses"
 DPI = 115

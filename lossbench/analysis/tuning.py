@@ -13,7 +13,8 @@ from lossbench.analysis.summary import Summary
 class Tuned:
     """A loss at the learning rate, and with the fields, that it is compared at.
 
-    tried: the learning rates that it was chosen from, rising.
+    candidates: the settings that it was chosen from, each with all its trials.
+    tried: their learning rates, rising.
     n_tried: how many settings these made, with the loss's own fields where they are tuned.
     n_seeds: on how many seeds of its own it was chosen; 0: on those that are reported.
     clean: it was chosen at rate 0, for all rates.
@@ -21,6 +22,7 @@ class Tuned:
     """
 
     summary: Summary
+    candidates: tuple[Summary, ...]
     tried: tuple[float, ...]
     n_tried: int
     n_seeds: int
@@ -54,7 +56,7 @@ def tune(reported: Sequence[Summary], candidates: Sequence[Summary], scale: Scal
     chosen = next((at[_setting(s)] for s in ranked(pool) if _setting(s) in at), ranked(reported)[0])
     seeds = {seed for summary in candidates for seed in summary.seeds}
     rates = tuple(sorted({learning_rate(s) for s in pool}))
-    return Tuned(chosen, rates, len(pool), len(seeds), clean and bool(candidates), _ease(pool, scale))
+    return Tuned(chosen, tuple(pool), rates, len(pool), len(seeds), clean and bool(candidates), _ease(pool, scale))
 
 
 def ranked(found: Sequence[Summary]) -> list[Summary]:

@@ -47,7 +47,7 @@ def choice(group: str, given: Any, task: str | None = None) -> Choice:
 
 def _is_open(kind: type[External], given: Mapping[str, Any]) -> bool:
     """Whether an adapter has not been told what it adapts."""
-    return kind.payload is None and given.get("target") in (None, "???")
+    return not kind.payload and given.get("target") in (None, "???")
 
 
 def _term(given: Any, task: str | None) -> dict[str, Any]:

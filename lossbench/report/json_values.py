@@ -5,7 +5,7 @@ from typing import Any
 
 
 def finite(value: Any) -> Any:
-    """`value` with None for every number in it that JSON has no word for."""
+    """Return `value` with None for every number in it that JSON has no word for."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

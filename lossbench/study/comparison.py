@@ -8,8 +8,9 @@ import pandas as pd
 from lossbench.analysis.comparison import Comparison as Compared
 from lossbench.report.tables import comparison as comparison_tables
 from lossbench.report.tables import markup, rows
-from lossbench.report.tables.sentences import write_sentences
-from lossbench.report.tables.text import render_html, render_text
+from lossbench.report.tables.comparison import group_verdicts
+from lossbench.report.tables.html import comparison_html
+from lossbench.report.tables.text import render_text
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Comparison:
 
     @property
     def verdicts(self) -> list[str]:
-        """A sentence per corruption rate, of each part in turn."""
-        return [text for part in self.parts for text in write_sentences(part)]
+        """A sentence per corruption rate, or for several rates of which the same holds, of each part in turn."""
+        return [f"Rate {rates}: {text}" for part in self.parts for rates, text in group_verdicts(part)]
 
     def to_frame(self, sort: str = "metric") -> pd.DataFrame:
         """Return a row per part, rate and loss, with all that tables show and more."""
@@ -46,4 +47,4 @@ class Comparison:
         return str(self)
 
     def _repr_html_(self) -> str:
-        return render_html(str(self))
+        return comparison_html(self.parts)

@@ -148,7 +148,7 @@ def _register(names: Registry[Any], title: str, value: Any, make: Callable[[str,
 
 def _external(name: str, value: Any) -> type:
     """An adapter of a callable object."""
-    namespace = {"payload": value, "__doc__": External.__doc__}
+    namespace = {"payload": (value,), "__doc__": External.__doc__}  # a function by itself would become a method
     return make_dataclass(
         name, [("target", str, field(default=name))], bases=(External,), frozen=True, namespace=namespace
     )
@@ -156,13 +156,14 @@ def _external(name: str, value: Any) -> type:
 
 def _frozen_dataset(name: str, value: Examples) -> type:
     """A data set of these examples."""
-    facts = {"payload": value, "load": _load_payload, "weighted": value.weights is not None}
+    facts = {"payload": (value,), "load": _load_payload, "weighted": value.weights is not None}
     namespace = {"tasks": ("*",), "__doc__": "Examples that were given as arrays.", **facts}
     return make_dataclass(name, [], bases=(Dataset,), frozen=True, namespace=namespace)
 
 
 def _load_payload(self: Any) -> Examples:
-    found: Examples = self.payload
+    found: Examples
+    (found,) = self.payload
     return found
 
 

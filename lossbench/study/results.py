@@ -11,11 +11,12 @@ from lossbench import records
 from lossbench.analysis.comparison import Asked, compare
 from lossbench.analysis.study import FOLDER, Study
 from lossbench.analysis.summary import Summary
-from lossbench.errors import Incompatible, unknown
+from lossbench.errors import Incompatible, InvalidValue, unknown
 from lossbench.plan import trial_id
 from lossbench.records import CURVES, TRIALS, UNTRAINED
 from lossbench.report.tables import summaries as summary_tables
-from lossbench.report.tables.text import render_html, render_text
+from lossbench.report.tables.html import preformat
+from lossbench.report.tables.text import render_text
 from lossbench.runner.trained import Trained
 from lossbench.study.comparison import Comparison
 from lossbench.study.recommendation import Recommendation, recommend
@@ -105,21 +106,29 @@ class Results:
         """
         return Comparison(tuple(compare(self.study, Asked(baseline, rope, confidence))))
 
-    def plot(self, kind: str = "curves", baseline: str = "") -> "Figure":
+    def plot(self, kind: str = "curves", baseline: str = "", part: int = 0) -> "Figure":
         """Return a matplotlib figure: `curves`, `robustness`, `differences` from a baseline, or `tuning`.
+
+        part: which comparison, where data, model, settings or corruption differ.
 
         Raises `LossbenchError` for another kind, and where the records hold nothing of it.
         """
-        from lossbench.report import figures
-
         if kind not in FIGURES:
             raise unknown("plot", kind, FIGURES, "There are")
+        from lossbench.report.figures.differences import plot_differences
+        from lossbench.report.figures.learning_curves import plot_curves
+        from lossbench.report.figures.robustness import plot_robustness
+        from lossbench.report.figures.tuning import plot_tuning
+
+        if kind == "curves" and len(self.study.reported["loss"].unique()) == 1:
+            return plot_curves(self.summaries, self.study.evidence)
+        parts = self.compare(baseline).parts
+        if not 0 <= part < len(parts):
+            raise InvalidValue(f"part must be from 0 to {len(parts) - 1}, one of the comparisons. Got {part} instead.")
         if kind == "curves":
-            return figures.plot_curves(self.study)
-        if kind == "tuning":
-            return figures.plot_tuning(self.study)
-        comparisons = self.compare(baseline).parts
-        return figures.plot_robustness(comparisons) if kind == "robustness" else figures.plot_differences(comparisons)
+            return plot_curves(parts[part], self.study.evidence)
+        draw = {"robustness": plot_robustness, "differences": plot_differences, "tuning": plot_tuning}[kind]
+        return draw(parts[part])
 
     def recommended(self, baseline: str = "") -> list[Recommendation]:
         """Return the losses that no other is shown to beat, at each corruption rate, the simplest first."""
@@ -146,7 +155,7 @@ class Results:
         return f"<Results: {len(self)} trials of {', '.join(sorted(set(self.study.reported['loss'])))}>"
 
     def _repr_html_(self) -> str:
-        return render_html(str(self))
+        return preformat(str(self))
 
 
 def _last_validation(trials: pd.DataFrame) -> Array:

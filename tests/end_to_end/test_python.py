@@ -404,8 +404,7 @@ def test_a_notebook(tmp_path):
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     first, edited, again = (notebook.cells[i].outputs[0]["text"] for i in (1, 3, 5))
-    assert first.startswith("Mine 2 ['Trained 2 trials in")
-    assert edited.startswith("Mine 1 ['2 trials are on record already: nothing") is False
-    assert edited.startswith("Mine 1 ['1 trial is on record already; training the other 1', 'Trained 1 trial in")
-    assert again == "Mine 2 ['2 trials are on record already: nothing to train']\n"
+    assert first.startswith("Mine 2 ['Trained 4 trials in")
+    assert edited.startswith("Mine 1 ['2 trials are on record already; training the other 2', 'Trained 2 trials in")
+    assert again == "Mine 2 ['4 trials are on record already: nothing to train']\n"
     assert "text/html" in notebook.cells[6].outputs[0]["data"]

@@ -19,7 +19,8 @@ from lossbench.interfaces.loss import Loss
 from lossbench.records import telling
 from lossbench.report.figures.shape_axes import AXES
 from lossbench.report.figures.shape_curves import Curves, compute_curves
-from lossbench.report.figures.shapes import SUFFIXES, describe_gaps, draw_shapes, render_figure
+from lossbench.report.figures.shapes import describe_gaps, draw_shapes
+from lossbench.report.figures.style import SUFFIXES, render_figure
 from lossbench.report.json_values import finite
 
 USAGE = (

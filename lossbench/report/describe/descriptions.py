@@ -25,7 +25,7 @@ OTHER = "other"
 
 
 def list_entry(entry: Entry[Any]) -> dict[str, Any]:
-    """What a list shows of a name, and more: all that needs no other class."""
+    """Return what a list shows of a name, and more: all that needs no other class."""
     kind, said = entry.kind, parse_docstring(entry.kind)
     return {
         "name": entry.name,
@@ -45,12 +45,12 @@ def list_entry(entry: Entry[Any]) -> dict[str, Any]:
 
 
 def describe_entry(names: Registry[Any], entry: Entry[Any]) -> dict[str, Any]:
-    """All of it: what `told` gives, and which weightings go with a loss."""
+    """Return all of it: what `describe_class` gives, and which weightings go with a loss."""
     return {**describe_class(names, entry), "weightings": weightings(entry) if names is registry.losses else {}}
 
 
 def describe_class(names: Registry[Any], entry: Entry[Any]) -> dict[str, Any]:
-    """What `listed` gives, the docstring's parts, what fields must be, an example."""
+    """Return what `list_entry` gives, the docstring's parts, what fields must be, and an example."""
     said, demanded, types = parse_docstring(entry.kind), _demanded(entry.kind), _types(entry.kind)
     rows = [
         {"name": f.name, "type": types[f.name], "default": default(f), "must_be": demanded.get(f.name)}
@@ -61,29 +61,29 @@ def describe_class(names: Registry[Any], entry: Entry[Any]) -> dict[str, Any]:
 
 
 def fact(kind: type, name: str, default: Any = "") -> Any:
-    """A class fact; `default` where there is none, or where only an instance has it."""
+    """Return a class fact; `default` where there is none, or where only an instance has it."""
     value = getattr(kind, name, default)
     return default if isinstance(value, property) else value
 
 
 def family(kind: type) -> str:
-    """What losses are grouped by."""
+    """Return what losses are grouped by."""
     return fact(kind, "family") or OTHER
 
 
 def own_fields(kind: type) -> tuple["Field[Any]", ...]:
-    """The fields that can be set."""
+    """Return the fields that can be set."""
     return tuple(f for f in fields(kind) if f.init) if is_dataclass(kind) else ()
 
 
 def default(field: "Field[Any]") -> Any:
-    """A field's default as a plain value; None where it has to be given."""
+    """Return a field's default as a plain value; None where it has to be given."""
     value = field.default_factory() if field.default_factory is not MISSING else field.default
     return None if value is MISSING else value.value if isinstance(value, Enum) else value
 
 
 def facts(kind: type) -> dict[str, bool | None]:
-    """What a loss claims of itself, None where it claims nothing; nothing of anything else."""
+    """Return what a loss claims of itself, None where it claims nothing; nothing of anything else."""
     if not issubclass(kind, registry.losses.interface):
         return {}
     needs = fact(kind, "needs", ())
@@ -92,7 +92,7 @@ def facts(kind: type) -> dict[str, bool | None]:
 
 
 def weightings(entry: Entry[Any]) -> dict[str, list[str]]:
-    """The weightings that go with a loss, for each of its tasks that exist."""
+    """Return the weightings that go with a loss, for each of its tasks that exist."""
     if required(entry.kind):
         return {}
     loss = registry.losses.get(entry.name)
@@ -136,7 +136,7 @@ def _parts(said: Docstring) -> dict[str, Any]:
 
 
 def _of_a_task(kind: type) -> dict[str, Any]:
-    """What a task goes with, where data come from, what a metric's perfect value is."""
+    """Return what a task goes with, where data come from, and which values of a metric are better."""
     found: dict[str, Any] = {}
     if defaults := fact(kind, "defaults", None):
         found |= {"defaults": dict(defaults), "metrics": list(kind.metrics)}  # type: ignore[attr-defined]
@@ -162,7 +162,7 @@ def _typed(hint: Any) -> str:
 
 
 def _demanded(kind: type) -> dict[str, str]:
-    """What its fields must be, by the checks that it runs when it is made; nothing if it cannot be made of nothing."""
+    """Return what its fields must be, by the checks of its construction; nothing if it has no defaults."""
     if required(kind):
         return {}
     try:

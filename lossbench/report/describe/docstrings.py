@@ -54,7 +54,7 @@ def _sorted(paragraphs: list[str]) -> tuple[tuple[str, ...], str, str]:
 
 
 def plain(text: str) -> str:
-    r"""Text for a terminal: without markup, formulas in Unicode.
+    r"""Return text for a terminal: without markup, formulas in Unicode.
 
     >>> plain(r"``delta`` is :math:`\delta`, as in `huber`")
     'delta is δ, as in huber'
@@ -63,7 +63,7 @@ def plain(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    r"""Text for GitHub, whose formulas are written in dollars and backticks.
+    r"""Return text for GitHub, whose formulas are written in dollars and backticks.
 
     >>> print(markdown(r"``delta`` is :math:`\delta`, as in `huber`"))
     `delta` is $`\delta`$, as in `huber`

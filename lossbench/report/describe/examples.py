@@ -20,7 +20,7 @@ losses.get("{name}").module()(prediction, target).backward()"""
 
 
 def write_example(names: Registry[Any], entry: Entry[Any], said: Docstring) -> str:
-    """A command that runs, or Python where there is no task to run it in; empty where neither can be said."""
+    """Return a command that runs, or Python where no task runs it; empty where neither can be said."""
     if said.examples or required(entry.kind):
         return said.examples
     tasks = [entry.name] if names is registry.tasks else find_tasks(entry.kind)
@@ -33,13 +33,13 @@ def write_example(names: Registry[Any], entry: Entry[Any], said: Docstring) -> s
 
 
 def write_script(entry: Entry[Loss]) -> str:
-    """A loss by itself; empty if it is not known what a batch for it looks like."""
+    """Return Python that calls a loss by itself; empty if a batch for it is not known."""
     prediction, target = SPACES[entry.kind.space].example, ENCODINGS[entry.kind.encoding].example
     return SCRIPT.format(prediction=prediction, target=target, name=entry.name) if prediction and target else ""
 
 
 def find_tasks(kind: type) -> list[str]:
-    """The tasks that exist and that it fits, those that it names first in its order."""
+    """Return the tasks that exist and that it fits, those that it names first in its order."""
     found = [name for name in registry.tasks.entries() if fits_task(kind, name)]
     named = [name for name in getattr(kind, "tasks", ()) if name in found]
     return list(dict.fromkeys([*named, *found]))

@@ -40,7 +40,7 @@ SPACES = (
 
 
 def lines(latex: str) -> list[str]:
-    r"""A displayed formula, a line for each part that `\quad` sets apart.
+    r"""Return a displayed formula, a line for each part that `\quad` sets apart.
 
     >>> lines(r"\ell = \frac{1 - p_y^q}{q}, \quad p = \text{softmax}(z)")
     ['ℓ = (1 - p_y^q)/q,', 'p = softmax(z)']
@@ -49,7 +49,7 @@ def lines(latex: str) -> list[str]:
 
 
 def in_unicode(latex: str) -> str:
-    r"""A formula in one line.
+    r"""Return a formula in one line.
 
     >>> in_unicode(r"\sum_{i < j} e^{-r^2 / 2}")
     '∑_(i < j) e^(-r² / 2)'
@@ -112,7 +112,7 @@ def _as_divisor(text: str) -> str:
 
 
 def _outside(text: str) -> str:
-    """What stands in no brackets or bars."""
+    """Return what stands in no brackets or bars."""
     while (less := re.sub(r"\([^()]*\)|\|[^|]*\||‖[^‖]*‖", "", text)) != text:
         text = less
     return text

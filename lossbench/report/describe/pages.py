@@ -82,14 +82,14 @@ def _fitting(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def format_field(field: dict[str, Any]) -> str:
-    """`delta: float = 1.0, in the range (0, inf)`."""
+    """Return `delta: float = 1.0, in the range (0, inf)`."""
     default = "" if field["default"] is None else f" = {field['default'] or repr(field['default'])}"
     wanted = re.sub(rf"^an? {field['type']}\b ?", "", field["must_be"] or "")
     return f"{field['name']}: {field['type']}{default}" + (f", {wanted}" if wanted else "")
 
 
 def format_facts(facts: dict[str, bool | None]) -> str:
-    """`convex, robust; not bounded`: what is claimed and what is denied; nothing of what is not said."""
+    """Return `convex, robust; not bounded`: what is claimed and what is denied."""
     held = ", ".join(name for name in FACTS if facts[name])
     denied = ", ".join(f"not {name}" for name in CLAIMS if facts[name] is False)
     return "; ".join(filter(None, [held, denied]))

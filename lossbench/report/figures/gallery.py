@@ -91,7 +91,7 @@ def draw_gallery(
 
 
 def render_png(figure: "Figure") -> bytes:
-    """The figure as a PNG file, the same bytes for equal figures."""
+    """Return the figure as a PNG file, the same bytes for equal figures."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     stream = BytesIO()
@@ -158,7 +158,7 @@ def _visible(inputs: Array) -> Array:
 
 
 def _lines(kind: Picture, target: Array, prediction: Array | None, names: Sequence[str]) -> list[Line]:
-    """What is written below an image."""
+    """Return what is written below an image."""
     if kind == Picture.LABELS:
         return _shortened(_label_lines(target, prediction, names))
     if kind == Picture.TEXT:
@@ -247,7 +247,7 @@ def _aligned(one: Sequence[str], other: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _edits(one: Sequence[str], other: Sequence[str]) -> Array:
-    """How many edits turn ``one[i:]`` into ``other[j:]`` (Levenshtein's distance), for all i and j."""
+    """Return how many edits turn ``one[i:]`` into ``other[j:]`` (Levenshtein's distance), for all i and j."""
     n, m = len(one), len(other)
     edits = np.add.outer(np.arange(n, -1, -1), np.arange(m, -1, -1))
     for i in reversed(range(n)):

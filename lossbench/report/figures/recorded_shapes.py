@@ -23,7 +23,7 @@ MOST = 6
 
 
 def draw_recorded_shapes(folders: Mapping[str, Path]) -> Iterator[tuple[str, "Figure"]]:
-    """A name and a figure for each group of losses; folders: where each loss, by its label, has a record.
+    """Yield a name and a figure for each group of losses; folders: where each loss, by label, has a record.
 
     Left out is what cannot be drawn, or is not installed here.
     """

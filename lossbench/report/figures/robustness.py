@@ -1,12 +1,23 @@
-"""The picture of what corruption does: the metric over the rates, as lines and as numbers, for all losses."""
+"""What corruption does: the metric over the corruption rates, as lines with intervals and as numbers."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.analysis.comparison import Comparison
+from lossbench.analysis.comparison import Comparison, Row
 from lossbench.analysis.robustness import Robustness, robustness
+from lossbench.errors import InvalidValue
+from lossbench.report.figures.style import (
+    Style,
+    add_caption,
+    compose_title,
+    describe_direction,
+    draw_baseline,
+    fit_scale,
+    frame,
+    style_losses,
+)
 from lossbench.report.tables.numbers import format_number
 from lossbench.types import Array
 
@@ -16,84 +27,88 @@ if TYPE_CHECKING:  # takes 0.3 s
 
 MOST = 45
 """Losses that are listed."""
-COLOURED = 7
-"""Losses whose lines are told apart, in the colours of pictures of losses; the others are grey."""
-OTHERS, PALE, GREY = "#B9B9B9", "#E4E4E4", "#555555"
 ROW, HEAD = 0.21, 1.1
 """Inches: of a line of numbers, and of what is above and below all of them."""
 WIDTH, LEAST, COLUMN = 8.4, 3.6, 0.62
 DPI = 100
+APART = 0.16
+"""How far lines are moved apart, all together, as a share of the least step between two rates."""
 
 
-def figure(comparison: Comparison, title: str) -> "Figure | None":
-    """Draw all losses over the rates, best at the highest first; None where there is one rate only."""
+def plot_robustness(comparison: Comparison) -> "Figure":
+    """Draw all losses over the corruption rates, with intervals, and list their numbers, best at the highest first.
+
+    Raises InvalidValue where there are not several rates with results.
+    """
     from matplotlib.figure import Figure
 
     rates = [level.rate for level in comparison.levels]
     found = [one for one in robustness(comparison) if one.values]
-    if len(rates) < 2 or not found:
-        return None
-    found = _ordered(found, rates[-1], comparison.first.higher_is_better)
+    if not found:
+        raise InvalidValue("Results at several corruption rates are needed; use rates=[0,0.2,0.4].")
+    found, styles = _order(found, rates[-1], comparison.first.higher_is_better), style_losses(comparison)
     listed = found[:MOST]
     height = max(LEAST, HEAD + ROW * len(listed))
-    made = Figure((WIDTH + COLUMN * len(rates), height), dpi=DPI, facecolor="white", layout="constrained")
-    lines, numbers = made.subplots(1, 2, width_ratios=(5.0, 2.6 + COLUMN * len(rates)))
-    _draw_lines(lines, found, rates, comparison)
-    _draw_numbers(numbers, listed, rates, comparison)
-    made.suptitle(title, x=0.008, ha="left", fontsize=11, fontweight="bold")
-    more = f" {len(found) - MOST} more losses are not listed." if len(found) > MOST else ""
-    text = f"Mean over seeds at the last epoch; rate: share of training rows corrupted.{more}"
-    made.supxlabel(text, x=0.008, ha="left", fontsize=8, color=GREY)
-    return made
+    figure = Figure((WIDTH + COLUMN * len(rates), height), dpi=DPI, facecolor="white", layout="constrained")
+    lines, numbers = figure.subplots(1, 2, width_ratios=(5.0, 2.6 + COLUMN * len(rates)))
+    _draw_lines(lines, found, comparison, styles)
+    _draw_numbers(numbers, listed, rates, comparison, styles)
+    heading = compose_title("Robustness", comparison.first)
+    figure.suptitle(heading, x=0.008, ha="left", fontsize=11, fontweight="bold")
+    add_caption(figure, _explain(comparison, found))
+    return figure
 
 
-def _ordered(found: Sequence[Robustness], rate: float, higher_is_better: bool) -> list[Robustness]:
+def _order(found: Sequence[Robustness], rate: float, higher_is_better: bool) -> list[Robustness]:
     sign = -1 if higher_is_better else 1
     return sorted(found, key=lambda one: (np.nan_to_num(sign * one.values.get(rate, np.nan), nan=np.inf), one.name))
 
 
-def _colour(place: int) -> str:
-    from lossbench.report.figures.shapes import COLOURS  # imports torch
-
-    return COLOURS[place] if place < COLOURED else OTHERS
-
-
-def _draw_lines(axes: "Axes", found: Sequence[Robustness], rates: Sequence[float], comparison: Comparison) -> None:
-    for place, one in reversed(list(enumerate(found))):
-        known = [(rate, one.values[rate]) for rate in rates if rate in one.values]
-        width = 1.8 if place < COLOURED else 0.9
-        axes.plot(*zip(*known, strict=True), color=_colour(place), linewidth=width, marker="o", markersize=3)
-    if np.isfinite(comparison.trivial):
-        axes.axhline(comparison.trivial, color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="trivial predictor")
+def _draw_lines(axes: "Axes", found: Sequence[Robustness], comparison: Comparison, styles: Mapping[str, Style]) -> None:
+    rates = np.array([level.rate for level in comparison.levels])
+    rows: dict[tuple[str, float], Row] = {(r.name, level.rate): r for level in comparison.levels for r in level.rows}
+    strong = [one.name for one in found if styles[one.name].is_strong]
+    step = APART * float(np.diff(rates).min()) / max(len(strong), 1)
+    for one in sorted(found, key=lambda one: styles[one.name].is_strong):  # grey ones below the others
+        style, own = styles[one.name], np.array(sorted(one.values))
+        values = np.array([one.values[rate] for rate in own])
+        if not style.is_strong:
+            axes.plot(own, values, color=style.colour, linewidth=0.9)
+            continue
+        # moved a little apart, so that intervals at one rate do not hide each other
+        own = own + step * (strong.index(one.name) - (len(strong) - 1) / 2)
+        ends = [rows[one.name, rate].summary.last for rate in sorted(one.values)]
+        limits = np.array([[end.low, end.high] if end else [np.nan, np.nan] for end in ends]).T
+        reach = np.nan_to_num(np.abs(limits - values))  # nothing to draw where there is no interval
+        look: dict[str, Any] = {"color": style.colour, "linestyle": style.dash, "marker": style.marker}
+        axes.errorbar(own, values, reach, linewidth=1.6, markersize=3.5, elinewidth=0.9, capsize=1.5, **look)
+    if draw_baseline(axes, comparison.trivial):
         axes.legend(frameon=False, fontsize=8)
     first = comparison.first
-    _scale(axes, [value for one in found for value in one.values.values()], first.higher_is_better)
-    arrow = "↑" if first.higher_is_better else "↓"
-    axes.set_title(f"test {first.metric} {arrow}", fontsize=9, loc="left", color=GREY)
-    axes.set_xlabel(f"rate of {comparison.corruption}", fontsize=9)
+    extent = np.array([comparison.trivial, *(value for one in found for value in one.values.values())])
+    fit_scale(axes, extent, first.higher_is_better)
+    axes.set_ylabel(f"test {first.metric} ({describe_direction(first.higher_is_better)})", fontsize=9)
+    axes.set_xlabel(f"corruption rate: share of training examples with {comparison.corruption}", fontsize=9)
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
-    axes.grid(color=PALE, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
+    frame(axes)
 
 
-def _scale(axes: "Axes", values: Sequence[float], higher_is_better: bool) -> None:
-    """Logarithmic where errors span more than a decade, lest one loss flatten all others."""
-    if not higher_is_better and min(values) > 0 and max(values) > 10 * min(values):
-        axes.set_yscale("log")
-
-
-def _draw_numbers(axes: "Axes", found: Sequence[Robustness], rates: Sequence[float], comparison: Comparison) -> None:
+def _draw_numbers(
+    axes: "Axes",
+    found: Sequence[Robustness],
+    rates: Sequence[float],
+    comparison: Comparison,
+    styles: Mapping[str, Style],
+) -> None:
     table = np.array([[one.values.get(rate, np.nan) for rate in rates] for one in found])
-    axes.imshow(_goodness(table, comparison), cmap="RdYlGn", vmin=-0.35, vmax=1.35, aspect="auto")
+    axes.imshow(_goodness(table, comparison), cmap="Blues", vmin=-0.1, vmax=2.2, aspect="auto")
     for (down, across), value in np.ndenumerate(table):
         text = format_number(float(value)) if np.isfinite(value) else "diverged"
         axes.text(across, down, text, ha="center", va="center", fontsize=8)
     axes.set_xticks(range(len(rates)), [f"rate {rate:g}" for rate in rates])
     axes.set_yticks(range(len(found)), [one.name for one in found])
-    for place, label in enumerate(axes.get_yticklabels()):
-        label.set_color(_colour(place) if place < COLOURED else GREY)
+    for one, label in zip(found, axes.get_yticklabels(), strict=True):
+        label.set_color(styles[one.name].colour if styles[one.name].is_strong else "#555555")
     axes.xaxis.tick_top()
     axes.tick_params(labelsize=8, length=0)
     axes.spines[:].set_visible(False)
@@ -101,7 +116,7 @@ def _draw_numbers(axes: "Axes", found: Sequence[Robustness], rates: Sequence[flo
 
 
 def _goodness(table: Array, comparison: Comparison) -> Array:
-    """From 0, the worst or no better than the trivial predictor, to 1, the best."""
+    """From 0, the worst or no better than the baseline predictor, to 1, the best."""
     up = comparison.first.higher_is_better
     signed = table if up else -table
     best, worst = np.nanmax(signed), np.nanmin(signed)
@@ -109,3 +124,14 @@ def _goodness(table: Array, comparison: Comparison) -> Array:
     floor = max(worst, trivial) if np.isfinite(trivial) and trivial < best else worst
     share: Array = np.clip((signed - floor) / ((best - floor) or 1.0), 0.0, 1.0)
     return share
+
+
+def _explain(comparison: Comparison, found: Sequence[Robustness]) -> list[str]:
+    level, percent = comparison.levels[0], f"{100 * comparison.confidence:g}%"
+    over = "seeds and test examples" if level.sample.n_rows else "seeds"
+    more = len(found) - MOST
+    return [
+        f"Mean over seeds at the last epoch, with its {percent} interval over {over}.",
+        "Darker: better than the baseline predictor by more.",
+        f"{more} more losses are not listed." if more > 0 else "",
+    ]

@@ -78,7 +78,7 @@ class Curves:
         return _is_huge(self.axis, self.range)
 
     def tidy(self) -> pd.DataFrame:
-        """One row per point: loss, variant, x, value, slope."""
+        """Return one row per point: loss, variant, x, value, slope."""
         columns = ("loss", "variant", "x", "value", "slope")
         return pd.concat([pd.DataFrame({name: getattr(c, name) for name in columns}) for c in self.curves])
 
@@ -89,7 +89,7 @@ def compute_curves(
     range: tuple[float, float] | None = None,
     normalise: bool = False,
 ) -> Curves:
-    """Values and slopes of losses, by label, against what all of them have; gradients by autograd in float64.
+    """Compute values and slopes of losses, by label, against what all have; gradients by autograd in float64.
 
     against: error, rate, sigma, margin, probability, lead, angle, distance, offset or scale; by default the usual one.
     range: where the axis starts and ends. normalise: scale each loss so that its steepest slope in sight is 1.
@@ -213,7 +213,7 @@ def _call(loss: Loss, line: Path, prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def _needs(loss: Loss, line: Path, n: int) -> dict[str, Any]:
-    """What the loss is given beside prediction and target: the same for all, and nothing that stands out."""
+    """Return what the loss is given beside prediction and target: the same for all, and nothing that stands out."""
     names = tuple(f"class {i}" for i in range(line.n_outputs))
     problem = Problem((1,), line.n_outputs, n, names)
 
@@ -240,7 +240,7 @@ def _needs(loss: Loss, line: Path, n: int) -> dict[str, Any]:
 
 
 def _held(given: Mapping[str, tuple[Loss, Sequence[Path]]]) -> dict[str, tuple[str, ...]]:
-    """What is held fixed, with the losses that it concerns."""
+    """Return what is held fixed, with the losses that it concerns."""
     found: dict[str, list[str]] = {}
     for label, (loss, lines) in given.items():
         replaced = {Need.PARAMETERS} if lines[0].parameters else set()

@@ -59,7 +59,7 @@ Paths = dict[str, tuple[Path, ...]]
 
 
 def paths(label: str, loss: Loss) -> Paths:
-    """The lines of a loss that errors call `label`. Raises `Incompatible` where none is known."""
+    """Return the lines of a loss that errors call `label`. Raises `Incompatible` where none is known."""
     space, kind = SPACES[loss.space], ENCODINGS[loss.encoding].kind
     if kind not in space.kinds or kind not in LINES:
         told = f"no line is known through {loss.space} predictions past {loss.encoding} targets"

@@ -1,10 +1,9 @@
-"""The picture of what losses look like: value and gradient side by side, as PNG or SVG.
+"""The picture of what losses look like: value and gradient side by side.
 
 Matplotlib is imported where something is drawn, and only its object-oriented part: no window, no global state.
 """
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from statistics import median_low
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -12,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossbench.report.figures.shape_curves import Curve, Curves
+from lossbench.report.figures.style import COLOURS, DPI, GREY, frame
 from lossbench.types import Array
 
 if TYPE_CHECKING:  # takes 0.3 s
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by people with any colour vision (https://jfly.uni-koeln.de/color/); their yellow
-# is faint as a line, so grey takes its place.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 # the first is drawn first, and no two have their gaps in the same places: of equal curves both are seen
 DASHES: tuple[Any, ...] = (
     "-", (0, (6, 1.8)), (0, (1.2, 1.2)), (0, (7, 1.8, 1.2, 1.8)),
@@ -28,14 +25,11 @@ DASHES: tuple[Any, ...] = (
 )  # fmt: skip
 THICK, THIN = 1.9, 0.9
 SIZE = (10.2, 4.3)
-DPI = 200
 LEGEND_LETTERS, CAPTION_LETTERS = 26, 180
-PALE, GREY = "#E4E4E4", "#555555"
 ROOF = 4.0
 """Curves are cut off at so many times the usual peak, so that the others can be seen."""
 SPARED = 1.6
 """Unless the highest is no more than so many times higher."""
-SUFFIXES = ("png", "svg")
 
 
 def draw_shapes(curves: Curves, title: str = "") -> "Figure":
@@ -57,18 +51,8 @@ def draw_shapes(curves: Curves, title: str = "") -> "Figure":
     return made
 
 
-def render_figure(figure: "Figure", suffix: str, dpi: int = DPI) -> bytes:
-    """The figure as a file's content, the same bytes for equal figures; suffix: png or svg, whose text stays text."""
-    from matplotlib import rc_context
-
-    stream = BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "lossbench"}):
-        figure.savefig(stream, format=suffix, dpi=dpi, metadata={"Date": None} if suffix == "svg" else None)
-    return stream.getvalue()
-
-
 def write_caption(curves: Curves, cut: Mapping[str, Sequence[str]]) -> str:
-    """What is held fixed, and what the picture does not show as it is."""
+    """Return what is held fixed, and what the picture does not show as it is."""
     n = len(curves.labels)
     held = [fact if len(labels) == n else f"{fact} ({', '.join(labels)})" for fact, labels in curves.held.items()]
     variants = {(c.is_first, c.variant) for c in curves.curves if c.variant}
@@ -87,7 +71,7 @@ def write_caption(curves: Curves, cut: Mapping[str, Sequence[str]]) -> str:
 
 
 def describe_gaps(curves: Curves) -> list[str]:
-    """A sentence for each curve that is not finite somewhere."""
+    """Return a sentence for each curve that is not finite somewhere."""
     return [
         f"{curve.loss} is not finite at {curve.n_gaps} of {int(curve.inside.sum())} points: a gap."
         for curve in curves.curves
@@ -130,11 +114,8 @@ def _frame(axes: "Axes", curves: Curves) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(*curves.range)
     axes.set_xlabel(axis.label, fontsize=9)
-    axes.grid(color=PALE, linewidth=0.7)
+    frame(axes)
     axes.axhline(0, color="#B0B0B0", linewidth=0.8, zorder=1)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
     for place, name in axis.marks:
         if curves.range[0] < place < curves.range[1]:
             axes.axvline(place, color="#B0B0B0", linewidth=0.8, zorder=1)
@@ -149,7 +130,7 @@ def _zero_one(axes: "Axes", curves: Curves) -> None:
 
 
 def limits(curves: Sequence[Curve], name: str) -> tuple[float, float, list[str]]:
-    """Bottom and top of a panel, and the losses that leave it."""
+    """Return bottom and top of a panel, and the losses that leave it."""
     peaks = [_peak(getattr(curve, name)) for curve in curves]
     troughs = [_peak(-getattr(curve, name)) for curve in curves]
     high, low = _roof(peaks), -_roof(troughs)

@@ -26,13 +26,13 @@ Entry = tuple[Level, Row]
 
 
 def tables(comparisons: Sequence[Comparison], sort: str = "metric") -> RenderableType:
-    """All of them, one after the other."""
+    """Return all of them, one after the other, and what several data sets say together."""
     each = (part for comparison in comparisons for part in _parts(comparison, sort))
     return Group(*each, *render_rankings(comparisons))
 
 
 def sort_rows(level: Level, sort: str) -> list[Row]:
-    """The rows by what is asked for; what cannot be told comes last."""
+    """Return the rows by what is asked for; those of which it is not known come last."""
     up = level.scale.higher_is_better
     keys = {
         "metric": lambda row: (-1 if up else 1) * (row.summary.last.value if row.summary.last else np.nan),
@@ -46,18 +46,40 @@ def sort_rows(level: Level, sort: str) -> list[Row]:
 
 
 def title(comparison: Comparison) -> str:
-    """What is compared: `regression · diabetes · mlp · corruption outliers`."""
+    """Return what is compared: `regression · diabetes · mlp · corruption outliers`."""
     parts = [str(comparison.settings[name]) for name in ("task", "data", "model") if comparison.settings.get(name)]
     corruption = [] if comparison.corruption == "none" else [f"corruption {comparison.corruption}"]
     return " · ".join(parts + corruption)
+
+
+def describe_subject(comparison: Comparison) -> str:
+    """Return what is compared by what: the metric, its direction, how many losses and seeds, the baseline."""
+    first, rows = comparison.first, [row for level in comparison.levels for row in level.rows]
+    arrow = "↑, higher is better" if first.higher_is_better else "↓, lower is better"
+    names, seeds = {row.name for row in rows}, {seed for row in rows for seed in row.summary.seeds}
+    size = f"{len(names)} losses, {len(seeds)} seed{'' if len(seeds) == 1 else 's'}"
+    return f"test {first.metric} {arrow}; {size}; baseline {comparison.levels[0].baseline}"
+
+
+def group_verdicts(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return the rates, as text, that have a sentence in common, and that sentence."""
+    said = zip((level.rate for level in comparison.levels), write_sentences(comparison), strict=True)
+    return [(", ".join(f"{rate:g}" for rate, _ in group), text) for text, group in groupby(said, lambda pair: pair[1])]
+
+
+def list_verdicts(comparison: Comparison, sort: str = "metric") -> tuple[dict[str, list[str]], set[int]]:
+    """Return the columns of the table of verdicts, and the numbers of the rows with which a rate ends."""
+    entries = _shown(comparison, sort)
+    return _without_empty(_verdict_columns(entries)), _ends(entries)
 
 
 def _parts(comparison: Comparison, sort: str) -> Iterator[RenderableType]:
     entries = _shown(comparison, sort)
     total = sum(len(level.rows) for level in comparison.levels)
     yield Text(title(comparison), style="bold")
-    yield Text(_subtitle(comparison))
-    yield from _verdicts(comparison)
+    yield Text(describe_subject(comparison))
+    yield from (Text.assemble((f"Rate {rates}: ", "bold"), text) for rates, text in group_verdicts(comparison))
+    yield from (Text(line) for line in describe_scope(comparison))
     yield Text("")
     yield _grid(_verdict_columns(entries), entries)
     yield Text("")
@@ -73,23 +95,6 @@ def _parts(comparison: Comparison, sort: str) -> Iterator[RenderableType]:
     yield Text("")
 
 
-def _subtitle(comparison: Comparison) -> str:
-    first, rows = comparison.first, [row for level in comparison.levels for row in level.rows]
-    arrow = "↑, higher is better" if first.higher_is_better else "↓, lower is better"
-    names, seeds = {row.name for row in rows}, {seed for row in rows for seed in row.summary.seeds}
-    size = f"{len(names)} losses, {len(seeds)} seed{'' if len(seeds) == 1 else 's'}"
-    return f"test {first.metric} {arrow}; {size}; baseline {comparison.levels[0].baseline}"
-
-
-def _verdicts(comparison: Comparison) -> Iterator[Text]:
-    """Rates that say the same share a sentence."""
-    said = zip((level.rate for level in comparison.levels), write_sentences(comparison), strict=True)
-    for text, group in groupby(said, lambda pair: pair[1]):
-        rates = ", ".join(f"{rate:g}" for rate, _ in group)
-        yield Text.assemble((f"Rate {rates}: ", "bold"), text)
-    yield from (Text(line) for line in describe_scope(comparison))
-
-
 def _shown(comparison: Comparison, sort: str) -> list[Entry]:
     """All rows of a small comparison; of a large one the first of each rate, and the baseline."""
     n = sum(len(level.rows) for level in comparison.levels)
@@ -103,9 +108,16 @@ def _shown(comparison: Comparison, sort: str) -> list[Entry]:
 
 
 def _grid(columns: dict[str, list[str]], entries: Sequence[Entry]) -> Grid:
-    filled = {name: cells for name, cells in columns.items() if any(cell != NOTHING for cell in cells)}
+    return Grid(_without_empty(columns), _ends(entries), SPARED)
+
+
+def _without_empty(columns: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {name: cells for name, cells in columns.items() if any(cell != NOTHING for cell in cells)}
+
+
+def _ends(entries: Sequence[Entry]) -> set[int]:
     rates = [level.rate for level, _ in entries]
-    return Grid(filled, {i - 1 for i in range(1, len(rates)) if rates[i] != rates[i - 1]}, SPARED)
+    return {i - 1 for i in range(1, len(rates)) if rates[i] != rates[i - 1]}
 
 
 def _verdict_columns(entries: Sequence[Entry]) -> dict[str, list[str]]:
@@ -129,7 +141,7 @@ def _verdict_columns(entries: Sequence[Entry]) -> dict[str, list[str]]:
 
 
 def _settings(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """What was chosen for each, where that was more than one."""
+    """Return what was chosen for each, where there was a choice."""
     rates = [row.summary.settings.get("lr") for row in rows]
     several = any(len(row.tuned.tried) > 1 for row in rows) or len(set(rates)) > 1
     lrs = {"lr": [f"{rate:g}" if rate else NOTHING for rate in rates]} if several else {}
@@ -205,7 +217,7 @@ def _robust_columns(found: Sequence[Robustness], comparison: Comparison) -> dict
         "clean price": [format_difference(r.clean, first.scale) if r.clean else NOTHING for r in found],
         "useless\nfrom rate": [_falls(r) for r in found],
     }
-    return {name: cells for name, cells in columns.items() if any(cell != NOTHING for cell in cells)}
+    return _without_empty(columns)
 
 
 def _falls(found: Robustness) -> str:

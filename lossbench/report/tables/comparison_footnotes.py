@@ -16,7 +16,7 @@ SMALL = 0.2
 
 
 def explain_comparison(comparison: Comparison) -> list[str]:
-    """Lines to be printed below a comparison's tables."""
+    """Return the lines that belong below a comparison's tables."""
     lines = [
         _speaks(comparison),
         _verdict(comparison),
@@ -165,7 +165,7 @@ def _chosen(comparison: Comparison) -> str:
 
 
 def _budget(comparison: Comparison) -> str:
-    """Whether all had the same to choose from."""
+    """Say whether all had the same to choose from."""
     tuned = [row.tuned for level in comparison.levels for row in level.rows]
     counts = sorted({own.n_tried for own in tuned})
     if len(counts) > 1:

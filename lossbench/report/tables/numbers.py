@@ -13,7 +13,7 @@ NOTHING = "–"
 
 
 def format_estimates(estimates: Sequence[Estimate | None]) -> list[str]:
-    """`1.05 [1.01–1.10]`, with as many digits as the intervals warrant, and alike where that can be."""
+    """Return `1.05 [1.01–1.10]`, with as many digits as the intervals warrant, and alike where that can be."""
     halves = [_half(estimate) for estimate in estimates]
     known = [half for half in halves if half > 0]
     common = float(np.median(known)) if known else np.nan
@@ -21,14 +21,14 @@ def format_estimates(estimates: Sequence[Estimate | None]) -> list[str]:
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """`digits` significant ones, trailing zeros kept; a dash for what is not finite."""
+    """Return `digits` significant digits, trailing zeros kept; a dash for what is not finite."""
     if not np.isfinite(value):
         return NOTHING
     return f"{value:#.{digits}g}".rstrip(".") if 1e-4 <= abs(value) < 1e5 else f"{value:.{digits}g}"
 
 
 def format_reach(reach: Reach | None) -> str:
-    """`250`; `250 4/5` if a seed never arrived; `– 2/5` if most did not; a dash if none did."""
+    """Return `250`; `250 4/5` if a seed never arrived; `– 2/5` if most did not; a dash if none did."""
     if reach is None or not reach.n_reached:
         return NOTHING
     median = f"{reach.median:.0f}" if np.isfinite(reach.median) else NOTHING
@@ -61,7 +61,7 @@ def _decimals(half: float, common: float) -> int:
 
 
 def format_difference(found: Difference, scale: Scale, signed: bool = True) -> str:
-    """`+20% [12,28]`; unsigned, how much worse it is: `20% [12%, 28%]`, `5.6 points [0.7, 10.6]`."""
+    """Return `+20% [12,28]`; unsigned, how much worse it is: `20% [12%, 28%]`, `5.6 points [0.7, 10.6]`."""
     if found.verdict is Verdict.IDENTICAL:
         return "0"
     numbers = [found.value, found.low, found.high]
@@ -81,7 +81,7 @@ def format_difference(found: Difference, scale: Scale, signed: bool = True) -> s
 
 
 def format_rope(scale: Scale) -> str:
-    """`2%`, `1 point`."""
+    """Return `2%`, `1 point`."""
     size = abs(scale.shown(scale.rope))
     return f"{size:.3g}%" if scale.unit == "%" else f"{size:.3g} point{'' if round(size, 9) == 1 else 's'}"
 

@@ -19,7 +19,7 @@ NAMED = 6
 
 
 def render_rankings(comparisons: Sequence[Comparison]) -> Iterator[RenderableType]:
-    """Tables and what they mean; nothing where there is one subject only."""
+    """Yield tables and what they mean; nothing where there is one subject only."""
     alpha = 1 - comparisons[0].confidence if comparisons else 0.05
     ranked = rankings(comparisons, alpha)
     for task, metric in dict.fromkeys((r.task, r.metric) for r in ranked):
@@ -35,7 +35,7 @@ def render_rankings(comparisons: Sequence[Comparison]) -> Iterator[RenderableTyp
 
 
 def nest_rankings(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """The same for programs."""
+    """Return the same as plain values, for programs."""
     alpha = 1 - comparisons[0].confidence if comparisons else 0.05
     made = {
         "rankings": [asdict(one) for one in rankings(comparisons, alpha)],

@@ -24,12 +24,12 @@ LEVELS = ("higher_is_better", "perfect", "trivial", "target")
 
 
 def nested(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dict[str, Any]]:
-    """One mapping per comparison, with all that its tables show and more."""
+    """Return one mapping per comparison, with all that its tables show and more."""
     return [_nested(comparison, sort) for comparison in comparisons]
 
 
 def flatten(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dict[str, Any]]:
-    """One mapping per comparison, rate and loss, of scalars."""
+    """Return one mapping per comparison, rate and loss, of scalars: rows for a data frame."""
     return [
         {**comparison.settings, **_plain(row, level)}
         for comparison in comparisons
@@ -39,7 +39,7 @@ def flatten(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dic
 
 
 def shorten(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dict[str, Any]]:
-    """The columns of `flat` that fit on a page; settings only where they differ."""
+    """Return the columns of `flatten` that fit on a page; settings only where they differ."""
     rows = flatten(comparisons, sort)
     kept = ["task", "data", "model", "corruption", "lr"]
     differing = [n for n in kept if len({str(row.get(n)) for row in rows}) > 1]
@@ -49,7 +49,7 @@ def shorten(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dic
 
 
 def plain(summary: Summary) -> dict[str, Any]:
-    """Names and settings, estimates with their intervals, counts and reasons. What is not finite is None."""
+    """Return a summary's names, settings, estimates with intervals, counts and reasons; None for what is not finite."""
     names = ("loss", "weighting", "corruption", "rate", "realised_rate")
     made = {
         **{name: getattr(summary, name) for name in names},

@@ -11,19 +11,19 @@ MOST, LITTLE = 0.5, 0.25
 
 
 def describe_scope(comparison: Comparison) -> list[str]:
-    """Sentences that belong to the verdicts of all rates."""
+    """Return the sentences that belong to the verdicts of all rates."""
     return [*_speaks(comparison), *_oracle(comparison), *_truth(comparison)]
 
 
 def speaks_for(level: Level) -> str:
-    """What the differences would hold for, beside this very data."""
+    """Return what the differences would hold for, beside this very data."""
     if not any(row.against and np.isfinite(row.against.low) for row in level.rows):
         return "nothing"
     return f"new seeds and {_rows(level)}" if level.sample.n_rows else "new seeds on these very test rows only"
 
 
 def narrowed_by(level: Level) -> str:
-    """What would narrow the intervals of the differences from the baseline; "" where that is not known."""
+    """Return what would narrow the intervals of the differences from the baseline; "" where it is not known."""
     shares = [row.against.seed_share for row in level.rows if row.against and np.isfinite(row.against.seed_share)]
     if not (shares and level.sample.n_rows):
         return ""

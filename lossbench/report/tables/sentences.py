@@ -13,19 +13,19 @@ NAMED = 4
 
 
 def write_sentences(comparison: Comparison) -> list[str]:
-    """One per corruption rate."""
+    """Return one sentence per corruption rate."""
     tuning = describe_tuning(comparison)
     return [write_sentence(level) + (f" ({tuning})." if tuning else ".") for level in comparison.levels]
 
 
 def write_sentence(level: Level) -> str:
-    """Which losses are recommended, which are beaten and by how much, and which diverged; without a full stop."""
+    """Say which losses are recommended, which beaten and by how much, which diverged; without a full stop."""
     parts = [_recommended(level), *_beaten(level), *_diverged(level), *_identical(level)]
     return "; ".join(parts)
 
 
 def describe_tuning(comparison: Comparison) -> str:
-    """A word or two for each verdict; nothing where all losses had the same learning rates to choose from."""
+    """Return a word or two for each verdict; nothing where all losses had the same learning rates to choose from."""
     tuned = [row.tuned for level in comparison.levels for row in level.rows]
     if all(own.n_tried < 2 for own in tuned):
         return "untuned"
@@ -35,7 +35,7 @@ def describe_tuning(comparison: Comparison) -> str:
 
 
 def join_names(names: Sequence[str], most: int = NAMED) -> str:
-    """`a, b and c`; of many, the first and how many more."""
+    """Return `a, b and c`; of many, the first and how many more."""
     if len(names) > most + 1:
         return f"{', '.join(names[:most])} and {len(names) - most} more"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
@@ -80,7 +80,7 @@ def _identical(level: Level) -> Iterator[str]:
 
 
 def settled_by(row: Row, level: Level) -> str:
-    """What more would settle an inconclusive verdict, if the difference stayed as it is."""
+    """Return what more would settle an inconclusive verdict, if the difference stayed as it is."""
     found = row.against
     if found is None or found.verdict is not Verdict.INCONCLUSIVE:
         return ""

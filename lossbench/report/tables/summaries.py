@@ -23,7 +23,7 @@ SHORT = {"weight_decay": "weight\ndecay", "batch_size": "batch\nsize"}
 
 
 def table(summaries: Iterable[Summary]) -> RenderableType:
-    """One table per task, data, metric, corruption and kind of validation: a row per rate and loss."""
+    """Return one table per task, data, metric, corruption and kind of validation: a row per rate and loss."""
     ordered = sorted(summaries, key=lambda s: (_subject(s), s.rate, s.name, str(s.settings)))
     sections = [list(group) for _, group in groupby(ordered, _subject)]
     return Group(*(part for section in sections for part in _section(section)))

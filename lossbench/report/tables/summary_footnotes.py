@@ -14,7 +14,7 @@ NAMED = 3
 
 
 def explain_summaries(rows: Sequence[Summary], columns: Sequence[str] = ()) -> list[str]:
-    """Lines to be printed below a table of `rows`, which share task, data, metric and corruption.
+    """Return the lines that belong below a table of `rows`, which share task, data, metric and corruption.
 
     columns: settings that the table shows.
     """
@@ -24,12 +24,12 @@ def explain_summaries(rows: Sequence[Summary], columns: Sequence[str] = ()) -> l
 
 
 def list_gaps(rows: Sequence[Summary]) -> list[str]:
-    """What is missing of `rows`: trials that failed or were skipped, and losses without results at some rate."""
+    """Return what is missing: trials that failed or were skipped, and losses without results at some rate."""
     return [*_untrained(rows), *_missing(rows)]
 
 
 def format_target(rows: Sequence[Summary]) -> str:
-    """The target to three digits, or from which to which: splits differ by seed, and targets with them."""
+    """Return the target to three digits, or from which to which: splits differ by seed, and targets with them."""
     targets = sorted(row.target for row in rows if np.isfinite(row.target))
     ends = dict.fromkeys(f"{target:.3g}" for target in (targets[0], targets[-1])) if targets else {}
     return " to ".join(ends)
@@ -46,7 +46,7 @@ def _interval(rows: Sequence[Summary]) -> str:
 
 
 def _narrower(seed_share: float) -> str:
-    """What would narrow the intervals; nothing to say of a share that is not known (NaN)."""
+    """Say what would narrow the intervals; nothing of a share that is not known (NaN)."""
     if seed_share > 0.5:
         return " More seeds would narrow it most."
     return " Only more test rows would narrow it much." if seed_share < 0.25 else ""
@@ -156,7 +156,7 @@ def _missing(rows: Sequence[Summary]) -> Iterator[str]:
 
 
 def _notes(rows: Sequence[Summary]) -> Iterator[str]:
-    """What is to be said of single rows."""
+    """Yield what is to be said of single rows."""
     for note in dict.fromkeys(note for row in rows for note in row.notes):
         where = [f"{row.name} at rate {row.rate:g}" for row in rows if note in row.notes]
         yield f"{'; '.join(where) if len(where) <= NAMED else f'{len(where)} of {len(rows)} rows'}: {note}."

@@ -1,21 +1,23 @@
-"""Tables as text: what a terminal would show, for notebooks, files and `print`."""
+"""Tables as plain text."""
 
-import html
-import io
+from io import StringIO
 
 from rich.console import Console, RenderableType
 
 WIDTH = 100
-"""Columns where there is no terminal to ask."""
 
 
-def render_text(renderable: RenderableType, width: int = WIDTH) -> str:
-    """Return what a terminal of some width would show, without colours."""
-    out = io.StringIO()
-    Console(file=out, width=width, highlight=False, color_system=None).print(renderable)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).rstrip()
-
-
-def render_html(text: str) -> str:
-    """Return text as an HTML element that keeps its columns, in the colours of the page."""
-    return f'<pre style="white-space:pre;line-height:1.3;overflow-x:auto">{html.escape(text)}</pre>'
+def render_text(table: RenderableType, width: int = WIDTH) -> str:
+    """Return what a terminal of `width` columns would show, without colours, wherever this runs."""
+    console = Console(
+        file=StringIO(),
+        width=width,
+        color_system=None,
+        force_terminal=False,
+        force_jupyter=False,  # in a notebook rich would display instead of write
+        highlight=False,
+        legacy_windows=False,
+    )
+    with console.capture() as written:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in written.get().splitlines()).strip("\n")

@@ -45,18 +45,18 @@ class Board:
 
 
 def shown(summary: Summary) -> tuple[str, ...]:
-    """The trials that its curves are made of: diverged ones only where there is no other."""
+    """Return the trials that its curves are made of: diverged ones only where there is no other."""
     return summary.trials or summary.diverged
 
 
 def subject(summary: Summary) -> Settings:
-    """The settings that rivals share."""
+    """Return the settings that rivals share."""
     known = {k: v for k, v in summary.settings.items() if k not in OWN and v is not None}
     return known | {"metric": summary.metric}
 
 
 def group_boards(summaries: Iterable[Summary]) -> list[Board]:
-    """One per comparison; cells in which nothing was trained are left out."""
+    """Return one board per comparison; cells in which nothing was trained are left out."""
     groups: dict[tuple[Any, ...], list[Summary]] = defaultdict(list)
     for summary in summaries:
         if shown(summary):
@@ -108,6 +108,6 @@ def _digest(run: Run) -> str:
 
 
 def safe_name(name: str) -> str:
-    """A folder's name: no slash, which would make two of it, and not too long."""
+    """Return a folder's name: no slash, which would make two of it, and not too long."""
     plain = re.sub(r"[^\w .+*=,()\[\]-]+", "_", name).strip(" .") or "_"
     return plain if len(plain) <= LETTERS else f"{plain[: LETTERS - 7]}~{stable_hash(name)[:6]}"

@@ -25,22 +25,22 @@ class Point(NamedTuple):
 
 
 def group(split: str, metric: str, primary: str) -> str:
-    """The name that the curves of all rates share."""
+    """Return the name that the curves of all rates share."""
     return f"{PRIMARY if (split, metric) == ('test', primary) else ''}{split} {metric}"
 
 
 def level(cell: Summary) -> str:
-    """Corruption and rate: `symmetric_flips 0.4`."""
+    """Return corruption and rate: `symmetric_flips 0.4`."""
     return "no corruption" if cell.corruption in ("", "none") else f"{cell.corruption} {cell.rate:g}"
 
 
 def tag(split: str, metric: str, cell: Summary) -> str:
-    """The name of a curve."""
+    """Return the name of a curve."""
     return f"{group(split, metric, cell.metric)}/{level(cell)}"
 
 
 def spread(tag: str) -> tuple[str, str]:
-    """The names of the curves below and above it."""
+    """Return the names of the curves below and above it."""
     return f"{SPREAD}/{tag}, lowest", f"{SPREAD}/{tag}, highest"
 
 
@@ -56,12 +56,12 @@ NUMBERS = {
 
 
 def ends(cell: Summary, rate: str = "") -> dict[str, str]:
-    """What each number at the end is called in a table, by its tag."""
+    """Return what each number at the end is called in a table, by its tag."""
     return {f"{END}/{name}, {level(cell)}": t.format(metric=cell.metric, rate=rate) for name, t in NUMBERS.items()}
 
 
 def end_values(cell: Summary) -> dict[str, float]:
-    """Numbers by tag; those that are not known, or not finite, are left out."""
+    """Return the numbers at the end by tag; those that are not known, or not finite, are left out."""
     numbers = (
         cell.last.value if cell.last else np.nan,
         cell.best.value if cell.best else np.nan,

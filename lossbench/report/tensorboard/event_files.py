@@ -15,7 +15,7 @@ CURVES, PICTURES = "lossbench", "pictures"
 
 
 def is_written(run: Path, digest: str, ending: str = CURVES) -> bool:
-    """Whether the run has such a file of just that content."""
+    """Tell whether the run has such a file of just that content."""
     return any(run.glob(f"*tfevents*.{digest}.{ending}"))
 
 

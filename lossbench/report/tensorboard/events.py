@@ -10,25 +10,25 @@ from tensorboard.util import tensor_util
 
 
 def beginning(since: float) -> Iterator[Event]:
-    """What a file starts with; since: seconds since 1970, by which TensorBoard sorts runs, and then by name."""
+    """Yield what a file starts with; since: seconds since 1970, by which TensorBoard sorts runs, then by name."""
     yield Event(wall_time=since, file_version="brain.Event:2")
     # Makes a running TensorBoard forget what it read from the file that this one replaces.
     yield Event(wall_time=since, step=0, session_log=SessionLog(status=SessionLog.START))
 
 
 def scalars(values: Mapping[str, float]) -> Value:
-    """One number per tag."""
+    """Return one number per tag."""
     return Value(value=[Value.Value(tag=tag, simple_value=value) for tag, value in values.items()])
 
 
 def text(tag: str, markdown: str) -> Value:
-    """What the TEXT tab shows, as Markdown."""
+    """Return what the TEXT tab shows, as Markdown."""
     metadata = texts.create_summary_metadata(tag, "")
     return Value(value=[Value.Value(tag=tag, metadata=metadata, tensor=tensor_util.make_tensor_proto(markdown))])
 
 
 def picture(tag: str, png: bytes, size: tuple[int, int], told: str) -> Value:
-    """What the IMAGES tab shows; size: width and height; told: what the mark beside the title tells."""
+    """Return what the IMAGES tab shows; size: width and height; told: what the mark beside the title tells."""
     texts = [str(side).encode() for side in size]
     tensor = tensor_util.make_tensor_proto([*texts, png])
     return Value(value=[Value.Value(tag=tag, metadata=images.create_summary_metadata(tag, told), tensor=tensor)])

@@ -18,7 +18,7 @@ SPAN = 1e6
 
 
 def place_board(tree: Path, board: Board) -> Path:
-    """The board's folder below `tree`: where it was, or a new one that is named for what is told apart by it.
+    """Find the board's folder below `tree`, or make one that is named for what is told apart by it.
 
     A folder keeps its name, whatever comes later: a running TensorBoard would lose it.
     """
@@ -36,7 +36,7 @@ def place_board(tree: Path, board: Board) -> Path:
 
 
 def find_start(folder: Path, name: str = "") -> float:
-    """What to give for a run's start, in seconds since 1970: TensorBoard lists by it, so that it has to go by name.
+    """Return a run's start in seconds since 1970: TensorBoard lists by it, so that it has to go by name.
 
     It goes by the first letters, which do not change with what other runs there are.
     """

@@ -15,9 +15,10 @@ from tensorboard.util import tensor_util
 
 from lossbench.analysis import Summary
 from lossbench.analysis.comparison import Comparison, Level, Row
-from lossbench.report.figures import robustness
+from lossbench.analysis.robustness import robustness
 from lossbench.report.figures.gallery import render_png
 from lossbench.report.figures.recorded_shapes import draw_recorded_shapes
+from lossbench.report.figures.robustness import plot_robustness
 from lossbench.report.tables.comparison import sort_rows, title
 from lossbench.report.tables.comparison_footnotes import explain_comparison
 from lossbench.report.tables.markup import format_markdown
@@ -68,7 +69,8 @@ def digest_pictures(comparisons: Sequence[Comparison], losses: Iterable[str]) ->
 def build_pictures(comparisons: Sequence[Comparison], losses: Mapping[str, Path], ended: float) -> Iterator[Event]:
     """Draw what corruption does to the losses, and the losses; losses: where each, by its label, has a record."""
     for one in comparisons:
-        if made := robustness.figure(one, title(one)):
+        if robustness(one):
+            made = plot_robustness(one)
             yield _picture(f"robustness/{one.corruption}", made, "What corruption does to each loss.", ended)
     for name, made in draw_recorded_shapes(losses):
         yield _picture(f"shapes of losses/{name}", made, "Value and gradient of the losses compared.", ended)

@@ -71,7 +71,7 @@ def refresh(
 
 
 def tree_of(found: Study, otherwise: Path) -> Path:
-    """Where boards of a study belong: beside the records of its command, where those all lie in one output."""
+    """Return where a study's boards belong: beside its command's records, where those all lie in one output."""
     pairs = found.trials[[FOLDER, "task"]].drop_duplicates().itertuples(index=False)
     outputs = {_output(Path(str(folder)), str(task)) for folder, task in pairs}
     return (outputs.pop() or otherwise if len(outputs) == 1 else otherwise) / TREE
@@ -83,7 +83,7 @@ def _output(folder: Path, task: str) -> Path | None:
 
 
 def opened(folders: Iterable[Path]) -> Path | None:
-    """What to open for an output's folders of records: their board, what holds several, or None if there is none.
+    """Return what to open for an output's records: their board, what holds several, or None if there is none.
 
     Records lie in ``<output>/<task>/<loss>/<name>``.
     """
@@ -143,7 +143,7 @@ def _quoted(pattern: str) -> str:
 
 
 def _of(found: Study, folders: Collection[Path]) -> Study:
-    """What is compared with the trials in `folders`, failed ones of the same experiments included."""
+    """Select what is compared with the trials in `folders`, failed ones of the same experiments included."""
     trials, homes = found.trials, found.trials[FOLDER].map(str)
     asked = {folder.resolve() for folder in folders}
     there = [home for home in homes.unique() if Path(home).resolve() in asked]  # a study may spell them otherwise
@@ -195,7 +195,7 @@ def _write(board: Board, folder: Path, homes: Mapping[str, Path]) -> None:
 
 
 def _is_ours(run: Path) -> bool:
-    """Whether nothing lies in a folder but what is written here."""
+    """Tell whether nothing lies in a folder but what is written here."""
     return all("tfevents" in path.name for path in run.iterdir())
 
 

@@ -80,8 +80,8 @@ class External(Loss):
     known_as = ("any nn.Module or function of prediction and target",)
     use_when = "the loss exists elsewhere, and is to be compared as it is"
     beware = "space, encoding and the order of the arguments are taken on trust: a wrong one trains, and badly"
-    payload: ClassVar[Any] = None
-    """An object in place of an import path; `target` then is what it is called."""
+    payload: ClassVar[tuple[Any, ...]] = ()
+    """The object in place of an import path, if there is one; `target` then is what it is called."""
     target: str
     params: dict[str, Any] = field(default_factory=dict)
     space: Space | None = None  # type: ignore[misc,assignment]  # a class fact of other losses

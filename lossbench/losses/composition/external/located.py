@@ -18,15 +18,15 @@ TENSORS = ("weight", "pos_weight")
 """Parameters that take tensors, whatever their annotation."""
 
 
-def made(path: str, params: Mapping[str, Any], unreduced: bool, payload: Any = None) -> Any:
+def made(path: str, params: Mapping[str, Any], unreduced: bool, payload: tuple[Any, ...] = ()) -> Any:
     """What `path` leads to, with `params` given: an instance of a class, or a function.
 
-    unreduced: a parameter called `reduction` that `params` leave open is set to none. payload: an object in place of
-    what the path leads to; a module is copied, lest trials share it.
+    unreduced: a parameter called `reduction` that `params` leave open is set to none. payload: the object in place
+    of what the path leads to, if there is one; a module is copied, lest trials share it.
     """
-    if isinstance(payload, nn.Module):
-        return _copied(path, payload, params, unreduced)
-    found = located(path) if payload is None else _callable(path, payload)
+    if payload and isinstance(payload[0], nn.Module):
+        return _copied(path, payload[0], params, unreduced)
+    found = _callable(path, payload[0]) if payload else located(path)
     known = _parameters(found)
     settings = {name: _as_tensor(name, value, known.get(name)) for name, value in params.items()}
     if unreduced and "reduction" in known:

@@ -18,7 +18,8 @@ from lossbench.report.figures import shape_curves, shapes
 from lossbench.report.figures.shape_axes import AXES
 from lossbench.report.figures.shape_curves import N_POINTS, compute_curves
 from lossbench.report.figures.shape_paths import LINES, paths
-from lossbench.report.figures.shapes import COLOURS, draw_shapes, limits, render_figure, write_caption
+from lossbench.report.figures.shapes import draw_shapes, limits, write_caption
+from lossbench.report.figures.style import COLOURS, DPI, render_figure
 from lossbench.types import Encoding, Space
 
 EXAMPLES = {"external": {"target": "torch.nn.HuberLoss"}, "combined": {"terms": ["mse", "huber"]}}
@@ -363,7 +364,7 @@ def test_the_caption_says_what_is_held_fixed_and_for_which():
 def test_both_formats_are_the_same_twice_and_svg_keeps_text():
     found = drawn("mse huber")
     png = render_figure(draw_shapes(found), "png")
-    assert Image.open(BytesIO(png)).size == tuple(round(s * shapes.DPI) for s in shapes.SIZE)
+    assert Image.open(BytesIO(png)).size == tuple(round(s * DPI) for s in shapes.SIZE)
     svg = render_figure(draw_shapes(found), "svg")
     assert svg == render_figure(draw_shapes(found), "svg")
     texts = [e.text for e in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]

@@ -177,10 +177,10 @@ def _is_installed(value: Any) -> bool:
     if value.__module__ in ("builtins", "__main__"):
         return bool(value.__module__ == "builtins")
     module = modules.get(value.__module__)
-    file = getattr(module, "__file__", None)
-    if file is None:  # built into Python, or made in a cell
+    home = getattr(module, "__file__", None)
+    if home is None:  # built into Python, or made in a cell
         return getattr(module, "__spec__", None) is not None
-    return Path(file).is_absolute() and is_versioned(file)
+    return Path(home).is_absolute() and is_versioned(home)
 
 
 def _versioned(module: str, name: str) -> list[Any]:

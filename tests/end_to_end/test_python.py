@@ -353,7 +353,7 @@ class Mine(lossbench.Loss):
 with open("ran", "a") as stream:
     stream.write("x")
 results = lossbench.run(losses=[Mine(), "mse"], model="linear", seeds=2, rates=[0], epochs=1, workers=2)
-print(results.trials().groupby("loss")["test/mae/last"].mean().nunique(), set(results.trials()["status"]))
+print(results.trials().groupby("loss")["test/mae/last"].mean().round(3).nunique(), set(results.trials()["status"]))
 """
 
 
@@ -381,7 +381,7 @@ class Mine(lossbench.Loss):
 """
 CALL = """
 results = lossbench.run(losses=[Mine(), "mse"], model="linear", seeds=2, rates=[0], epochs=1, progress=False)
-mine = results.trials().groupby("loss")["test/mae/last"].mean()
+mine = results.trials().groupby("loss")["test/mae/last"].mean().round(3)
 print(sorted(mine.index)[0].split("@")[0], mine.nunique(), [m.split(".")[0] for m in results.messages])
 """
 

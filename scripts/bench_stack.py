@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config import resolve
+from lossbench.config.resolve import resolve
 from lossbench.plan import stacks
 from lossbench.training.products import one_core
 from lossbench.training.run import run_stack

@@ -19,7 +19,7 @@ from lossbench import registry
 from lossbench.check import Status, check_loss
 from lossbench.check.stand_in import StandIn, stand_in
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config import resolve
+from lossbench.config.resolve import resolve
 from lossbench.losses import External
 from lossbench.records import Record
 from lossbench.training.run import run_stack

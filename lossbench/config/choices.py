@@ -7,14 +7,13 @@ from typing import Any
 from lossbench import registry
 from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import load_preset
+from lossbench.config.schema import LISTS
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces import Model
 from lossbench.losses.composition.external import External
 from lossbench.losses.composition.external.guess import completed
 from lossbench.types import Choice
 
-LISTS = {"data": "datasets", "loss": "losses", "weighting": "weightings", "corruption": "corruptions"}
-"""Groups of which one command can take several, and the setting that lists them."""
 ALL, SHORTLIST = "all", "shortlist"
 COMBINED = "combined"
 

@@ -5,12 +5,9 @@ from pathlib import PurePath
 from typing import Any, cast
 
 import numpy as np
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from lossbench import registry
 from lossbench.config.experiment import GROUPS
-from lossbench.config.mistakes import translate
 from lossbench.config.presets import (
     EXPERIMENT,
     PROTOCOL,
@@ -21,7 +18,7 @@ from lossbench.config.presets import (
     merge,
     merge_settings,
 )
-from lossbench.config.schema import Schema
+from lossbench.config.schema import check_types
 from lossbench.errors import InvalidValue
 
 FALLBACKS = {"task": "regression", "weighting": "none", PROTOCOL: "quick"}
@@ -37,7 +34,7 @@ def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `LossbenchError` for what is unknown or of the wrong type.
     """
-    given = _nested(_plain(settings))
+    given = nest(_plain(settings))
     if (preset := given.pop(EXPERIMENT, None)) is not None:
         given = merge_settings(load_experiment(str(preset)), given)
     given = merge_settings({}, given)
@@ -48,7 +45,7 @@ def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
         if group != "task":
             found[group] = _chosen(group, given.pop(group, None), usual)
     found[PROTOCOL] = _protocol(given.pop(PROTOCOL, None))
-    return _typed(given | found)
+    return check_types(given | found)
 
 
 def _chosen(group: str, given: Any, usual: Mapping[str, str]) -> dict[str, Any]:
@@ -71,17 +68,7 @@ def _protocol(given: Any) -> dict[str, Any]:
     return merge(load_protocol(str(given.get("name", FALLBACKS[PROTOCOL]))), given)
 
 
-def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with the schema's defaults, each of the schema's type, and interpolations followed."""
-    schema = OmegaConf.structured(Schema)
-    try:
-        merged = OmegaConf.merge(schema, OmegaConf.create(dict(given)))
-        return cast(dict[str, Any], OmegaConf.to_container(merged, resolve=True))
-    except OmegaConfBaseException as error:
-        raise translate(error) from error
-
-
-def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+def nest(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return `{"clip.mode": "norm"}` as `{"clip": {"mode": "norm"}}`."""
     found: dict[str, Any] = {}
     for key, value in settings.items():

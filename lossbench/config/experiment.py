@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from lossbench import registry
+from lossbench.config.schema import CHOICES
 from lossbench.seeds import stable_hash
 from lossbench.settings import settings_of
 from lossbench.types import Choice, Trial
 
-GROUPS: dict[str, registry.Registry[Any]] = {
-    "task": registry.tasks,
-    "data": registry.datasets,
-    "model": registry.models,
-    "loss": registry.losses,
-    "weighting": registry.weightings,
-    "corruption": registry.corruptions,
-}
+_REGISTRIES = (
+    *(registry.tasks, registry.datasets, registry.models),
+    *(registry.losses, registry.weightings, registry.corruptions),
+)
+GROUPS: dict[str, registry.Registry[Any]] = dict(zip(CHOICES, _REGISTRIES, strict=True))
 """Config groups and where their choices come from."""
 
 

@@ -3,21 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from numbers import Real
 from typing import Any
 
-from lossbench.config.schema import SETTINGS
-from lossbench.errors import InvalidValue, unknown
+from lossbench.config.schema import THE_EXPERIMENT, as_numbers, check_setting
+from lossbench.errors import InvalidValue
 from lossbench.interfaces import Task
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.settings import Setting, settings_of
 from lossbench.types import Choice, Optimizer, Trial
 from lossbench.validation import check_count, check_share
-
-LISTED = tuple(path for path, one in SETTINGS.items() if one.listed)
-"""Numbers in which replicas of a stack may differ: each takes a list."""
-HERE = type("the experiment", (), {})()
-"""Named in messages: The 'lr' parameter of the experiment must be ..."""
 
 
 def optimizers(plain: Mapping[str, Any], task: Task) -> list[Optimizer]:
@@ -31,29 +25,9 @@ def _values(one: Setting, plain: Mapping[str, Any], task: Task) -> list[Any]:
     given = one.read(plain)
     given = task.settings[one.name] if given is None else given
     if one.listed:
-        return listed(one.path, given)
+        return as_numbers(one.path, given)
     check_setting(one, given)
     return [given]
-
-
-def listed(path: str, given: Any) -> list[float]:
-    """One of `LISTED` as a list: a single number is a list of one. Raises `InvalidValue`."""
-    values = given if isinstance(given, list) else [given]
-    if not values:
-        raise InvalidValue(f"{path}=[] asks for nothing. Give at least one number.")
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise InvalidValue(f"{path} must be a number, or a list of numbers. Got {value!r} instead.")
-        check_setting(SETTINGS[path], float(value))
-    return [float(value) for value in values]
-
-
-def check_setting(one: Setting, value: Any) -> None:
-    """Raise `InvalidValue` or `UnknownName` for what a setting cannot be."""
-    if one.options:
-        check_value(one.path, value, one.options)
-    if one.check:
-        one.check(HERE, **{one.path: value})
 
 
 def _without_the_unused(given: Optimizer) -> Optimizer:
@@ -64,16 +38,10 @@ def _without_the_unused(given: Optimizer) -> Optimizer:
     return replace(given, **{name: getattr(plain, name) for name in unused})
 
 
-def check_value(setting: str, given: str, allowed: Sequence[str]) -> None:
-    """Raise `UnknownName` for what is not among the `allowed`."""
-    if given not in allowed:
-        raise unknown(setting, given, allowed, "Its values")
-
-
 def sizes(plain: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """The settings that all trials of a command share, as fields of `Trial`: all but head and metric."""
     if plain["workers"] is not None:
-        check_count(HERE, workers=plain["workers"])
+        check_count(THE_EXPERIMENT, workers=plain["workers"])
     found = {}
     for one in settings_of(Trial):
         value = one.read(plain)
@@ -106,7 +74,7 @@ def rates(given: Sequence[float], corruption: Choice) -> tuple[float, ...]:
     if not given:
         raise InvalidValue("rates=[] asks for nothing. Give at least one, for example rates=[0,0.2].")
     for rate in given:
-        check_share(HERE, rates=rate)
+        check_share(THE_EXPERIMENT, rates=rate)
     if corruption.name == "none":
         return (0.0,)
     return tuple(sorted(set(map(float, given))))

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any, Self
 
 from lossbench.config.experiment import Experiment
-from lossbench.config.numbers import HERE, check_value, listed
+from lossbench.config.schema import THE_EXPERIMENT, as_numbers, check_value
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Choice, Optimizer
@@ -66,12 +66,12 @@ class Protocol:
     def of(cls, plain: Mapping[str, Any], lr: float) -> Self:
         """From a configuration; `lr` is the task's own. Raises `InvalidValue`."""
         given = plain["protocol"]
-        check_count(HERE, **{"protocol.seeds": given["seeds"]})
+        check_count(THE_EXPERIMENT, **{"protocol.seeds": given["seeds"]})
         if not given["tuning_seeds"]:
             _check_unused(given)
             return cls(given["name"], given["seeds"])
         counts = {f"protocol.{n}": given[n] for n in ("tuning_seeds", "widen", "search") if given[n]}
-        check_count(HERE, **counts, **{"protocol.batch": given["batch"]})
+        check_count(THE_EXPERIMENT, **counts, **{"protocol.batch": given["batch"]})
         check_value("protocol.tune_at", given["tune_at"], (EACH_RATE, CLEAN))
         return cls(
             given["name"],
@@ -137,13 +137,13 @@ def _check_unused(given: Mapping[str, Any]) -> None:
 
 def _grid(given: Any, lr: float, factors: list[float]) -> tuple[float, ...]:
     """The listed learning rates; or one, the task's own if none is given, times the factors."""
-    middles = listed("lr", lr if given is None else given)
+    middles = as_numbers("lr", lr if given is None else given)
     if isinstance(given, list):
         return tuple(sorted(set(middles)))
     if not factors:
         raise InvalidValue("protocol.factors=[] leaves no learning rate to try. Give at least one, for example [1].")
     for factor in factors:
-        check_positive(HERE, **{"protocol.factors": factor})
+        check_positive(THE_EXPERIMENT, **{"protocol.factors": factor})
     return tuple(sorted({rounded(middle * factor) for middle in middles for factor in factors}))
 
 
@@ -180,7 +180,7 @@ def _space(name: str, given: Any, search: bool) -> Space:
 
 
 def _range(name: str, given: Range) -> Range:
-    check_number(HERE, **{f"protocol.fields.{name}.{end}": getattr(given, end) for end in ("low", "high")})
+    check_number(THE_EXPERIMENT, **{f"protocol.fields.{name}.{end}": getattr(given, end) for end in ("low", "high")})
     if not given.low < given.high or (given.log and given.low <= 0):
         wanted = "0 < low < high, as log is set" if given.log else "low < high"
         raise InvalidValue(f"protocol.fields: {name} must have {wanted}. Got low={given.low}, high={given.high}.")

@@ -11,12 +11,13 @@ from omegaconf import OmegaConf
 
 from lossbench import plugins, registry
 from lossbench.config import numbers
-from lossbench.config.choices import LISTS, check_fits, choice, listed
+from lossbench.config.choices import check_fits, choice, listed
 from lossbench.config.defaults import complete
 from lossbench.config.experiment import GROUPS, Experiment
 from lossbench.config.own import places
 from lossbench.config.pairs import check_outputs, check_pair, check_scheme
 from lossbench.config.protocol import Protocol, check_used
+from lossbench.config.schema import LISTS
 from lossbench.errors import Incompatible, unknown
 from lossbench.interfaces import Task
 from lossbench.types import Choice, Head, Optimizer, Trial

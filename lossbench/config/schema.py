@@ -3,15 +3,31 @@
 The settings of a trial come from the fields of `Trial` and `Optimizer`, where each is written once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
-from typing import Any
+from numbers import Real
+from typing import Any, cast
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lossbench.config.mistakes import translate
+from lossbench.errors import InvalidValue, unknown
 from lossbench.settings import Setting, settings_of
 from lossbench.types import Optimizer, Trial
 
+THE_EXPERIMENT = type("the experiment", (), {})()
+"""Named in messages: The 'lr' parameter of the experiment must be ..."""
 SETTINGS: Mapping[str, Setting] = {one.path: one for one in (*settings_of(Trial), *settings_of(Optimizer))}
 """Those of a trial, by the path that is typed."""
+
+
+LISTED = tuple(path for path, one in SETTINGS.items() if one.listed)
+"""Numbers in which replicas of a stack may differ: each takes a list."""
+CHOICES = ("task", "data", "model", "loss", "weighting", "corruption")
+"""Config groups whose choices are registered names."""
+LISTS = {"data": "datasets", "loss": "losses", "weighting": "weightings", "corruption": "corruptions"}
+"""Groups of which one command can take several, and the setting that lists them."""
 
 
 def _field_of(one: Setting) -> tuple[str, Any, Any]:
@@ -72,3 +88,41 @@ Schema: Any = make_dataclass(
     bases=(_Choices,),
 )
 """The whole configuration of a command."""
+
+
+def check_types(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings, as nested mappings, with the schema's defaults and types; interpolations are followed.
+
+    Raises `LossbenchError` for a setting that there is not, and for a value of another type.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Schema), OmegaConf.create(dict(given)))
+        return cast(dict[str, Any], OmegaConf.to_container(merged, resolve=True))
+    except OmegaConfBaseException as error:
+        raise translate(error, CHOICES) from error
+
+
+def as_numbers(path: str, given: Any) -> list[float]:
+    """One of `LISTED` as a list: a single number is a list of one. Raises `InvalidValue`."""
+    values = given if isinstance(given, list) else [given]
+    if not values:
+        raise InvalidValue(f"{path}=[] asks for nothing. Give at least one number.")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise InvalidValue(f"{path} must be a number, or a list of numbers. Got {value!r} instead.")
+        check_setting(SETTINGS[path], float(value))
+    return [float(value) for value in values]
+
+
+def check_setting(one: Setting, value: Any) -> None:
+    """Raise `InvalidValue` or `UnknownName` for what a setting cannot be."""
+    if one.options:
+        check_value(one.path, value, one.options)
+    if one.check:
+        one.check(THE_EXPERIMENT, **{one.path: value})
+
+
+def check_value(setting: str, given: str, allowed: Sequence[str]) -> None:
+    """Raise `UnknownName` for what is not among the `allowed`."""
+    if given not in allowed:
+        raise unknown(setting, given, allowed, "Its values")

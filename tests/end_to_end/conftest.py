@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from lossbench.cli import main
-from lossbench.config import Combinations
 from lossbench.config.protocol import Protocol
+from lossbench.config.resolve import Combinations
 from lossbench.runner import SilentReporter
 from lossbench.study.api import run_with_boards
 

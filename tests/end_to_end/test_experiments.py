@@ -10,7 +10,7 @@ import yaml
 from hydra import compose, initialize_config_module
 
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config import combinations
+from lossbench.config.resolve import combinations
 from lossbench.errors import InvalidValue
 from lossbench.plan import stacks
 from tests.end_to_end.conftest import ONCE, trials, written

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_module
 from rich.cells import cell_len
 
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config import combinations
+from lossbench.config.resolve import combinations
 from lossbench.registry import ALL, losses
 from lossbench.report.describe.descriptions import describe_class
 

@@ -4,7 +4,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config import resolve
+from lossbench.config.resolve import resolve
 from lossbench.report.tensorboard import example_pictures
 from lossbench.runner.queue import TrialQueue
 from lossbench.study import boards

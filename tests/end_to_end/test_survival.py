@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_module
 
 from lossbench import records
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config import resolve
+from lossbench.config.resolve import resolve
 from lossbench.plan import trial_id
 from lossbench.records import files
 from lossbench.report.tensorboard import writer

@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_module
 from threadpoolctl import threadpool_info
 
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config import resolve
+from lossbench.config.resolve import resolve
 from lossbench.plan import trial_id
 from lossbench.seeds import Purpose, seed_for
 from lossbench.training.build import build

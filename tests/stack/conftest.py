@@ -2,7 +2,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config import resolve
+from lossbench.config.resolve import resolve
 from lossbench.types import Trial
 
 

@@ -15,7 +15,7 @@ from lossbench.cli.commands.check import run_check
 from lossbench.cli.hydra import overrides
 from lossbench.cli.hydra.store import register_choices
 from lossbench.cli.mode import Mode
-from lossbench.config import resolve
+from lossbench.config.resolve import resolve
 from lossbench.errors import LossbenchError, UnknownName
 
 RULES = rules()

@@ -11,7 +11,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from lossbench.cli import main
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config import packages, resolve
+from lossbench.config import packages
+from lossbench.config.resolve import resolve
 
 PRESET = "defaults: [huber]\ndelta: 3.0\n"
 

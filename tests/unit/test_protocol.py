@@ -4,8 +4,8 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config import combinations
 from lossbench.config.protocol import Protocol, contender
+from lossbench.config.resolve import combinations
 from lossbench.errors import LossbenchError
 from lossbench.seeds import FIRST_TUNING_SEED
 

@@ -22,10 +22,12 @@ def run_verb(verb: str, arguments: Sequence[str], mode: Mode = Mode.TABLE) -> in
         from lossbench.cli.commands.compare import run_compare
 
         return run_compare(arguments, mode)
-    from lossbench.cli.hydra.loading import without_plugins
+    if any("plugins=" in argument for argument in arguments):
+        from lossbench.cli.hydra.loading import without_plugins
+
+        arguments = without_plugins(arguments)
     from lossbench.registry import ALL
 
-    arguments = without_plugins(arguments)
     if verb in OTHERS:
         code = _run_other(verb, arguments, mode)
     elif verb in ALL:

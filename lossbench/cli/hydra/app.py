@@ -6,19 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hydra import version
 
 from lossbench.cli.hydra import overrides
 from lossbench.cli.hydra.compat import complete_as_typed, compose_quickly, make_parser, run_application
-from lossbench.cli.hydra.jobs import Jobs
-from lossbench.cli.hydra.loading import load_plugins
-from lossbench.cli.hydra.store import register_choices
-from lossbench.cli.hydra.translation import translate
 from lossbench.cli.mode import Mode
-from lossbench.config.presets import add_folder
 from lossbench.errors import InvalidValue, LossbenchError
+
+if TYPE_CHECKING:
+    from lossbench.cli.hydra.jobs import Jobs
 
 CONFIGS = "pkg://lossbench.configs"
 
@@ -32,6 +30,8 @@ def run_hydra(arguments: Sequence[str], mode: Mode = Mode.TABLE) -> int:
     if mode is Mode.JSON and not trains:
         raise InvalidValue("--json goes with experiments and lists: what Hydra prints is no JSON.")
     overrides.check(args.overrides, sweep=args.multirun)
+    from lossbench.cli.hydra.jobs import Jobs  # imports torch, for which what is refused above need not wait
+
     jobs = Jobs(list(args.overrides), mode)
     with _in_full(), TemporaryDirectory(prefix="lossbench-sweep-") as folder:
         if trains:  # Hydra wants a folder for a sweep; our records have theirs
@@ -41,7 +41,12 @@ def run_hydra(arguments: Sequence[str], mode: Mode = Mode.TABLE) -> int:
     return jobs.finish() if trains else 0
 
 
-def _run(parser: ArgumentParser, args: Namespace, jobs: Jobs) -> None:
+def _run(parser: ArgumentParser, args: Namespace, jobs: "Jobs") -> None:
+    from lossbench.cli.hydra.loading import load_plugins
+    from lossbench.cli.hydra.store import register_choices
+    from lossbench.cli.hydra.translation import translate
+    from lossbench.config.presets import add_folder
+
     try:
         load_plugins(args, CONFIGS)
         register_choices()

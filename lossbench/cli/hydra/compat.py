@@ -14,8 +14,7 @@ from hydra.core.object_type import ObjectType
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
-from lossbench.config.experiment import GROUPS
-from lossbench.config.presets import list_library_presets
+from lossbench.config.schema import CHOICES
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 """Hydra's own sweeper, as configurations name it: it ends a sweep at the first error."""
@@ -79,11 +78,13 @@ def complete_as_typed() -> Iterator[None]:
     Hydra offers `loss/timm=zlpr` and `loss/default=binary`: one is typed `loss=timm/zlpr`, the other never is. Folders
     below a group are no groups then, and what lies in those of libraries are choices of the group.
     """
+    from lossbench.config.presets import list_library_presets  # asks the registry, which imports torch
+
     plain = ConfigLoaderImpl.get_group_options
 
     def options(self: ConfigLoaderImpl, group_name: str, *args: Any, **given: Any) -> list[str]:
         found = plain(self, group_name, *args, **given)
-        if group_name not in GROUPS:
+        if group_name not in CHOICES:
             return found
         is_group = ObjectType.GROUP in (*args, *given.values())
         return [] if is_group else sorted([*found, *list_library_presets(group_name)])

@@ -17,7 +17,7 @@ from lossbench.cli.hydra.compat import BASIC_SWEEPER
 from lossbench.cli.hydra.translation import translate
 from lossbench.cli.mode import Mode
 from lossbench.cli.output import describe_skipped, messages_console, print_lines, print_results, print_results_json
-from lossbench.config import Combinations, combinations
+from lossbench.config.resolve import Combinations, combinations
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError
 
 if TYPE_CHECKING:  # what trains is imported when there is something to train

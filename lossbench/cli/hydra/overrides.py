@@ -2,16 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from lossbench.config.choices import LISTS
-from lossbench.config.experiment import GROUPS
-from lossbench.config.numbers import LISTED
-from lossbench.errors import InvalidValue
+from lossbench.config.schema import CHOICES, LISTED, LISTS, SETTINGS, Schema, as_numbers, check_setting, check_types
+from lossbench.errors import InvalidValue, unknown
+from lossbench.settings import Setting
+
+NAMES = {"experiment", "protocol", "hydra"}
+"""Groups of presets: what may be chosen of them, Hydra knows."""
 
 
 def check(given: Sequence[str], sweep: bool) -> None:
@@ -22,6 +25,7 @@ def check(given: Sequence[str], sweep: bool) -> None:
     _check_once(ours)
     for override in ours:
         _check_one(override, sweep)
+        _check_setting(override)
 
 
 def check_heeded(given: Sequence[str], config: Mapping[str, Any]) -> None:
@@ -62,10 +66,38 @@ def _check_one(override: Override, sweep: bool) -> None:
     name, value = override.key_or_group, override.value()
     if override.is_delete():
         raise InvalidValue(f"{override.input_line}: a setting cannot be removed. Leave it out to get its default.")
-    if name in GROUPS and not isinstance(value, str) and not override.is_sweep_override():
+    if name in CHOICES and not isinstance(value, str) and not override.is_sweep_override():
         raise InvalidValue(f"{name} must be one name. Got {override.input_line!r} instead.{_as_list(name, value)}")
     if override.is_sweep_override() and not sweep:
         raise InvalidValue(f"{override.input_line!r} gives several values.{_hint(override)}")
+
+
+def _check_setting(override: Override) -> None:
+    """Raise for what the schema alone can tell, before anything heavy is imported: no such setting, or another type.
+
+    What a choice takes, its class tells.
+    """
+    name, value = override.key_or_group.lstrip("+"), override.value()
+    known = {f.name for f in fields(Schema)}
+    top = name.partition(".")[0]
+    if top not in known | NAMES and "/" not in name:
+        raise unknown("setting", name, known, "Settings")
+    is_plain = not override.is_sweep_override() and not (isinstance(value, str) and "${" in value)
+    if is_plain and top not in (*CHOICES, *NAMES) and "/" not in name:
+        if name in SETTINGS and value is not None:
+            _check_value(SETTINGS[name], value)
+        nested: Any = value
+        for part in reversed(name.split(".")):
+            nested = {part: nested}
+        check_types(nested)
+
+
+def _check_value(one: Setting, value: Any) -> None:
+    """Raise for a number or a word that a setting cannot be; its type is checked with the schema."""
+    if one.listed:
+        as_numbers(one.path, value)
+    elif isinstance(value, str) == (one.type is str):
+        check_setting(one, value)
 
 
 def _as_list(name: str, value: object) -> str:

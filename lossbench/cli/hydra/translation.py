@@ -9,6 +9,7 @@ from lossbench.cli.commands import aliases
 from lossbench.config import mistakes, packages
 from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import list_library_presets, load_preset
+from lossbench.config.schema import CHOICES
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName, enumerated, unknown
 from lossbench.registry import fits_task
 
@@ -19,7 +20,7 @@ def translate(error: Exception, arguments: Sequence[str]) -> LossbenchError:
         return _unknown_choice(error.missing_cfg_file, error.options or (), arguments)
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, OmegaConfBaseException):
-        return mistakes.translate(cause)
+        return mistakes.translate(cause, CHOICES)
     return InvalidValue((str(error).splitlines() or [type(error).__name__])[0])
 
 

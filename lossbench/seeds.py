@@ -1,4 +1,4 @@
-"""Where every random number comes from: a hash of just the fields that a purpose may depend on.
+"""Where every random number and every id comes from: a hash of just the fields that it may depend on.
 
 Nothing draws from a global generator. All losses of a comparison so share data, initial weights, batch order and
 corrupted examples: the comparison is paired.
@@ -7,11 +7,13 @@ corrupted examples: the comparison is paired.
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
-from lossbench.types import Choice, Optimizer, Trial
+from lossbench.types import Choice, Optimizer, Stack, Trial
 
 FIRST_TUNING_SEED = 10_000
 """Trials with this seed or a higher one choose settings and are not reported; reported ones have lower seeds."""
@@ -133,3 +135,17 @@ def seed_for(purpose: Purpose, trial: Trial, *extra: object) -> int:
         Purpose.CORRUPTION: (*data, corruption, trial.seed),
     }
     return int(stable_hash(purpose.value, *depends[purpose], *extra)[:16], 16) >> 1
+
+
+@cache
+def trial_id(trial: Trial) -> str:
+    """Sixteen hex digits from all that the trial's numbers depend on; finished trials are found by it."""
+    return stable_hash("trial", trial)[:16]
+
+
+def stacks(trials: Iterable[Trial]) -> tuple[Stack, ...]:
+    """Trials that can train together, together; in the order in which their kinds first appear."""
+    groups: dict[tuple[object, ...], list[Trial]] = {}
+    for trial in dict.fromkeys(trials):
+        groups.setdefault(trial.stack_key, []).append(trial)
+    return tuple(Stack(tuple(group)) for group in groups.values())

@@ -14,9 +14,9 @@ from torchvision.ops import generalized_box_iou_loss
 
 from lossbench import registry
 from lossbench.interfaces import Metric, Scaling, Task
+from lossbench.training.batches import Feed
 from lossbench.training.build import n_steps, network
-from lossbench.training.feed import Feed
-from lossbench.training.prepare import prepare
+from lossbench.training.data import prepare
 from lossbench.training.run import keep_heap
 from lossbench.types import Problem, Space, Trial
 

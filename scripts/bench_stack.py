@@ -29,10 +29,10 @@ from rich.table import Table
 
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
-from lossbench.plan import stacks
-from lossbench.training.products import one_core
+from lossbench.seeds import stacks
+from lossbench.training.build import cores
+from lossbench.training.layers import one_core
 from lossbench.training.run import run_stack
-from lossbench.training.size import cores
 from lossbench.types import Stack, Trial
 
 DIGITS = ["task=multiclass", "loss=cross_entropy"]

@@ -151,7 +151,7 @@ SCENARIOS = {
 
 def single_core() -> None:
     """Processes started from here have one core each, and no GPU: these models are too small for that."""
-    from lossbench.training.products import one_core
+    from lossbench.training.layers import one_core
 
     os.environ.update(one_core(), CUDA_VISIBLE_DEVICES="")
 
@@ -161,13 +161,13 @@ def ready() -> None:
     import torch
 
     from lossbench import plugins
-    from lossbench.training import size
+    from lossbench.training import build
 
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     plugins.load([str(PLUGIN)])
-    size.CPU_ROWS = 512  # networks as small as these lose a third of the time in chunks of 128
+    build.CPU_ROWS = 512  # networks as small as these lose a third of the time in chunks of 128
 
 
 def end_with(parent: int) -> None:
@@ -198,7 +198,7 @@ def configuration(scenario: Scenario, number: int, sizes: Sizes, output: str, **
 
 def trained(wanted: Sequence[Experiment]) -> list[list[Record]]:
     """The records of each experiment; all train in shared stacks."""
-    from lossbench.plan import stacks, trial_id
+    from lossbench.seeds import stacks, trial_id
     from lossbench.training.run import run_stack
 
     trials = [experiment.trials() for experiment in wanted]

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossbench.analysis.crossed import SCORED, crossed, is_sample
 from lossbench.analysis.differences import SAME, Differences, differences
-from lossbench.analysis.intervals import by_group
+from lossbench.analysis.intervals import SCORED, by_group, crossed, is_sample
 from lossbench.analysis.scale import Scale
 from lossbench.analysis.summary import Evidence, Summary
 from lossbench.types import Array

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lossbench import records
-from lossbench.analysis.crossed import Scores
+from lossbench.analysis.intervals import Scores
 from lossbench.analysis.summary import SETTINGS, Evidence, Summary, filled, summarise_trials
 from lossbench.errors import InvalidValue, unknown
 from lossbench.records import CURVES, GROUP, TEST, TRIALS, RecordError, score_of

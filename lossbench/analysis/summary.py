@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lossbench.analysis.crossed import SCORED, Scores, crossed, is_sample
 from lossbench.analysis.curves import Degradation, Reach, area, degradation, reach, steps_to_target
-from lossbench.analysis.intervals import Estimate, interval, interval_over_seeds
+from lossbench.analysis.intervals import SCORED, Estimate, Scores, crossed, interval, interval_over_seeds, is_sample
 from lossbench.records import GROUP, UNTRAINED, Results
 from lossbench.settings import settings_of
 from lossbench.types import Array, Optimizer, Trial

@@ -1,27 +1,190 @@
-"""From what was typed to experiments: defaults filled in, everything validated before anything is written."""
+"""From what was set to experiments: presets and defaults filled in, everything validated before anything is written.
 
-from collections.abc import Callable, Iterable, Mapping
+One way for all doors: Hydra and Python give a mapping, which is all that this module knows of them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar, cast
 
+import numpy as np
 from omegaconf import OmegaConf
 
 from lossbench import plugins, registry
-from lossbench.config import numbers
-from lossbench.config.choices import check_fits, choice, listed
-from lossbench.config.defaults import complete
+from lossbench.config.choices import check_fits, check_outputs, check_pair, check_scheme, choice, listed
 from lossbench.config.experiment import GROUPS, Experiment
-from lossbench.config.own import places
-from lossbench.config.pairs import check_outputs, check_pair, check_scheme
+from lossbench.config.presets import (
+    EXPERIMENT,
+    PROTOCOL,
+    list_presets,
+    load_experiment,
+    load_preset,
+    load_protocol,
+    merge,
+    merge_settings,
+)
 from lossbench.config.protocol import Protocol, check_used
-from lossbench.config.schema import LISTS
-from lossbench.errors import Incompatible, unknown
+from lossbench.config.schema import LISTS, THE_EXPERIMENT, as_numbers, check_setting, check_types
+from lossbench.errors import Incompatible, InvalidValue, unknown
 from lossbench.interfaces import Task
+from lossbench.seeds import FIRST_TUNING_SEED
+from lossbench.settings import Setting, settings_of
 from lossbench.types import Choice, Head, Optimizer, Trial
+from lossbench.validation import check_count, check_share
 from lossbench.versions import fingerprint
+
+
+def places(given: Any) -> list[str]:
+    """What the setting names, as a list: one text is a list of one."""
+    listed = [] if given is None else [given] if isinstance(given, str) else given
+    if not isinstance(listed, list) or not all(isinstance(one, str) and one for one in listed):
+        raise InvalidValue(
+            "plugins must be a list of files and modules, as in 'plugins=[my_losses.py,my_package.losses]'. "
+            f"Got {given!r} instead."
+        )
+    return listed
+
+
+FALLBACKS = {"task": "regression", "weighting": "none", PROTOCOL: "quick"}
+"""Choices where neither the settings nor the task name one."""
+
+
+def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the whole configuration for some settings: what is not among them is the preset's, the task's or usual.
+
+    A setting is spelt as on the command line, in one mapping (`{"optimizer.name": "sgd"}`) or several
+    (`{"optimizer": {"name": "sgd"}}`). A choice is a name, a mapping with the name and fields, or a mapping of fields
+    of the usual choice. A whole configuration comes back as it is.
+
+    Raises `LossbenchError` for what is unknown or of the wrong type.
+    """
+    given = nest(_plain(settings))
+    if (preset := given.pop(EXPERIMENT, None)) is not None:
+        given = merge_settings(load_experiment(str(preset)), given)
+    given = merge_settings({}, given)
+    found: dict[str, Any] = {}
+    found["task"] = _chosen("task", given.pop("task", None), {})
+    usual = dict(registry.tasks.find(found["task"]["name"]).defaults)
+    for group in GROUPS:
+        if group != "task":
+            found[group] = _chosen(group, given.pop(group, None), usual)
+    found[PROTOCOL] = _protocol(given.pop(PROTOCOL, None))
+    return check_types(given | found)
+
+
+def _chosen(group: str, given: Any, usual: Mapping[str, str]) -> dict[str, Any]:
+    """Return one choice as a mapping with its name; a preset's fields come before those that are given."""
+    if given is None:
+        given = {}
+    if not isinstance(given, Mapping):
+        raise InvalidValue(f"{group} must be one name, or a mapping with a name and fields. Got {given!r} instead.")
+    fields = {str(n): v for n, v in given.items() if n != "name"}
+    name = str(given.get("name") or usual.get(group) or FALLBACKS[group])
+    if name not in GROUPS[group].entries() and name in list_presets(group):
+        return merge(load_preset(group, name) or {}, fields)
+    return {"name": name, **fields}
+
+
+def _protocol(given: Any) -> dict[str, Any]:
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise InvalidValue(f"protocol must be one name, or a mapping of its settings. Got {given!r} instead.")
+    return merge(load_protocol(str(given.get("name", FALLBACKS[PROTOCOL]))), given)
+
+
+def nest(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `{"clip.mode": "norm"}` as `{"clip": {"mode": "norm"}}`."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        *groups, name = str(key).split(".")
+        inside = {name: value}
+        for group in reversed(groups):
+            inside = {group: inside}
+        found = merge_settings(found, inside)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return containers and numbers as YAML knows them: people's scripts have tuples, ranges, paths and NumPy's."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
+        return [_plain(one) for one in cast(Iterable[Any], value)]
+    return value
+
+
+def make_optimizers(plain: Mapping[str, Any], task: Task) -> list[Optimizer]:
+    """One per combination of the listed numbers, in their order."""
+    values = {one.name: _values(one, plain, task) for one in settings_of(Optimizer)}
+    made = [Optimizer(**dict(zip(values, own, strict=True))) for own in product(*values.values())]
+    return list(dict.fromkeys(map(_without_the_unused, made)))
+
+
+def _values(one: Setting, plain: Mapping[str, Any], task: Task) -> list[Any]:
+    given = one.read(plain)
+    given = task.settings[one.name] if given is None else given
+    if one.listed:
+        return as_numbers(one.path, given)
+    check_setting(one, given)
+    return [given]
+
+
+def _without_the_unused(given: Optimizer) -> Optimizer:
+    """What does not act is set to its default, so that equal trainings are equal settings."""
+    plain = Optimizer()
+    unused = [*(("beta1", "beta2", "eps") if given.name == "sgd" else ("momentum",))]
+    unused += ["clip"] if given.clip_mode == "none" else []
+    return replace(given, **{name: getattr(plain, name) for name in unused})
+
+
+def read_sizes(plain: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """The settings that all trials of a command share, as fields of `Trial`: all but head and metric."""
+    if plain["workers"] is not None:
+        check_count(THE_EXPERIMENT, workers=plain["workers"])
+    found = {}
+    for one in settings_of(Trial):
+        value = one.read(plain)
+        if value is None:
+            if one.name not in task.settings:
+                continue  # the loss's own, or chosen elsewhere
+            value = one.type(task.settings[one.name])
+        check_setting(one, value)
+        found[one.name] = float(value) if one.type is float else value
+    return found
+
+
+def read_seeds(given: Any) -> tuple[int, ...]:
+    """A number of seeds, or the seeds themselves."""
+    if isinstance(given, bool) or not isinstance(given, int | Sequence) or isinstance(given, str):
+        raise InvalidValue(f"seeds must be a number of seeds, or a list such as [3,7]. Got {given!r} instead.")
+    found = range(given) if isinstance(given, int) else given
+    if not len(found) or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in found):
+        raise InvalidValue(f"seeds must be a number from 1, or a list of whole numbers from 0. Got {given!r} instead.")
+    if max(found) >= FIRST_TUNING_SEED:
+        raise InvalidValue(
+            f"Seeds from {FIRST_TUNING_SEED} on are for tuning: trials that choose settings and are not reported. "
+            f"Got {max(found)}: use lower ones."
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def read_rates(given: Sequence[float], corruption: Choice) -> tuple[float, ...]:
+    """Corruption rates, rising; without corruption there is but one."""
+    if not given:
+        raise InvalidValue("rates=[] asks for nothing. Give at least one, for example rates=[0,0.2].")
+    for rate in given:
+        check_share(THE_EXPERIMENT, rates=rate)
+    if corruption.name == "none":
+        return (0.0,)
+    return tuple(sorted(set(map(float, given))))
+
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -96,9 +259,9 @@ class _Shared:
         self.kind: Task = registry.tasks.build(self.task)
         self.model = choice("model", plain["model"], self.task.name)
         self.metric = self._metric(plain["metric"])
-        self.sizes = numbers.sizes(plain, self.kind)
+        self.sizes = read_sizes(plain, self.kind)
         self.protocol = Protocol.of(plain, self.kind.settings["lr"])
-        self.seeds = numbers.seeds(self.protocol.seeds if plain["seeds"] is None else plain["seeds"])
+        self.seeds = read_seeds(self.protocol.seeds if plain["seeds"] is None else plain["seeds"])
         self.output = Path(plain["output"])
 
     def part(self, group: str, given: Any) -> _Part:
@@ -111,7 +274,7 @@ class _Shared:
     def optimizers(self) -> list[Optimizer]:
         """One per learning rate of the grid, and combination of the other numbers that are listed."""
         lrs = {"lr": list(self.protocol.grid)} if self.protocol.tunes else {}
-        return numbers.optimizers({**self.plain, **lrs}, self.kind)
+        return make_optimizers({**self.plain, **lrs}, self.kind)
 
     def variants(self, loss: _Part) -> list[_Part]:
         """The loss with each combination of the fields that are tuned."""
@@ -148,7 +311,7 @@ class _Shared:
                 *((GROUPS[g].group, c) for g, c in parts.items()), ("metrics", Choice(self.metric))
             ),
         )
-        return Experiment(template, self.seeds, numbers.rates(self.plain["rates"], corruption.choice), self.output)
+        return Experiment(template, self.seeds, read_rates(self.plain["rates"], corruption.choice), self.output)
 
     def _metric(self, asked: str | None) -> str:
         if asked is None:

@@ -25,8 +25,7 @@ from lossbench.records.files import (
     telling,
     writing,
 )
-from lossbench.records.tables import GROUP, score_of
-from lossbench.records.values import Record, Results, Samples
+from lossbench.records.record import GROUP, Record, Results, Samples, score_of
 
 __all__ = [
     "CONFIG",

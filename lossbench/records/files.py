@@ -11,8 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from lossbench.errors import LossbenchError
-from lossbench.records.tables import curves_table, predictions_table, test_table, trials_table
-from lossbench.records.values import Record, Results, Samples
+from lossbench.records.record import Record, Results, Samples, curves_table, predictions_table, test_table, trials_table
 
 if TYPE_CHECKING:  # pandas and pyarrow take longer to import than a command line may take to answer
     import pandas as pd

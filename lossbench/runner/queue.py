@@ -8,12 +8,12 @@ from pathlib import Path
 
 from lossbench import records
 from lossbench.config.experiment import Experiment
-from lossbench.plan import stacks, trial_id
 from lossbench.records import UNTRAINED, Record
 from lossbench.runner.executors import Part
 from lossbench.runner.locks import Lock, Locks
+from lossbench.seeds import stacks, trial_id
+from lossbench.training.build import FEWEST_ROWS, Size, chunks, size
 from lossbench.training.objective import row_order
-from lossbench.training.size import FEWEST_ROWS, Size, chunks, size
 from lossbench.types import Stack, Trial
 
 POLL_SECONDS = 1.0

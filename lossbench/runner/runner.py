@@ -24,7 +24,7 @@ from lossbench.runner.log import describe_peak_memory
 from lossbench.runner.queue import TrialQueue
 from lossbench.runner.reporter import Progress, Reporter
 from lossbench.runner.trained import Trained
-from lossbench.training.size import cores
+from lossbench.training.build import cores
 
 log = logging.getLogger("lossbench")
 

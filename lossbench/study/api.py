@@ -8,15 +8,13 @@ from rich.console import Console
 
 from lossbench import plugins
 from lossbench.analysis.study import Study, read
-from lossbench.config.own import places
-from lossbench.config.resolve import Combinations, combinations
+from lossbench.config.resolve import Combinations, combinations, places
 from lossbench.errors import LossbenchError
 from lossbench.runner import Level, Reporter, Reporters, SilentReporter, Trained
 from lossbench.runner import run as run_all
 from lossbench.runner.log import keep_log
-from lossbench.study.boards import BoardWriter
 from lossbench.study.objects import name_objects
-from lossbench.study.progress import ProgressBar
+from lossbench.study.reporters import BoardWriter, ProgressBar
 from lossbench.study.results import Results
 
 

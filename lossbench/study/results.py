@@ -12,12 +12,12 @@ from lossbench.analysis.comparison import Asked, compare
 from lossbench.analysis.study import FOLDER, Study
 from lossbench.analysis.summary import Summary
 from lossbench.errors import Incompatible, InvalidValue, unknown
-from lossbench.plan import trial_id
 from lossbench.records import CURVES, TRIALS, UNTRAINED
 from lossbench.report.tables import summaries as summary_tables
 from lossbench.report.tables.html import preformat
 from lossbench.report.tables.text import render_text
 from lossbench.runner.trained import Trained
+from lossbench.seeds import trial_id
 from lossbench.study.comparison import Comparison
 from lossbench.study.recommendation import Recommendation, recommend
 from lossbench.types import Array

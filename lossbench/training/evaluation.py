@@ -13,7 +13,7 @@ from lossbench import registry
 from lossbench.interfaces import Metric, Task
 from lossbench.interfaces.metric import ScoredMetric, as_numpy, better, linear, worst
 from lossbench.interfaces.spaces import SPACES
-from lossbench.training.feed import Feed
+from lossbench.training.batches import Feed
 from lossbench.training.objective import Objective, joined
 from lossbench.training.replicas import Replicas
 from lossbench.types import Array, Picture, Problem

@@ -14,7 +14,7 @@ from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import refresh_scale, replicated
 from lossbench.interfaces.spaces import SPACES
 from lossbench.sources import own_line
-from lossbench.training.feed import Batch, Maps
+from lossbench.training.batches import Batch, Maps
 from lossbench.training.routes import Call, Extras, Routes, check_shape, choose, differing, name_of, stacked_fields
 from lossbench.types import Encoding, Need, Problem
 

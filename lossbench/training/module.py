@@ -8,9 +8,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from lossbench.training.batches import Batch
 from lossbench.training.build import Pieces
 from lossbench.training.checkpoint import Unusable
-from lossbench.training.feed import Batch
 from lossbench.training.optimizer import RowOptimizer
 from lossbench.types import Trial
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from lossbench import registry
 from lossbench.interfaces import Level, Loss, Scheme, Task, TermWeighting, Weighting
 from lossbench.losses.composition.combined import Combined
+from lossbench.training.batches import Batch, Feed
 from lossbench.training.combined import TermsGroup
-from lossbench.training.feed import Batch, Feed
 from lossbench.training.groups import LossGroup, Moment, WeightGroup
-from lossbench.training.products import is_by_columns
+from lossbench.training.layers import is_by_columns
 from lossbench.types import Problem, Trial
 
 

@@ -9,11 +9,11 @@ import torch
 from lossbench import registry
 from lossbench.interfaces import Metric
 from lossbench.interfaces.metric import as_numpy
-from lossbench.plan import trial_id
 from lossbench.records import Record, Samples
+from lossbench.seeds import trial_id
 from lossbench.settings import record_columns
 from lossbench.training.build import Pieces
-from lossbench.training.prepare import Prepared, Variant
+from lossbench.training.data import Prepared, Variant
 from lossbench.types import Array, Choice, Trial
 
 if TYPE_CHECKING:  # Lightning loads only where something is trained

@@ -16,16 +16,14 @@ import pytorch_lightning as pl
 import torch
 
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError
-from lossbench.plan import trial_id
 from lossbench.records import UNTRAINED, Record
-from lossbench.seeds import stable_hash
-from lossbench.training.build import Pieces, build
+from lossbench.seeds import stable_hash, trial_id
+from lossbench.training.build import FEWEST_ROWS, Pieces, build, chunk_rows, chunks
 from lossbench.training.checkpoint import Stopped, Unusable, Watch
+from lossbench.training.data import Prepared, prepare
 from lossbench.training.module import StackModule
 from lossbench.training.objective import row_order
-from lossbench.training.prepare import Prepared, prepare
 from lossbench.training.results import failed, records
-from lossbench.training.size import FEWEST_ROWS, chunk_rows, chunks
 from lossbench.types import Stack
 
 log = logging.getLogger("lossbench")
@@ -52,7 +50,7 @@ def run_stack(stack: Stack, watch: Watch | None = None) -> list[Record]:
     raised if no other could be trained; else that chunk's trials have failed with it.
     """
     if len({t.stack_key for t in stack.trials}) > 1:
-        raise InvalidValue("These trials cannot train together: lossbench.plan.stacks sorts them into stacks.")
+        raise InvalidValue("These trials cannot train together: lossbench.seeds.stacks sorts them into stacks.")
     keep_heap()
     watch = watch or Watch()
     prepared, rejected = prepare([stack.trials[i] for i in row_order(stack.trials)])

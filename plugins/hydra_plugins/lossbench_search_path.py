@@ -14,7 +14,7 @@ class LossbenchSearchPath(SearchPathPlugin):
         """Hydra calls it whenever it is set up; it does nothing unless that is for lossbench's own configuration."""
         if search_path.find_first_match(SearchPathQuery("main", "pkg://lossbench.configs")) < 0:
             return
-        from lossbench.config.packages import OWN, packages
+        from lossbench.config.presets import OWN, packages
 
         for package in packages():
             if package.name != OWN:

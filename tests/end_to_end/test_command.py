@@ -132,7 +132,7 @@ def test_ctrl_c_in_training_is_one_line_and_keeps_what_is_on_record(lossbench, m
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lossbench.study.progress.ProgressBar.on_progress", stop)
+    monkeypatch.setattr("lossbench.study.reporters.ProgressBar.on_progress", stop)
     handler = signal.getsignal(signal.SIGINT)
     try:
         code, out, err = lossbench("epochs=1", "seeds=2", "rates=[0]")

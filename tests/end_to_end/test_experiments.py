@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_module
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import combinations
 from lossbench.errors import InvalidValue
-from lossbench.plan import stacks
+from lossbench.seeds import stacks
 from tests.end_to_end.conftest import ONCE, trials, written
 
 SETTINGS = {  # what is typed, and the column it shows in

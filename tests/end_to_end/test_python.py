@@ -18,7 +18,7 @@ import lossbench
 from lossbench import registry
 from lossbench.cli import main
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName
-from lossbench.study import boards
+from lossbench.study import reporters
 from tests.end_to_end.conftest import trials
 
 SHORT = {"task": "regression", "model": "linear", "epochs": 1, "seeds": 1, "rates": [0]}
@@ -316,8 +316,8 @@ def test_a_tuned_run(run):
 
 def test_records_are_read_once(run, monkeypatch):
     reads = []
-    original = boards.read
-    monkeypatch.setattr(boards, "read", lambda *given: reads.append(given) or original(*given))
+    original = reporters.read
+    monkeypatch.setattr(reporters, "read", lambda *given: reads.append(given) or original(*given))
     monkeypatch.setattr("lossbench.report.tensorboard.writer.read", lambda *_: 1 / 0)
     run(losses=["mse", "huber"])
     assert len(reads) == 1

@@ -5,10 +5,10 @@ from hydra import compose, initialize_config_module
 
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
-from lossbench.report.tensorboard import example_pictures
+from lossbench.report.tensorboard import overview
 from lossbench.runner.queue import TrialQueue
-from lossbench.study import boards
-from lossbench.study.boards import BoardWriter
+from lossbench.study import reporters
+from lossbench.study.reporters import BoardWriter
 from lossbench.tasks import Multiclass
 from lossbench.training.run import run_stack
 from lossbench.types import Picture
@@ -46,7 +46,7 @@ def test_a_stopped_command_leaves_the_pictures_to_the_next(made):
 
 
 def test_that_not_all_predictions_are_drawn_is_told(made, monkeypatch):
-    monkeypatch.setattr(example_pictures, "MOST_PICTURED", 2)
+    monkeypatch.setattr(overview, "MOST_PICTURED", 2)
     train(made, workers=1)
     told = (made[0].output / "lossbench.log").read_text()
     assert "Predictions are not drawn for 2 combinations of loss and rate: there are many." in told
@@ -54,6 +54,6 @@ def test_that_not_all_predictions_are_drawn_is_told(made, monkeypatch):
 
 
 def test_pictures_of_losses_are_drawn_where_their_seconds_do_not_count(made, monkeypatch):
-    monkeypatch.setattr(boards, "PICTURES_AFTER", 0.0)
+    monkeypatch.setattr(reporters, "PICTURES_AFTER", 0.0)
     train(made, workers=1)
     assert drawn(made) == ["(overview)", "arcface", "cross_entropy"]

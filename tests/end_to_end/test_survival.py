@@ -19,7 +19,6 @@ from hydra import compose, initialize_config_module
 from lossbench import records
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
-from lossbench.plan import trial_id
 from lossbench.records import files
 from lossbench.report.tensorboard import writer
 from lossbench.runner import runner
@@ -27,6 +26,7 @@ from lossbench.runner.executors import CannotStart, processes
 from lossbench.runner.interrupts import Interrupted
 from lossbench.runner.locks import Locks
 from lossbench.runner.queue import TrialQueue
+from lossbench.seeds import trial_id
 from lossbench.training.evaluation import Evaluation
 from lossbench.training.results import failed
 from lossbench.training.run import run_stack

@@ -20,10 +20,9 @@ from threadpoolctl import threadpool_info
 
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
-from lossbench.plan import trial_id
-from lossbench.seeds import Purpose, seed_for
+from lossbench.seeds import Purpose, seed_for, trial_id
 from lossbench.training.build import build
-from lossbench.training.prepare import prepare
+from lossbench.training.data import prepare
 from lossbench.training.run import run_stack
 from lossbench.types import Stack
 

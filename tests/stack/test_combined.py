@@ -9,7 +9,7 @@ import pytest
 from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.losses import MSE
-from lossbench.training.prepare import prepare
+from lossbench.training.data import prepare
 from lossbench.training.run import run_stack
 from lossbench.types import Stack
 

@@ -8,10 +8,9 @@ import torch
 
 from lossbench import registry
 from lossbench.losses.sequence import steps_needed
-from lossbench.training import prepare as preparing
-from lossbench.training.feed import Feed
-from lossbench.training.order import Order
-from lossbench.training.prepare import prepare
+from lossbench.training import data as preparing
+from lossbench.training.batches import Feed, Order
+from lossbench.training.data import prepare
 
 RATES = "rates=[0,0.1,0.25,0.4]"
 CORRUPTIONS = {

@@ -10,11 +10,11 @@ from registered import built_in
 
 from lossbench import registry
 from lossbench.check.samples import call_for
-from lossbench.plan import stacks
+from lossbench.seeds import stacks
 from lossbench.training.build import build
+from lossbench.training.data import prepare
 from lossbench.training.module import StackModule
 from lossbench.training.objective import row_order
-from lossbench.training.prepare import prepare
 from lossbench.training.run import fit
 
 RATES = (0.0, 0.4)

@@ -7,9 +7,9 @@ from torch import nn
 
 from lossbench import registry
 from lossbench.seeds import Purpose, seed_for
+from lossbench.training.batches import Order
 from lossbench.training.build import n_steps, network
-from lossbench.training.order import Order
-from lossbench.training.prepare import prepare
+from lossbench.training.data import prepare
 from lossbench.training.run import run_stack
 from lossbench.types import Stack
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from lossbench.models.heads import Cosine
 from lossbench.models.recognisers import Columns
-from lossbench.training import layers, products
+from lossbench.training import layers
 from lossbench.training.replicas import Replicas
 
 
@@ -79,7 +79,7 @@ NETWORKS = {
     "branching": (Branching, FLAT, "loop"),
     "LSTM": (Recurrent, FLAT, "loop"),
 }
-R, B = products.FEWEST, 5
+R, B = layers.FEWEST, 5
 
 
 def networks(make, shape):
@@ -96,7 +96,7 @@ def networks(make, shape):
 @pytest.mark.parametrize("one_thread", [True, False])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_gradients_and_buffers_equal_the_networks_alone(name, one_thread, by_rows, monkeypatch):
-    monkeypatch.setattr(products, "ONE_THREAD", one_thread)
+    monkeypatch.setattr(layers, "ONE_THREAD", one_thread)
     monkeypatch.setattr(layers, "goes_by_rows", lambda x: by_rows)  # a GPU takes all rows at once
     make, shape, route = NETWORKS[name]
     alone = networks(make, shape)
@@ -144,7 +144,7 @@ def test_decay_acts_on_matrices_and_kernels_only():
 
 
 def test_half_precision_goes_by_torchs_own_products(monkeypatch):
-    monkeypatch.setattr(products, "ONE_THREAD", True)
+    monkeypatch.setattr(layers, "ONE_THREAD", True)
     replicas = Replicas([mlp(6, 20, 3)] * R)
     with torch.autocast("cpu", torch.bfloat16):
         out, _ = replicas(torch.randn(R, B, 6))

@@ -13,7 +13,7 @@ from torch import nn
 from lossbench import registry
 from lossbench.errors import InvalidValue
 from lossbench.interfaces import Model
-from lossbench.plan import stacks
+from lossbench.seeds import stacks
 from lossbench.training import checkpoint, run
 from lossbench.training.checkpoint import Stopped, Watch
 from lossbench.training.run import run_stack

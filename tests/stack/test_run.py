@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lossbench import registry
-from lossbench.plan import stacks, trial_id
+from lossbench.seeds import stacks, trial_id
 from lossbench.training import run
 from lossbench.training.checkpoint import Watch
 from lossbench.training.evaluation import evaluation_steps

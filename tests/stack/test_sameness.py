@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lossbench.plan import stacks
-from lossbench.training.prepare import prepare
+from lossbench.seeds import stacks
+from lossbench.training.data import prepare
 from lossbench.training.run import run_stack
 from lossbench.types import Stack
 

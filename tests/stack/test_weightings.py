@@ -11,7 +11,7 @@ from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Dataset
 from lossbench.training.build import build
-from lossbench.training.prepare import prepare
+from lossbench.training.data import prepare
 from lossbench.training.run import run_stack
 from lossbench.types import Choice, Examples, Stack
 

@@ -13,7 +13,7 @@ from stack.conftest import make_trials  # noqa: F401
 from lossbench import datasets, registry
 from lossbench.datasets.canvases import free
 from lossbench.errors import InvalidValue
-from lossbench.training.prepare import prepare
+from lossbench.training.data import prepare
 from lossbench.types import PADDING
 
 NAMES = ("digit_canvases", "digit_boxes", "digit_lines")

@@ -11,7 +11,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from lossbench.cli import main
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config import packages
+from lossbench.config import presets
 from lossbench.config.resolve import resolve
 
 PRESET = "defaults: [huber]\ndelta: 3.0\n"
@@ -22,7 +22,7 @@ def ship(tmp_path, monkeypatch):
     """`ship(name, files)`: a package of files, and its entry point."""
     points = []
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(packages, "entry_points", lambda group: points)
+    monkeypatch.setattr(presets, "entry_points", lambda group: points)
 
     def make(name, files):
         for path, text in {"__init__.py": "", **files}.items():
@@ -31,23 +31,23 @@ def ship(tmp_path, monkeypatch):
         point(name)
 
     def point(name):
-        found = EntryPoint(name, name, packages.GROUP)
+        found = EntryPoint(name, name, presets.GROUP)
         vars(found)["dist"] = SimpleNamespace(name=f"the-{name}", version="1.0")
         points.append(found)
-        packages._found.cache_clear()
+        presets._found.cache_clear()
 
     make.point = point
     yield make
-    packages._found.cache_clear()
+    presets._found.cache_clear()
 
 
 def test_files_in_groups_are_found_and_no_others(ship):
     ship("shipped_a", {"loss/soft.yaml": PRESET, "loss/mine/softer.yaml": PRESET, "config.yaml": "", "loss/a.txt": ""})
-    ours, other = packages.packages()
+    ours, other = presets.packages()
     assert (ours.source, other.source) == ("lossbench", "the-shipped_a 1.0")
     assert "experiment/label_noise" in ours.configs
     assert other.configs == ("loss/mine/softer", "loss/soft")
-    assert packages.problems() == ()
+    assert presets.problems() == ()
 
 
 def test_a_preset_is_a_choice_and_an_entry_of_a_list(ship):
@@ -75,8 +75,8 @@ def test_a_broken_one_is_left_out_with_its_reason(ship, name):
     files, reason = BROKEN[name]
     ship("good", {"loss/soft.yaml": PRESET})
     ship(name, files)
-    assert [p.name for p in packages.packages()] == [packages.OWN, "good"]
-    (problem,) = packages.problems()
+    assert [p.name for p in presets.packages()] == [presets.OWN, "good"]
+    (problem,) = presets.problems()
     assert (problem.group, problem.name, problem.source) == ("lossbench.configs", name, f"the-{name} 1.0")
     assert reason in problem.reason
 

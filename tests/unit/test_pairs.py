@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lossbench import losses, registry, weightings
-from lossbench.config.pairs import check_pair, check_scheme, is_mean_over_labels
+from lossbench.config.choices import check_pair, check_scheme, is_mean_over_labels
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces import Level, Loss, TermWeighting, Weighting
 from lossbench.types import Choice, Encoding, Need, Space

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from lossbench import plugins, registry
-from lossbench.config.own import places
+from lossbench.config.resolve import places
 from lossbench.errors import InvalidValue
 from lossbench.registry import NameClash
 

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lossbench.plan import trial_id
-from lossbench.seeds import Purpose, seed_for, stable_hash
+from lossbench.seeds import Purpose, seed_for, stable_hash, trial_id
 from lossbench.types import Choice, Optimizer, Trial
 
 TRIAL = Trial(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lossbench.errors import Incompatible
-from lossbench.training.split import check_apart, divide, divide_evenly
+from lossbench.training.data import check_apart, divide, divide_evenly
 
 SIZES = np.random.default_rng(0).geometric(0.02, 50)
 GROUPS = np.repeat(np.array([f"patient {i}" for i in range(50)]), SIZES)

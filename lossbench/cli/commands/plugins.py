@@ -14,7 +14,7 @@ from rich.text import Text
 from lossbench import plugins
 from lossbench.cli.mode import Mode
 from lossbench.cli.output import results_console
-from lossbench.config import packages
+from lossbench.config import presets
 from lossbench.errors import InvalidValue, unknown
 from lossbench.registry import ALL, Problem
 
@@ -68,17 +68,17 @@ def _installed() -> Iterator[Source]:
 
 
 def _problems() -> list[Problem]:
-    return [*(problem for names in ALL.values() for problem in names.problems), *packages.problems()]
+    return [*(problem for names in ALL.values() for problem in names.problems), *presets.problems()]
 
 
 def _strange(group: str, name: str, source: str) -> Problem | None:
-    known = [*(f"{PREFIX}{kind}" for kind in ALL), packages.GROUP]
+    known = [*(f"{PREFIX}{kind}" for kind in ALL), presets.GROUP]
     return None if group in known else Problem(group, name, source, str(unknown("group", group, known, "Groups")))
 
 
 def _offers(source: str) -> dict[str, list[str]]:
     offered = {group: [e.name for e in ALL[group].entries().values() if e.source == source] for group in ALL}
-    offered[PRESETS] = [config for p in packages.packages() if p.source == source for config in p.configs]
+    offered[PRESETS] = [config for p in presets.packages() if p.source == source for config in p.configs]
     return {kind: names for kind, names in offered.items() if names}
 
 

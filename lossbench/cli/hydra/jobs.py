@@ -104,7 +104,7 @@ class Jobs:
         if not ready:
             return
         from lossbench.study.api import run_with_boards
-        from lossbench.study.progress import ProgressBar
+        from lossbench.study.reporters import ProgressBar
 
         workers = max((job.workers for job in jobs if job.workers is not None), default=None)
         console = messages_console()

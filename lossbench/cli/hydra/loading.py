@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from lossbench import plugins
 from lossbench.cli.hydra.compat import read_configs
 from lossbench.cli.hydra.overrides import read
-from lossbench.config.own import places
+from lossbench.config.resolve import places
 from lossbench.errors import InvalidValue
 
 

@@ -6,7 +6,7 @@ from hydra.errors import MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from lossbench.cli.commands import aliases
-from lossbench.config import mistakes, packages
+from lossbench.config import mistakes, presets
 from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import list_library_presets, load_preset
 from lossbench.config.schema import CHOICES
@@ -45,7 +45,7 @@ def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str])
 
 def _with_problems(error: UnknownName) -> UnknownName:
     """A name may be one that a package with a problem ships."""
-    told = [f" ({p.source} failed to load ({p.group}: {p.name}): {p.reason})" for p in packages.problems()]
+    told = [f" ({p.source} failed to load ({p.group}: {p.name}): {p.reason})" for p in presets.problems()]
     return UnknownName(f"{error}{''.join(told)}")
 
 

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any, get_type_hints
 
 from lossbench import registry
-from lossbench.config.pairs import check_pair
+from lossbench.config.choices import check_pair
 from lossbench.errors import LossbenchError
 from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.spaces import SPACES

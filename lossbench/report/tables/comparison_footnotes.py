@@ -9,7 +9,7 @@ from lossbench.analysis.comparison import Comparison, Level
 from lossbench.analysis.rivals import Sample
 from lossbench.report.tables.numbers import format_rope
 from lossbench.report.tables.sentences import join_names
-from lossbench.report.tables.summary_footnotes import list_gaps
+from lossbench.report.tables.summaries import list_gaps
 
 SMALL = 0.2
 """Residuals of less than this, or more than its inverse, do not agree with a delta or width of about 1."""

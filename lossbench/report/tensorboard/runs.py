@@ -1,9 +1,10 @@
-"""The events of a loss's run: its curves, from records, and its values at the end."""
+"""The events of a run: the curves of its cells over the steps, and what they are called."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,75 @@ from lossbench.analysis import Summary
 from lossbench.records import CURVES
 from lossbench.report.tensorboard import events
 from lossbench.report.tensorboard.boards import Run, shown
-from lossbench.report.tensorboard.curve_names import Point, end_values, spread, tag
 from lossbench.seeds import stable_hash
 from lossbench.types import Array
+
+SPREAD = "variation over seeds"
+END = "values at the end"
+PRIMARY = "primary: "
+"""Sorts before "test", "train" and "validation"; the other two sort behind them."""
+
+
+class Point(NamedTuple):
+    """What the seeds say of one metric at one step."""
+
+    split: str
+    metric: str
+    step: int
+    seconds: float
+    mean: float
+    low: float
+    high: float
+
+
+def group(split: str, metric: str, primary: str) -> str:
+    """Return the name that the curves of all rates share."""
+    return f"{PRIMARY if (split, metric) == ('test', primary) else ''}{split} {metric}"
+
+
+def level(cell: Summary) -> str:
+    """Return corruption and rate: `symmetric_flips 0.4`."""
+    return "no corruption" if cell.corruption in ("", "none") else f"{cell.corruption} {cell.rate:g}"
+
+
+def tag(split: str, metric: str, cell: Summary) -> str:
+    """Return the name of a curve."""
+    return f"{group(split, metric, cell.metric)}/{level(cell)}"
+
+
+def spread(tag: str) -> tuple[str, str]:
+    """Return the names of the curves below and above it."""
+    return f"{SPREAD}/{tag}, lowest", f"{SPREAD}/{tag}, highest"
+
+
+LR = "learning rate"
+NUMBERS = {
+    "last": "{metric} at {rate}",
+    "best": "best epoch at {rate}",
+    "steps": "steps to target at {rate}",
+    "diverged": "diverged at {rate}",
+    "lr": LR + " at {rate}",
+}
+"""Numbers at the end, and what their columns are called."""
+
+
+def ends(cell: Summary, rate: str = "") -> dict[str, str]:
+    """Return what each number at the end is called in a table, by its tag."""
+    return {f"{END}/{name}, {level(cell)}": t.format(metric=cell.metric, rate=rate) for name, t in NUMBERS.items()}
+
+
+def end_values(cell: Summary) -> dict[str, float]:
+    """Return the numbers at the end by tag; those that are not known, or not finite, are left out."""
+    numbers = (
+        cell.last.value if cell.last else np.nan,
+        cell.best.value if cell.best else np.nan,
+        cell.steps.median if cell.steps else np.nan,
+        cell.n_diverged,
+        cell.settings.get("lr") or np.nan,
+    )
+    found = zip(ends(cell), map(float, numbers), strict=True)
+    return {name: number for name, number in found if np.isfinite(number)}
+
 
 LAYOUT = 1
 """Of what is written: another number has all written anew."""

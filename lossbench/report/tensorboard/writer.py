@@ -20,11 +20,9 @@ from lossbench.analysis.study import FOLDER, Study, read
 from lossbench.analysis.summary import SETTINGS
 from lossbench.errors import InvalidValue
 from lossbench.records import TRIALS, UNTRAINED, telling, writing
-from lossbench.report.tensorboard import event_files, events, example_pictures, overview
-from lossbench.report.tensorboard.boards import Board, Run, group_boards, shown, subject
-from lossbench.report.tensorboard.curve_names import Point
-from lossbench.report.tensorboard.folders import find_start, place_board
-from lossbench.report.tensorboard.runs import build_events, digest_run, read_points
+from lossbench.report.tensorboard import events, overview
+from lossbench.report.tensorboard.boards import Board, Run, find_start, group_boards, place_board, shown, subject
+from lossbench.report.tensorboard.runs import Point, build_events, digest_run, read_points
 from lossbench.seeds import stable_hash
 
 TREE = "tensorboard"
@@ -182,13 +180,13 @@ def _mark(output: Path, found: Study, made: Written) -> None:
 def _write(board: Board, folder: Path, homes: Mapping[str, Path]) -> None:
     """The runs that are new or have changed, and none that is no more."""
     digests = {run.name: digest_run(run) for run in board.runs}
-    changed = [run for run in board.runs if not event_files.is_written(folder / run.name, digests[run.name])]
+    changed = [run for run in board.runs if not events.is_written(folder / run.name, digests[run.name])]
     points = read_points([cell for run in changed for cell in run.cells], homes)
     for run in changed:
         own = [(cell, points[cell.trials + cell.diverged]) for cell in run.cells]
         started = _started(run, homes, [point for _, part in own for point in part])
         made = [*events.beginning(find_start(folder, run.name)), *build_events(run, own, started)]
-        event_files.put(folder / run.name, made, digests[run.name])
+        events.put(folder / run.name, made, digests[run.name])
     for other in folder.iterdir():
         if other.is_dir() and other.name not in digests and other.name != overview.NAME and _is_ours(other):
             shutil.rmtree(other)
@@ -222,14 +220,14 @@ def _write_overview(
     said = {f"verdict/{c.corruption}": overview.format_verdict(c) for c in comparisons or []}
     digest = overview.digest_board(board, curves, said)
     ended = max((home / TRIALS).stat().st_mtime for home in {homes[shown(cell)[0]] for cell in board.cells})
-    if not event_files.is_written(run, digest):
+    if not events.is_written(run, digest):
         made = [*events.beginning(find_start(folder, overview.NAME))]
-        event_files.put(run, [*made, *overview.build_events(board, curves, said, ended)], digest)
+        events.put(run, [*made, *overview.build_events(board, curves, said, ended)], digest)
     losses = {cell.loss: homes[shown(cell)[0]] for cell in board.cells}
     digest = overview.digest_pictures(comparisons or [], losses)
-    if not event_files.is_written(run, digest, event_files.PICTURES):  # what is there is of other numbers
+    if not events.is_written(run, digest, events.PICTURES):  # what is there is of other numbers
         drawn = [*overview.build_pictures(comparisons, losses, ended)] if comparisons and pictures else []
-        event_files.put(run, drawn, digest, event_files.PICTURES)
+        events.put(run, drawn, digest, events.PICTURES)
 
 
 def _write_predictions(cells: Sequence[tuple[Path, Summary]], homes: Mapping[str, Path]) -> int:
@@ -237,11 +235,11 @@ def _write_predictions(cells: Sequence[tuple[Path, Summary]], homes: Mapping[str
 
     cells: each with its run's folder.
     """
-    able = example_pictures.select_cells(cells, homes)
-    for run, group in groupby(able[: example_pictures.MOST_PICTURED], itemgetter(0)):
+    able = overview.select_cells(cells, homes)
+    for run, group in groupby(able[: overview.MOST_PICTURED], itemgetter(0)):
         own = [cell for _, cell in group]
         digest = stable_hash([shown(cell)[0] for cell in own])[:12]
-        if not event_files.is_written(run, digest, event_files.PICTURES):
-            drawn = [event for cell in own for event in example_pictures.build_pictures(cell, homes[shown(cell)[0]])]
-            event_files.put(run, drawn, digest, event_files.PICTURES)
-    return max(0, len(able) - example_pictures.MOST_PICTURED)
+        if not events.is_written(run, digest, events.PICTURES):
+            drawn = [event for cell in own for event in overview.build_predictions(cell, homes[shown(cell)[0]])]
+            events.put(run, drawn, digest, events.PICTURES)
+    return max(0, len(able) - overview.MOST_PICTURED)

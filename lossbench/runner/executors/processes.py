@@ -26,7 +26,7 @@ from lossbench.config.experiment import GROUPS
 from lossbench.plugins import Plugin, start
 from lossbench.records import Record
 from lossbench.runner.executors import CannotStart, Events, Part
-from lossbench.training.products import one_core
+from lossbench.training.layers import one_core
 from lossbench.types import Stack, Trial
 
 log = logging.getLogger("lossbench")

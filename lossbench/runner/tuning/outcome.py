@@ -10,7 +10,7 @@ from lossbench.analysis.summary import Evidence, Summary, filled, summarise_tria
 from lossbench.analysis.tuning import ranked
 from lossbench.config.experiment import Experiment
 from lossbench.config.protocol import Contender, contender
-from lossbench.plan import trial_id
+from lossbench.seeds import trial_id
 
 Outcomes = dict[tuple[Contender, float], list["Outcome"]]
 """By contender and rate, what became of its candidates, best first."""

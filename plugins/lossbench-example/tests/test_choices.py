@@ -7,7 +7,7 @@ import pytest
 
 from lossbench import registry
 from lossbench.cli import main
-from lossbench.config import packages
+from lossbench.config import presets
 
 OFFERED = {
     "losses": "trimmed_mae",
@@ -30,7 +30,7 @@ def test_is_found_by_its_entry_point(kind, name):
 
 
 def test_presets_and_studies_are_found():
-    (found,) = (p for p in packages.packages() if p.source.startswith("lossbench-example "))
+    (found,) = (p for p in presets.packages() if p.source.startswith("lossbench-example "))
     assert found.configs == ("experiment/example_study", "loss/gentle_trim")
 
 

@@ -10,10 +10,9 @@ from hydra.errors import HydraException
 from lossbench.cli.hydra.compat import compose_quickly
 from lossbench.cli.hydra.store import register_choices
 from lossbench.cli.hydra.translation import translate
-from lossbench.config.defaults import complete
 from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import list_presets
-from lossbench.config.resolve import combinations
+from lossbench.config.resolve import combinations, complete
 from lossbench.config.schema import SETTINGS
 from lossbench.errors import LossbenchError
 from lossbench.registry import required

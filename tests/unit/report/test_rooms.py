@@ -9,7 +9,7 @@ import lossbench.report
 
 ROOT = Path(lossbench.report.__file__).parent
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
-WRITERS = {"tensorboard/event_files.py", "tensorboard/folders.py", "tensorboard/writer.py"}
+WRITERS = {"tensorboard/events.py", "tensorboard/boards.py", "tensorboard/writer.py"}
 WRITES = {"write_text", "write_bytes", "mkdir", "rename", "unlink", "rmtree", "savez", "to_parquet"}
 
 

@@ -9,8 +9,8 @@ from lossbench import registry, tasks
 from lossbench.corruptions import WrongIdentities
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Dataset, Scaling
-from lossbench.training import prepare as preparing
-from lossbench.training.prepare import prepare
+from lossbench.training import data as preparing
+from lossbench.training.data import prepare
 from lossbench.types import Encoding, Examples, Problem, Space
 
 TASK = tasks.get("embedding")

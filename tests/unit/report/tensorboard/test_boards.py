@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 
 from lossbench.analysis.summary import Evidence, filled, summarise_trials
-from lossbench.report.tensorboard.boards import group_boards
-from lossbench.report.tensorboard.folders import MARK, find_start, place_board
+from lossbench.report.tensorboard.boards import MARK, find_start, group_boards, place_board
 
 
 @pytest.fixture

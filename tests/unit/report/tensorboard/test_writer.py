@@ -24,7 +24,7 @@ from lossbench.analysis import study as analysis_study
 from lossbench.analysis import summarise
 from lossbench.records import RecordError, load, save
 from lossbench.report.figures.gallery import draw_gallery, render_png
-from lossbench.report.tensorboard import example_pictures
+from lossbench.report.tensorboard import overview
 from lossbench.report.tensorboard.writer import find_comparable, opened, refresh
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Picture
@@ -155,7 +155,7 @@ def test_a_failure_leaves_the_old_file(folder, tmp_path, monkeypatch, made_up):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lossbench.report.tensorboard.event_files.RecordWriter.write", full)
+    monkeypatch.setattr("lossbench.report.tensorboard.events.RecordWriter.write", full)
     with pytest.raises(RecordError, match=r"Cannot write .*: No space left on device"):
         refresh(tmp_path, [folder])
     assert files(tmp_path) == before
@@ -455,7 +455,7 @@ def test_where_all_diverged_the_last_picture_is_empty(tmp_path, pictured):
 
 
 def test_only_the_first_are_drawn_and_none_twice(tmp_path, pictured, made_up, monkeypatch):
-    monkeypatch.setattr(example_pictures, "MOST_PICTURED", 3)
+    monkeypatch.setattr(overview, "MOST_PICTURED", 3)
     folders = [home(tmp_path, name, task="boxes") for name in "abcd"]
     save(folders[0], [made_up(loss="a", task="boxes")], {})
     for folder in folders[1:]:
@@ -465,9 +465,9 @@ def test_only_the_first_are_drawn_and_none_twice(tmp_path, pictured, made_up, mo
     drawn = sorted(path.parent.name for path in board.glob("*/*.pictures"))
     assert drawn == ["b", "c"]
     with monkeypatch.context() as patched:
-        patched.setattr(example_pictures, "load", None)
+        patched.setattr(overview, "load", None)
         assert refresh(tmp_path, folders, predictions=True).n_undrawn == 3
-    monkeypatch.setattr(example_pictures, "MOST_PICTURED", 6)
+    monkeypatch.setattr(overview, "MOST_PICTURED", 6)
     assert refresh(tmp_path, folders, predictions=True).n_undrawn == 0
     assert sorted(path.parent.name for path in board.glob("*/*.pictures")) == ["b", "c", "d"]
 

@@ -1,17 +1,22 @@
-"""TensorBoard's files, kept up with the records as they come."""
+"""Who is told what a run does: TensorBoard's files, kept up with the records, and a bar in a terminal or a notebook."""
 
 import logging
 import time
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from lossbench.analysis.study import Study, read
 from lossbench.config.experiment import Experiment
 from lossbench.errors import LossbenchError
 from lossbench.records import TRIALS
 from lossbench.report.tensorboard import writer
-from lossbench.runner.reporter import SilentReporter
+from lossbench.runner.reporter import Level, Progress, SilentReporter
 
 log = logging.getLogger("lossbench")
 
@@ -71,3 +76,53 @@ def _refresh(experiments: Iterable[Experiment], study: Study | None = None, **wh
         else:
             if left:
                 log.info("Predictions are not drawn for %d combinations of loss and rate: there are many.", left)
+
+
+class ProgressBar:
+    """Shows the share of trial-steps done, and messages above it. No bar where there is neither terminal nor notebook.
+
+    messages: whether to print messages that are no warnings.
+    """
+
+    def __init__(self, console: Console, messages: bool = True) -> None:
+        self.console, self.messages = console, messages
+        self.bars = Bars(
+            TextColumn("{task.fields[trials]}"),
+            BarColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            disable=not (console.is_terminal or console.is_jupyter),
+            transient=True,
+        )
+        self.task = self.bars.add_task("", total=1.0, trials="preparing", speed="", visible=False)
+
+    def __enter__(self) -> "ProgressBar":
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+
+    def on_progress(self, progress: Progress) -> None:
+        """Move the bar."""
+        self.bars.update(
+            self.task,
+            visible=True,
+            total=float(progress.n_trials),
+            completed=progress.done,
+            trials=f"{int(progress.done):,}/{progress.n_trials:,} trials",
+            speed=f"{progress.steps / max(progress.seconds, 1e-9):,.0f} trial-steps/s",
+        )
+
+    def on_saved(self, experiments: Sequence[Experiment]) -> None:
+        """Do nothing: the bar counts trials."""
+
+    def on_message(self, text: str, level: Level = Level.INFO) -> None:
+        """Print a line."""
+        if self.messages or level >= Level.WARNING:
+            self.console.print(text, soft_wrap=True, markup=False)

@@ -65,6 +65,7 @@ def test_the_python_call_of_the_readme_runs(tmp_path, monkeypatch, forgotten, ca
     out = capsys.readouterr().out
     assert "3 losses, 3 seeds; baseline mse" in out
     assert "SmoothL1Loss@" in out
+    assert (tmp_path / "differences.png").exists()
 
 
 def test_the_loss_of_the_readme_is_found_once_its_package_is_installed(tmp_path):

@@ -12,16 +12,6 @@ import lossbench
 PATH = Path(__file__).parents[2] / "docs" / "python.md"
 PAGE = PATH.read_text()
 BLOCKS = [(PAGE[: found.start(1)].count("\n"), found[1]) for found in re.finditer(r"```python\n(.*?)```", PAGE, re.S)]
-PENDING = {
-    "results.plot(": "lossbench.report.figures has no figures of a study yet",
-    "def quartic": "lossbench.study.objects holds a function as a method of its adapter: the prediction is the adapter",
-}
-"""Blocks that the code does not keep yet: to be taken out as soon as it does."""
-
-
-def pending(text: str) -> list[pytest.MarkDecorator]:
-    """Return the mark of a block that is known to fail."""
-    return [pytest.mark.xfail(reason=reason, strict=True) for part, reason in PENDING.items() if part in text]
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +42,7 @@ def run_up_to(tmp_path_factory) -> Callable[[int], dict[str, Any]]:
     return run
 
 
-@pytest.mark.parametrize(
-    "i", [pytest.param(i, id=f"line{line}", marks=pending(text)) for i, (line, text) in enumerate(BLOCKS)]
-)
+@pytest.mark.parametrize("i", range(len(BLOCKS)), ids=[f"line{line}" for line, _ in BLOCKS])
 def test_every_block_runs(i, run_up_to, forgotten):
     run_up_to(i)
 

@@ -59,9 +59,18 @@ def test_every_command_of_the_readme_runs(command, tmp_path, monkeypatch, capsys
         assert ("Records: results/" in out) != ("--quiet" in words)
 
 
+def test_the_python_call_of_the_readme_runs(tmp_path, monkeypatch, forgotten, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(python_blocks()[0], {"__name__": "__main__"})
+    out = capsys.readouterr().out
+    assert "3 losses, 3 seeds; baseline mse" in out
+    assert "SmoothL1Loss@" in out
+    assert (tmp_path / "differences.png").exists()
+
+
 def test_the_loss_of_the_readme_is_found_once_its_package_is_installed(tmp_path):
     """As pip leaves it: the module and the entry point's metadata on the path."""
-    (tmp_path / "my_losses.py").write_text(python_blocks()[0])
+    (tmp_path / "my_losses.py").write_text(python_blocks()[1])
     toml = re.search(r"```toml\n(.*?)```", README, re.S).group(1)
     group, entry = re.search(r'entry-points\."([\w.]+)"\]\n(.*)\n', toml).groups()
     info = tmp_path / "my_losses-1.0.dist-info"
@@ -82,7 +91,7 @@ def test_the_loss_of_the_readme_is_found_once_its_package_is_installed(tmp_path)
 
 
 def test_the_script_of_the_readme_runs(capsys):
-    exec(python_blocks()[1], {"prediction": torch.randn(4, 1), "target": torch.randn(4, 1)})
+    exec(python_blocks()[2], {"prediction": torch.randn(4, 1), "target": torch.randn(4, 1)})
     assert "huber" in capsys.readouterr().out
 
 

@@ -31,7 +31,7 @@ def built(folder: Path, source: Path, out: Path, *names: str) -> Path:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """lossbench's own."""
-    names = ("pyproject.toml", "README.md", "lossbench", "configs", "plugins")
+    names = ("pyproject.toml", "README.md", "LICENSE", "lossbench", "configs", "plugins")
     return built(ROOT, tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel"), *names)
 
 
@@ -69,6 +69,7 @@ def test_it_holds_every_module_and_configuration(wheel):
     configs = {f"lossbench/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.yaml")}
     others = {"lossbench/py.typed", "lossbench/configs/__init__.py", "lossbench/advice/rules.yaml"}
     assert modules | configs | others <= held
+    assert [name for name in held if name.endswith(".dist-info/licenses/LICENSE")]
     # a package of several distributions: an __init__.py would hide the others' plugins
     hydras = {name for name in held if name.startswith("hydra_plugins")}
     assert hydras == {"hydra_plugins/lossbench_launcher.py", "hydra_plugins/lossbench_search_path.py"}

@@ -3,6 +3,8 @@
 An entry point names a class (registered under the entry point's name) or a module (its public classes, each under its
 name in snake case, or under its class fact `name: ClassVar[str]`: `None` cannot be a class's name). A package that
 fails to load is remembered with its reason and does not stop the others.
+
+What a trial's numbers depend on beside its settings: library versions, and code that is not ours.
 """
 
 import inspect
@@ -11,12 +13,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
+from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from lossbench.errors import InvalidValue, LossbenchError, unknown
+from lossbench.identity import Unidentified, identify
 from lossbench.interfaces import Corruption, Dataset, Loss, Metric, Model, Scheme, Task
+from lossbench.seeds import stable_hash
+from lossbench.sources import definition
 from lossbench.types import Choice
 
 T = TypeVar("T")
@@ -275,3 +282,73 @@ metrics: Registry[Metric] = Registry("metrics", "metric", Metric)  # type: ignor
 ALL: dict[str, Registry[Any]] = {
     r.group: r for r in (losses, weightings, corruptions, tasks, datasets, models, metrics)
 }
+GROUPS: dict[str, Registry[Any]] = {
+    "task": tasks,
+    "data": datasets,
+    "model": models,
+    "loss": losses,
+    "weighting": weightings,
+    "corruption": corruptions,
+}
+"""Config groups and where their choices come from."""
+
+LIBRARIES = ("lossbench", "torch", "numpy", "scikit-learn")
+
+
+def fingerprint(*parts: tuple[str, Choice]) -> str:
+    """Sixteen hex digits of the library versions, and of version and source of each part that is not built in."""
+    return stable_hash(_versions(), [origin for part in parts for origin in _foreign(*part)])[:16]
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    return tuple(f"{name} {version(name)}" for name in LIBRARIES)
+
+
+def _foreign(group: str, choice: Choice) -> Iterator[list[str]]:
+    """Yield where the classes and functions behind a choice come from that are not ours."""
+    entry = ALL[group].entries()[choice.name]
+    if entry.identity:
+        yield [entry.identity]
+    elif not entry.kind.__module__.startswith("lossbench."):
+        yield _origin(entry.kind.__module__, entry.kind.__qualname__, entry.kind)
+    elif choice.name == "external":
+        yield _origin_of_path(choice.fields["target"])
+    elif choice.name == "deferred" and "scheme" in choice.fields:
+        yield from _foreign(group, _part(choice.fields["scheme"]))
+    elif choice.name == "combined":
+        for term in choice.fields["terms"]:
+            yield from _foreign(group, _part(term))
+
+
+def _origin_of_path(target: str) -> list[str]:
+    """Of where it is defined, which need not be where it is imported from; of an instance, only the latter is known."""
+    found = resolve_name(target)
+    module, _, name = target.replace(":", ".").rpartition(".")
+    return _origin(getattr(found, "__module__", module), getattr(found, "__qualname__", name), found)
+
+
+def _part(given: Any) -> Choice:
+    """A choice inside a choice."""
+    return Choice(given) if isinstance(given, str) else Choice.of(given["name"], given)
+
+
+def _origin(module: str, name: str, value: Any) -> list[str]:
+    """Versions of the distributions that hold it, and its source where there is one."""
+    known = [f"{found} {version(found)}" for found in _distributions().get(module.partition(".")[0], [])]
+    try:
+        return known + definition(module, name)
+    except (KeyError, OSError, TypeError):  # made in a notebook's cell or a shell, or compiled
+        return [*known, f"{module}.{name}", _identity(value)]
+
+
+def _identity(value: Any) -> str:
+    try:
+        return identify(value)
+    except Unidentified:  # its name is all there is
+        return ""
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return dict(packages_distributions())

@@ -112,3 +112,13 @@ def check_choice(owner: object, choices: Iterable[str], **values: object) -> Non
                 f"The {name!r} parameter of {type(owner).__name__} must be one of "
                 f"{', '.join(choices)}. Got {value!r} instead."
             )
+
+
+def check_range(owner: object, low: float, high: float) -> None:
+    """The values must hold 0 <= low <= high, and high > 0."""
+    check_nonnegative(owner, low=low)
+    check_positive(owner, high=high)
+    if low > high:
+        raise InvalidValue(
+            f"The 'low' parameter of {type(owner).__name__} must not be above 'high'. Got {low!r} and {high!r} instead."
+        )

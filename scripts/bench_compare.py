@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lossbench.cli.commands.compare import run_compare
-from lossbench.cli.mode import Mode
+from lossbench.cli.output import Mode
 from lossbench.records import Record, save
 
 RATES = (0.0, 0.1, 0.2, 0.4)

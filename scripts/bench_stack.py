@@ -27,11 +27,11 @@ from hydra import compose, initialize_config_module
 from rich.console import Console
 from rich.table import Table
 
-from lossbench.cli.hydra.store import register_choices
+from lossbench.cli.hydra.app import register_choices
 from lossbench.config.resolve import resolve
 from lossbench.seeds import stacks
 from lossbench.training.build import cores
-from lossbench.training.layers import one_core
+from lossbench.training.replicas import one_core
 from lossbench.training.run import run_stack
 from lossbench.types import Stack, Trial
 

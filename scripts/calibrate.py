@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # what trains is imported once the process knows how many cor
 
     from lossbench.analysis.comparison import Level
     from lossbench.analysis.study import Study
-    from lossbench.config.experiment import Experiment
+    from lossbench.config.choices import Experiment
     from lossbench.records import Record
 
 HERE = Path(__file__).resolve().parent
@@ -151,7 +151,7 @@ SCENARIOS = {
 
 def single_core() -> None:
     """Processes started from here have one core each, and no GPU: these models are too small for that."""
-    from lossbench.training.layers import one_core
+    from lossbench.training.replicas import one_core
 
     os.environ.update(one_core(), CUDA_VISIBLE_DEVICES="")
 

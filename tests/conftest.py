@@ -35,7 +35,7 @@ def forgotten(monkeypatch):
     from hydra.core.config_store import ConfigStore
 
     from lossbench import plugins, registry
-    from lossbench.config.experiment import GROUPS
+    from lossbench.config.choices import GROUPS
 
     before, known = set(sys.modules), {group: dict(names.entries()) for group, names in registry.ALL.items()}
     for group, names in registry.ALL.items():

@@ -11,8 +11,7 @@ import pandas as pd
 from lossbench.analysis.curves import Degradation, Reach, area, degradation, reach, steps_to_target
 from lossbench.analysis.intervals import SCORED, Estimate, Scores, crossed, interval, interval_over_seeds, is_sample
 from lossbench.records import GROUP, UNTRAINED, Results
-from lossbench.settings import settings_of
-from lossbench.types import Array, Optimizer, Trial
+from lossbench.types import Array, Optimizer, Trial, settings_of
 
 SETTINGS = (
     *("task", "data", "model"),

@@ -9,7 +9,7 @@ from lossbench.check.contract import CheckFailed, NotApplicable, built_in
 from lossbench.check.samples import call_for, stack
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.samples import B
-from lossbench.training.routes import choose
+from lossbench.training.groups import choose
 
 LOOPING = frozenset({"External", "StandIn"})
 """Classes of built-in losses that call one row at a time, reviewed: nothing faster is known, or it is not ours."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from lossbench.cli.mode import Mode, take_mode
+from lossbench.cli.output import Mode, take_mode
 from lossbench.errors import LossbenchError
 
 HELP = """\

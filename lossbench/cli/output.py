@@ -5,17 +5,35 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from lossbench.errors import Incompatible
+from lossbench.errors import Incompatible, InvalidValue
 from lossbench.report.json_values import finite
 from lossbench.report.tables.text import WIDTH
 
 if TYPE_CHECKING:  # they import torch, which comparing records needs not
     from lossbench.study import Comparison, Results
+
+
+class Mode(StrEnum):
+    """What goes to standard output; messages and errors go to standard error."""
+
+    TABLE = "table"
+    QUIET = "--quiet"  # nothing, and no progress or messages either; errors are told
+    JSON = "--json"  # exactly one JSON document
+
+
+def take_mode(given: Sequence[str]) -> tuple[Mode, list[str]]:
+    """The mode that is asked for, and the other arguments."""
+    asked = [mode for mode in (Mode.QUIET, Mode.JSON) if mode in given]
+    if len(asked) > 1:
+        raise InvalidValue("--quiet and --json do not go together: one prints nothing, the other one document.")
+    return (asked or [Mode.TABLE])[0], [a for a in given if a not in asked]
+
 
 NAMED_FOLDERS = 3
 """More folders than these are told as their common one."""

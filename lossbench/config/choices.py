@@ -1,13 +1,16 @@
-"""What was chosen, validated: a name of a group with its fields, or a list of them; and whether choices fit."""
+"""What was chosen, validated: a name of a group with its fields; whether choices fit; the experiment they make."""
 
+import json
+import re
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from lossbench import registry
-from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import load_preset
 from lossbench.config.schema import LISTS
 from lossbench.errors import Incompatible, InvalidValue
@@ -15,7 +18,53 @@ from lossbench.interfaces import Level, Loss, Misfit, Model, Scaling, Scheme, Ta
 from lossbench.losses.composition.combined import Combined
 from lossbench.losses.composition.external import External
 from lossbench.losses.composition.external.guess import completed
-from lossbench.types import Choice, Need, Problem
+from lossbench.registry import GROUPS
+from lossbench.seeds import stable_hash
+from lossbench.types import Choice, Need, Problem, Trial, settings_of
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A trial with its seed and rate left open, and the seeds and rates to fill in."""
+
+    template: Trial
+    seeds: tuple[int, ...]
+    rates: tuple[float, ...]
+    output: Path
+
+    def trials(self) -> tuple[Trial, ...]:
+        """One trial per rate and seed."""
+        return tuple(replace(self.template, rate=r, seed=s) for r in self.rates for s in self.seeds)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its records are: named for people, with a hash of all settings but seeds and rates."""
+        t = self.template
+        loss = t.loss.label if t.weighting.name == "none" else f"{t.loss.label}+{t.weighting.label}"
+        detail = f"{t.data.name}-{t.model.name}-{stable_hash('experiment', t)[:8]}"
+        return self.output / t.task.name / _path_safe(loss) / detail
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration, in the shape of the schema."""
+        t = self.template
+        found: dict[str, Any] = {group: full_fields(group, getattr(t, group)) for group in GROUPS}
+        found |= {"seeds": list(self.seeds), "rates": list(self.rates)}
+        for owner in (t, t.optimizer):
+            for one in settings_of(owner):
+                home = found.setdefault(one.group, {}) if one.group else found
+                home[one.key] = getattr(owner, one.name)
+        return found
+
+
+def full_fields(group: str, choice: Choice) -> dict[str, Any]:
+    """A choice's name and all its fields, defaults included."""
+    plain = json.loads(json.dumps(asdict(GROUPS[group].build(choice))))  # enums to texts, tuples to lists
+    return {"name": choice.name, **plain}
+
+
+def _path_safe(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.+=,()\-]+", "_", label)[:120]
+
 
 N_LABELS = 3
 """Outputs of the random labels on which a loss is tried."""

@@ -18,9 +18,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, cast
 
-from lossbench.config.experiment import GROUPS
 from lossbench.errors import InvalidValue, LossbenchError, unknown
-from lossbench.registry import NameClash, Problem
+from lossbench.registry import GROUPS, NameClash, Problem
 
 GROUP = "lossbench.configs"
 OWN = "lossbench.configs"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Self
 
-from lossbench.config.experiment import Experiment
+from lossbench.config.choices import Experiment
 from lossbench.config.schema import THE_EXPERIMENT, as_numbers, check_value
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.seeds import FIRST_TUNING_SEED

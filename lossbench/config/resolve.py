@@ -14,8 +14,15 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from lossbench import plugins, registry
-from lossbench.config.choices import check_fits, check_outputs, check_pair, check_scheme, choice, listed
-from lossbench.config.experiment import GROUPS, Experiment
+from lossbench.config.choices import (
+    Experiment,
+    check_fits,
+    check_outputs,
+    check_pair,
+    check_scheme,
+    choice,
+    listed,
+)
 from lossbench.config.presets import (
     EXPERIMENT,
     PROTOCOL,
@@ -30,11 +37,10 @@ from lossbench.config.protocol import Protocol, check_used
 from lossbench.config.schema import LISTS, THE_EXPERIMENT, as_numbers, check_setting, check_types
 from lossbench.errors import Incompatible, InvalidValue, unknown
 from lossbench.interfaces import Task
+from lossbench.registry import GROUPS, fingerprint
 from lossbench.seeds import FIRST_TUNING_SEED
-from lossbench.settings import Setting, settings_of
-from lossbench.types import Choice, Head, Optimizer, Trial
+from lossbench.types import Choice, Head, Optimizer, Setting, Trial, settings_of
 from lossbench.validation import check_count, check_share
-from lossbench.versions import fingerprint
 
 
 def places(given: Any) -> list[str]:
@@ -213,7 +219,8 @@ def combinations(settings: Mapping[str, Any]) -> Combinations:
     """
     if OmegaConf.is_config(settings):
         settings = cast(dict[str, Any], OmegaConf.to_container(settings, resolve=True))
-    plugins.load(places(settings.get("plugins")))  # before its choices are looked up
+    if asked := places(settings.get("plugins")):
+        plugins.load(asked)  # before their choices are looked up
     plain = complete(settings)
     shared = _Shared(plain)
     skipped: list[Incompatible] = []

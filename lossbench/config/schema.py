@@ -13,8 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lossbench.config.mistakes import translate
 from lossbench.errors import InvalidValue, unknown
-from lossbench.settings import Setting, settings_of
-from lossbench.types import Optimizer, Trial
+from lossbench.types import Optimizer, Setting, Trial, settings_of
 
 THE_EXPERIMENT = type("the experiment", (), {})()
 """Named in messages: The 'lr' parameter of the experiment must be ..."""

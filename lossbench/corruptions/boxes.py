@@ -5,11 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from lossbench.corruptions.reach import check_range
 from lossbench.interfaces import Corrupted, Corruption
 from lossbench.interfaces.task import robust_scale
 from lossbench.types import Array, Examples
-from lossbench.validation import check_between
+from lossbench.validation import check_between, check_range
 
 _BOXES = ("boxes",)
 

@@ -5,10 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from lossbench.corruptions.reach import check_range
 from lossbench.interfaces import Corrupted, Corruption
 from lossbench.types import Array, Examples
-from lossbench.validation import check_between
+from lossbench.validation import check_between, check_range
 
 
 @dataclass(frozen=True)

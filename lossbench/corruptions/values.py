@@ -5,11 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from lossbench.corruptions.reach import check_range
 from lossbench.interfaces import Corrupted, Corruption
 from lossbench.interfaces.task import robust_scale
 from lossbench.types import Array, Examples
-from lossbench.validation import check_positive
+from lossbench.validation import check_positive, check_range
 
 
 def _shifted(targets: Array, shift: Array) -> Array:

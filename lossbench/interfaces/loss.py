@@ -81,6 +81,10 @@ class Loss(ABC):
         """Turn an embedding, where that is what it takes, into `[..., C]` class scores, for the metrics."""
         raise NotImplementedError(f"{type(self).__name__} takes {self.space}, which needs no scores()")
 
+    def parts(self, targets: Array, problem: Problem) -> "list[tuple[Loss, Array]]":
+        """Return the losses that it is made of, each with those of the targets that it is taken of: itself, of all."""
+        return [(self, targets)]
+
     def check(self, targets: Array, problem: Problem) -> None:  # noqa: B027  # most losses have nothing to add
         """Raise `Incompatible` if it cannot learn from raw training targets that its encoding would let pass."""
 

@@ -6,8 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric
-from lossbench.metrics.rows import finite, or_nan, wide
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, finite, or_nan, wide
 from lossbench.numerics.boxes import area, centre_size, iou, share, squared
 
 _BOXES = ("boxes",)

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric
-from lossbench.metrics.rows import finite, or_nan, wide
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, finite, or_nan, wide
 from lossbench.numerics.softmax import argmax, log_softmax, softmax
 
 _CLASSES = ("binary", "multiclass")

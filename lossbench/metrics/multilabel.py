@@ -6,8 +6,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric
-from lossbench.metrics.rows import finite, or_nan, wide
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, finite, or_nan, wide
 
 _MULTILABEL = ("multilabel",)
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossbench.interfaces.metric import ExampleMetric
-from lossbench.metrics.rows import finite, or_nan, wide
+from lossbench.interfaces.metric import ExampleMetric, finite, or_nan, wide
 
 MOST = 1_000_000
 """Distances that are held at once."""

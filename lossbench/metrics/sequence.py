@@ -6,8 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric
-from lossbench.metrics.rows import or_nan, wide
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, or_nan, wide
 from lossbench.numerics.decoding import best_path
 from lossbench.types import BLANK, PADDING
 

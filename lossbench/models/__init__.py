@@ -4,8 +4,8 @@ from typing import Any
 
 from lossbench import registry
 from lossbench.interfaces import Model
+from lossbench.models.networks import CNN, MLP, CNNFlat, CNNMax, Linear
 from lossbench.models.recognisers import Recogniser, RecogniserLSTM
-from lossbench.models.trunks import CNN, MLP, CNNFlat, CNNMax, Linear
 
 __all__ = ["CNN", "MLP", "CNNFlat", "CNNMax", "Linear", "Recogniser", "RecogniserLSTM", "get", "names"]
 

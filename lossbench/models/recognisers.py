@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces import Model
-from lossbench.models.trunks import Features, block, check_image
+from lossbench.models.networks import Features, block, check_image
 from lossbench.validation import check_count
 
 

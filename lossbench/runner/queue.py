@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from lossbench import records
-from lossbench.config.experiment import Experiment
+from lossbench.config.choices import Experiment
 from lossbench.records import UNTRAINED, Record
 from lossbench.runner.executors import Part
 from lossbench.runner.locks import Lock, Locks

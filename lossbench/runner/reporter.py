@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from lossbench.config.experiment import Experiment
+from lossbench.config.choices import Experiment
 
 
 class Level(IntEnum):

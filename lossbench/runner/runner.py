@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lossbench import registry
-from lossbench.config.experiment import Experiment
+from lossbench.config.choices import Experiment
 from lossbench.config.resolve import Combinations
 from lossbench.losses.composition.external import External
 from lossbench.plugins import loaded

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lossbench.config.experiment import Experiment
+from lossbench.config.choices import Experiment
 
 
 @dataclass(frozen=True)

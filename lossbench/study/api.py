@@ -51,7 +51,8 @@ def run(*, progress: bool | None = None, **settings: Any) -> Results:
     ['huber', 'mse']
     """
     messages = _Messages()
-    plugins.load(places(settings.get("plugins")))
+    if asked_places := places(settings.get("plugins")):
+        plugins.load(asked_places)  # before objects are looked up in the registry
     asked = combinations(name_objects(settings, messages.on_message))
     bar = ProgressBar(Console(stderr=True, quiet=progress is False, highlight=False), messages=progress is True)
     with bar:

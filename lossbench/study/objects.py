@@ -17,12 +17,11 @@ from typing import Any
 
 from torch import nn
 
-from lossbench.config.experiment import GROUPS
 from lossbench.errors import InvalidValue
 from lossbench.identity import Unidentified, identify
 from lossbench.interfaces import Dataset
 from lossbench.losses.composition.external import External
-from lossbench.registry import Registry, snake_case
+from lossbench.registry import GROUPS, Registry, snake_case
 from lossbench.types import Examples
 
 LETTERS = 4

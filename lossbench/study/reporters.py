@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bars
 
 from lossbench.analysis.study import Study, read
-from lossbench.config.experiment import Experiment
+from lossbench.config.choices import Experiment
 from lossbench.errors import LossbenchError
 from lossbench.records import TRIALS
 from lossbench.report.tensorboard import writer

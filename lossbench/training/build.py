@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Task
-from lossbench.models import heads
+from lossbench.models.networks import build_head
 from lossbench.seeds import Purpose, seed_for
 from lossbench.training.batches import Feed, Order
 from lossbench.training.data import Preparation, Prepared
@@ -51,7 +51,7 @@ def network(trial: Trial, task: Task, problem: Problem) -> nn.Sequential:
         torch.default_generator.manual_seed(seed_for(Purpose.TRUNK, trial))
         trunk, width = registry.models.build(trial.model).trunk(problem.input_shape)
         torch.default_generator.manual_seed(seed_for(Purpose.HEAD, trial))
-        return nn.Sequential(trunk, heads.build(head, width, task.head_width(head, problem)))
+        return nn.Sequential(trunk, build_head(head, width, task.head_width(head, problem)))
 
 
 def networks(trials: Sequence[Trial], task: Task, problem: Problem) -> list[nn.Module]:

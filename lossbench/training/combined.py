@@ -11,8 +11,7 @@ from lossbench.interfaces import Task, TermWeighting
 from lossbench.interfaces.loss import replicated
 from lossbench.losses.composition.combined import Combined, narrowed, weighted_sum
 from lossbench.training.batches import Batch, Maps
-from lossbench.training.groups import LossGroup, Moment
-from lossbench.training.routes import stacked_fields
+from lossbench.training.groups import LossGroup, Moment, stacked_fields
 from lossbench.types import Need, Problem
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Model, Task
-from lossbench.losses.composition.combined import parts
 from lossbench.seeds import Purpose, seed_for
 from lossbench.types import Array, Examples, Need, Problem, Trial
 
@@ -380,7 +379,7 @@ def _refused(
         (train, _), loss = seen[_key(trial)], registry.losses.build(trial.loss)
         try:
             loss.check(targets[train.targets], problem)
-            for part, own in parts(loss, targets[train.targets], problem):
+            for part, own in loss.parts(targets[train.targets], problem):
                 task.check(own, part.encoding)
         except Incompatible as error:
             found[trial] = f"loss={trial.loss.label} cannot be trained on this data: {error}"

@@ -14,7 +14,7 @@ from lossbench.losses.composition.combined import Combined
 from lossbench.training.batches import Batch, Feed
 from lossbench.training.combined import TermsGroup
 from lossbench.training.groups import LossGroup, Moment, WeightGroup
-from lossbench.training.layers import is_by_columns
+from lossbench.training.replicas import is_by_columns
 from lossbench.types import Problem, Trial
 
 

@@ -1,4 +1,7 @@
-"""`run_stack`: a function of plain, serialisable input. Local processes call it; a cluster's workers can."""
+"""`run_stack`: a function of plain, serialisable input. Local processes call it; a cluster's workers can.
+
+A stack is one LightningModule and one fit; what it leaves are records.
+"""
 
 import ctypes
 import gc
@@ -7,24 +10,290 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
+from lossbench import registry
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError
-from lossbench.records import UNTRAINED, Record
+from lossbench.interfaces import Metric
+from lossbench.interfaces.metric import as_numpy
+from lossbench.records import UNTRAINED, Record, Samples
 from lossbench.seeds import stable_hash, trial_id
+from lossbench.training.batches import Batch
 from lossbench.training.build import FEWEST_ROWS, Pieces, build, chunk_rows, chunks
 from lossbench.training.checkpoint import Stopped, Unusable, Watch
-from lossbench.training.data import Prepared, prepare
-from lossbench.training.module import StackModule
+from lossbench.training.data import Prepared, Variant, prepare
 from lossbench.training.objective import row_order
-from lossbench.training.results import failed, records
-from lossbench.types import Stack
+from lossbench.training.optimizer import RowOptimizer
+from lossbench.types import Array, Choice, Stack, Trial, record_columns
+
+MEASURED = ("loss", "gradient_norm", "clipped_share")
+
+
+class StackModule(pl.LightningModule):
+    """Trains the rows of a stack. Sums over rows: they share nothing, so their gradients do not mix.
+
+    Lightning's batch is a block of steps from one evaluation point to the next, under manual optimisation: its own
+    bookkeeping, about 0.25 ms a step, would otherwise be a third of a small model's time.
+    """
+
+    def __init__(self, trials: Sequence[Trial], pieces: Pieces, resumed: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.resumed = resumed
+        self.automatic_optimization = False
+        self.trials, self.steps = list(trials), pieces.steps
+        self.replicas, self.objective, self.feed = pieces.replicas, pieces.objective, pieces.feed
+        self.evaluation = pieces.evaluation
+        self.on_start: Callable[[], None] = lambda: None
+        self.on_step: Callable[[int], None] = lambda step: None
+        self.meter = Meter()
+
+    def configure_optimizers(self) -> RowOptimizer:
+        """One optimiser whose rows are independent."""
+        sizes = [*self.replicas.sizes, *([self.replicas.n_extra] if self.replicas.n_extra else [])]
+        settings = [t.optimizer for t in self.trials]
+        self.row_optimizer = RowOptimizer(self.replicas.theta, settings, self.steps, sizes, self.replicas.decays())
+        return self.row_optimizer
+
+    def training_step(self, block: Tensor, _: int) -> None:
+        """The steps of a block, at positions `[K, S, B]` of the order streams."""
+        for batch in self.feed.batches(block):
+            self._step(batch)
+            self.on_step(self.meter.step)
+
+    def _step(self, batch: Batch) -> None:
+        raw, extra = self.replicas(batch.inputs)
+        with self._full_precision():
+            losses = self.objective(raw.to(batch.inputs.dtype), self.feed, batch, extra, self.meter.step / self.steps)
+        self.replicas.theta.grad = None
+        losses.backward(torch.ones_like(losses))
+        self.row_optimizer.losses = losses.detach()
+        self.row_optimizer.step()
+        self.meter.take(self.row_optimizer.losses, self.row_optimizer.norm, self.row_optimizer.clipped)
+
+    def _full_precision(self) -> AbstractContextManager[Any]:
+        # losses are in full precision, also where the network runs under autocast
+        bf16 = self.trials[0].precision == "bf16"
+        return torch.autocast(self.device.type, enabled=False) if bf16 else nullcontext()
+
+    def on_train_start(self) -> None:
+        """Evaluate the untrained rows, or go on from a checkpoint."""
+        self.on_start()
+        if self.resumed is not None:
+            try:
+                self._restore(self.resumed)
+            except (KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise Unusable(f"{type(error).__name__}: {error}") from error
+        self._evaluate()
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """A block ends at an evaluation point, unless it has been cut short for its size."""
+        self._evaluate()
+
+    def on_train_end(self) -> None:
+        """Score the test examples while everything is still on its device: Lightning moves the module off it after."""
+        self.evaluation.finish()
+
+    def _evaluate(self) -> None:
+        if not self.evaluation.is_due(self.meter.step):
+            return
+        active = self.row_optimizer.active
+        finite = self.evaluation.at(self.meter.step, active, self.meter.means(active))
+        self.row_optimizer.keep(finite)  # the last step may have been the one that blew up
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the training depends on, as tensors and plain values."""
+        return {
+            "step": self.meter.step,
+            "seconds": self.evaluation.elapsed(),
+            "tensors": self.state_dict(),
+            "failures": self.objective.group_failures(),
+            "optimizer": self.row_optimizer.state_dict(),
+            "meter": self.meter.state(),
+            "evaluation": self.evaluation.state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.load_state_dict(state["tensors"])
+        self.objective.fail_again(state["failures"])
+        self.row_optimizer.load_state_dict(_on(self.device, state["optimizer"]))
+        self.meter.restore(_on(self.device, state["meter"]))
+        self.evaluation.restore(_on(self.device, state["evaluation"]))
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["random_cuda"])
+
+
+class Meter:
+    """Means over the steps since the last evaluation, per row, kept on the device without a host sync."""
+
+    def __init__(self) -> None:
+        self.step = self._since = 0
+        self._sums: list[Tensor] = []
+
+    def take(self, *values: Tensor) -> None:
+        """Add one step's `MEASURED`, `[R]` each."""
+        if self._since:
+            torch._foreach_add_(self._sums, values)
+        else:
+            self._sums = [v.clone() for v in values]
+        self._since += 1
+        self.step += 1
+
+    def means(self, active: Tensor) -> dict[str, Tensor]:
+        """By name, `[R]`; NaN for rows that have diverged and before the first step."""
+        nothing = torch.full_like(active, torch.nan, dtype=torch.float32)
+        sums = self._sums if self._since else [nothing] * len(MEASURED)
+        means = [torch.where(active, s / max(self._since, 1), torch.nan) for s in sums]
+        self._since = 0
+        return dict(zip(MEASURED, means, strict=True))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"step": self.step, "since": self._since, "sums": [s.clone() for s in self._sums]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`."""
+        self.step, self._since, self._sums = state["step"], state["since"], state["sums"]
+
+
+def _on(device: torch.device, value: Any) -> Any:
+    """The same with its tensors on `device`."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {k: _on(device, v) for k, v in value.items()}
+    return [_on(device, v) for v in value] if isinstance(value, list) else value
+
+
+NOTHING: Array = np.zeros(0)
+
+
+def settings(trial: Trial) -> dict[str, Any]:
+    """Every setting of a trial, for its row in `trials.parquet`."""
+    parts = {f.name: getattr(trial, f.name) for f in fields(trial)}
+    return {
+        "trial": trial_id(trial),
+        **{name: part.label for name, part in parts.items() if isinstance(part, Choice)},
+        "rate": trial.rate,
+        "seed": trial.seed,
+        "contender": trial.contender,
+        **dict(record_columns(trial)),
+        **dict(record_columns(trial.optimizer)),
+    }
+
+
+def metric_facts(metric: Metric) -> dict[str, Any]:
+    """What a comparison must know of the primary metric without importing it."""
+    return {"higher_is_better": metric.higher_is_better, "transform": metric.transform, "perfect": metric.limit}
+
+
+def failed(trial: Trial, reason: str, status: str = "failed") -> Record:
+    """The record of a trial that was not trained; `status="skipped"`: as its parts do not fit its data."""
+    facts = metric_facts(registry.metrics.get(trial.metric))
+    row = settings(trial) | facts | {"status": status, "reason": reason}
+    return Record(trial_id(trial), row, NOTHING, NOTHING, {}, NOTHING, {})
+
+
+def records(prepared: Prepared, pieces: Pieces, module: StackModule, seconds: float) -> list[Record]:
+    """One record per row; `seconds` is one row's share of the wall time."""
+    failures = pieces.objective.failures()
+    if len(failures) == len(prepared.trials):
+        return [failed(t, failures[r]) for r, t in enumerate(prepared.trials)]
+    curves, diverged = pieces.evaluation.table(), module.row_optimizer.diverged_step.tolist()
+    best, samples = pieces.evaluation.best_step.tolist(), _samples(prepared, pieces)
+    shared = _shared(prepared.trials[0], prepared, pieces) | {"wall_seconds": seconds}
+
+    def record(row: int, trial: Trial) -> Record:
+        if row in failures:
+            return failed(trial, failures[row])
+        own = {key: values[:, row] for key, values in curves.items()}
+        steps, clock = np.array(pieces.evaluation.steps), np.array(pieces.evaluation.seconds)
+        facts = _data_facts(trial, prepared.variants[row], prepared, pieces.evaluation.primary)
+        outcome = _outcome(own, steps, best[row], diverged[row])
+        columns = settings(trial) | shared | outcome | facts | {"reason": module.row_optimizer.why_diverged(row)}
+        if pieces.evaluation.residual_scale is not None:
+            columns["residual_scale"] = float(pieces.evaluation.residual_scale[row])
+        columns["route"] = f"{pieces.replicas.route}, {_route(row, pieces)}"
+        ends = (pieces.evaluation.scores, pieces.evaluation.shown)
+        scores, shown = (_kept(values, row, best[row], diverged[row]) for values in ends)
+        others = {
+            n: _kept({"last": v}, row, best[row], diverged[row])["last"] for n, v in pieces.evaluation.others.items()
+        }
+        measured = Record(columns["trial"], columns, steps, clock, own, prepared.test, scores, samples, shown)
+        return replace(measured, test_groups=prepared.test_groups, others=others)
+
+    return [record(row, trial) for row, trial in enumerate(prepared.trials)]
+
+
+def _samples(prepared: Prepared, pieces: Pieces) -> Samples | None:
+    """The test examples that can be drawn, if any."""
+    if not pieces.evaluation.n_shown:
+        return None
+    rows = prepared.test[: pieces.evaluation.n_shown]
+    names, kind = prepared.problem.class_names, pieces.evaluation.task.picture
+    return Samples(str(kind), prepared.inputs[rows], prepared.targets[rows], names)
+
+
+def _kept(values: dict[str, Array], row: int, best: int, diverged: int) -> dict[str, Array]:
+    """What is kept of the row's test examples; NaN where it has none.
+
+    That is the last epoch of one that diverged, and the best of one that had no epoch.
+    """
+    missing = {"last": diverged >= 0, "best": best == 0}
+    return {epoch: np.full_like(v[row], np.nan) if missing[epoch] else v[row] for epoch, v in values.items()}
+
+
+def _route(row: int, pieces: Pieces) -> str:
+    return next(g.route for g in pieces.objective.groups if g.rows.start <= row < g.rows.stop)
+
+
+def _shared(trial: Trial, prepared: Prepared, pieces: Pieces) -> dict[str, Any]:
+    problem, feed = prepared.problem, pieces.feed
+    return metric_facts(pieces.evaluation.primary) | {
+        "steps": pieces.steps,
+        "n_train": problem.n_examples,
+        "n_validation": feed.size("validation"),
+        "n_test": feed.size("test"),
+        "parameters": sum(pieces.replicas.sizes),
+    }
+
+
+def _outcome(curves: dict[tuple[str, str], Array], steps: Array, best: int, diverged: int) -> dict[str, Any]:
+    at = int(np.flatnonzero(steps == best)[0])
+    judged = {f"{split}/{name}": curve for (split, name), curve in curves.items() if split != "train"}
+    values = {f"{n}/last": float(c[-1]) for n, c in judged.items()}
+    values |= {f"{n}/best": float(c[at]) if best else np.nan for n, c in judged.items()}
+    finite = diverged < 0
+    status = {"status": "finished" if finite else "diverged", "diverged_step": None if finite else diverged}
+    return {**status, "best_step": best, "gradient_norm": _median(curves["train", "gradient_norm"]), **values}
+
+
+def _median(values: Array) -> float:
+    """Of what is finite; NaN of nothing."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else np.nan
+
+
+def _data_facts(trial: Trial, variant: Variant, prepared: Prepared, metric: Metric) -> dict[str, Any]:
+    """The share that was really corrupted, and the value that "steps to target" aims at."""
+    targets = torch.from_numpy(prepared.targets[prepared.test])[None]
+    constant = torch.from_numpy(variant.trivial).expand(len(prepared.test), *variant.trivial.shape[1:])
+    trivial = float(as_numpy(metric(constant[None], targets))[0])
+    task = registry.tasks.build(trial.task)
+    facts = {"realised_rate": variant.train.realised, "trivial": trivial, "default_loss": task.defaults["loss"]}
+    return facts | {"target": trivial + task.target_share * (metric.limit - trivial)}
+
 
 log = logging.getLogger("lossbench")
 

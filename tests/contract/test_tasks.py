@@ -10,7 +10,7 @@ from registered import built_in
 from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling
-from lossbench.models import heads
+from lossbench.models import networks as heads
 from lossbench.types import Encoding, Head, Problem, Space
 
 TASKS = built_in(registry.tasks)
@@ -105,7 +105,7 @@ def test_encoding_keeps_leading_axes_and_rows_apart(name, encoding):
 @pytest.mark.parametrize(("name", "head"), cases("heads"))
 def test_head_can_be_built(name, head):
     task, _, problem, _ = load(name)
-    layer = heads.build(head, 7, task.head_width(head, problem))
+    layer = heads.build_head(head, 7, task.head_width(head, problem))
     assert layer(torch.zeros(B, 7)).shape == (B, task.head_width(head, problem))
 
 

@@ -17,9 +17,9 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from lossbench import records
-from lossbench.cli.hydra.store import register_choices
+from lossbench import records as files
+from lossbench.cli.hydra.app import register_choices
 from lossbench.config.resolve import resolve
-from lossbench.records import files
 from lossbench.report.tensorboard import writer
 from lossbench.runner import runner
 from lossbench.runner.executors import CannotStart, processes
@@ -28,8 +28,7 @@ from lossbench.runner.locks import Locks
 from lossbench.runner.queue import TrialQueue
 from lossbench.seeds import trial_id
 from lossbench.training.evaluation import Evaluation
-from lossbench.training.results import failed
-from lossbench.training.run import run_stack
+from lossbench.training.run import failed, run_stack
 from tests.end_to_end.conftest import train, trials
 
 SLOW = ("task=regression", "losses=[mse,huber]", "seeds=3", "rates=[0,0.4]", "epochs=400", "precision=64")

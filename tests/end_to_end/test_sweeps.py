@@ -17,9 +17,8 @@ from hydra.plugins.sweeper import Sweeper
 
 from lossbench.cli.hydra.compat import BASIC_SWEEPER
 from lossbench.cli.hydra.jobs import Jobs
-from lossbench.cli.mode import Mode
-from lossbench.config.experiment import GROUPS
-from lossbench.registry import losses
+from lossbench.cli.output import Mode
+from lossbench.registry import GROUPS, losses
 from tests.end_to_end.conftest import ONCE, trials
 
 OWN = """

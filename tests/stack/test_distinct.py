@@ -13,9 +13,8 @@ from lossbench.check.samples import call_for
 from lossbench.seeds import stacks
 from lossbench.training.build import build
 from lossbench.training.data import prepare
-from lossbench.training.module import StackModule
 from lossbench.training.objective import row_order
-from lossbench.training.run import fit
+from lossbench.training.run import StackModule, fit
 
 RATES = (0.0, 0.4)
 IMAGES = ("data.n=200", "model.channels=2")

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from lossbench.training.layers import FEWEST, is_by_columns, one_core, product, usable
+from lossbench.training.replicas import FEWEST, is_by_columns, one_core, product, usable
 
 
 @pytest.mark.parametrize("sizes", [(3, 4, 5), (3, 1, 5), (3, 4, 1)])
@@ -32,7 +32,7 @@ def test_few_matrices_and_half_precision_are_left_to_torch():
 
 @pytest.mark.slow
 def test_a_process_with_one_core_uses_them():
-    code = "import torch; from lossbench.training.layers import usable; print(usable(torch.zeros(4, 2, 2)))"
+    code = "import torch; from lossbench.training.replicas import usable; print(usable(torch.zeros(4, 2, 2)))"
     out = subprocess.run([sys.executable, "-c", code], env=one_core(), capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "True"
 

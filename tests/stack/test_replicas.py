@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from lossbench.models.heads import Cosine
+from lossbench.models.networks import Cosine
 from lossbench.models.recognisers import Columns
-from lossbench.training import layers
+from lossbench.training import replicas as layers
 from lossbench.training.replicas import Replicas
 
 

@@ -9,7 +9,7 @@ from registered import built_in
 import lossbench
 from lossbench import losses, registry
 from lossbench.check.samples import call_for, stack
-from lossbench.training.routes import choose, differing
+from lossbench.training.groups import choose, differing
 
 BUILT_IN = [name for name in built_in(registry.losses) if registry.losses.find(name).family != "composition"]
 """All but those that are made of others."""

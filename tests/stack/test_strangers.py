@@ -11,12 +11,12 @@ from sklearn.datasets import make_regression
 from torch import nn
 
 from lossbench import registry
-from lossbench.cli.hydra.store import register_choices
+from lossbench.cli.hydra.app import register_choices
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Dataset, Model
+from lossbench.registry import fingerprint
 from lossbench.training.run import run_stack
 from lossbench.types import Choice, Examples, Stack
-from lossbench.versions import fingerprint
 
 SMALL = ("task=regression", "loss=mse", "seeds=2", "rates=[0]", "epochs=3", "evaluations=3")
 

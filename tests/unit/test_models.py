@@ -7,7 +7,7 @@ from torch import nn
 
 from lossbench import models, registry
 from lossbench.errors import Incompatible, InvalidValue
-from lossbench.models import heads
+from lossbench.models import networks as heads
 from lossbench.types import Head
 
 
@@ -89,7 +89,7 @@ def test_sizes_are_checked(name, fields):
 
 @pytest.mark.parametrize("head", [Head.LINEAR, Head.MEAN_SCALE, Head.EMBEDDING])
 def test_most_heads_are_linear_layers(head):
-    layer = heads.build(head, 6, 4)
+    layer = heads.build_head(head, 6, 4)
     assert isinstance(layer, nn.Linear)
     assert layer.weight.shape == (4, 6)
 
@@ -97,7 +97,7 @@ def test_most_heads_are_linear_layers(head):
 def test_cosine_head_is_the_scaled_cosine():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        head = heads.build(Head.COSINE, 6, 4).double()
+        head = heads.build_head(Head.COSINE, 6, 4).double()
         features = torch.randn(5, 6, dtype=torch.float64)
     expected = 16 * nn.functional.cosine_similarity(features[:, None], head.weight[None], dim=-1)
     torch.testing.assert_close(head(features), expected, rtol=1e-6, atol=1e-6)

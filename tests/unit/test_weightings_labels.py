@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from lossbench import registry, weightings
 from lossbench.errors import InvalidValue, UnknownName
+from lossbench.registry import fingerprint
 from lossbench.types import Choice, Encoding, Need, Space
-from lossbench.versions import fingerprint
 from lossbench.weightings import NoWeighting
 
 COUNTS = torch.tensor([[400, 25, 1, 9]])

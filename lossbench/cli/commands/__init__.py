@@ -5,8 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lossbench.cli.mode import Mode
-from lossbench.cli.output import print_message, results_console
+from lossbench.cli.output import Mode, print_message, results_console
 from lossbench.errors import InvalidValue, unknown
 
 if TYPE_CHECKING:  # it imports torch, which comparing records needs not
@@ -23,7 +22,7 @@ def run_verb(verb: str, arguments: Sequence[str], mode: Mode = Mode.TABLE) -> in
 
         return run_compare(arguments, mode)
     if any("plugins=" in argument for argument in arguments):
-        from lossbench.cli.hydra.loading import without_plugins
+        from lossbench.cli.hydra.overrides import without_plugins
 
         arguments = without_plugins(arguments)
     from lossbench.registry import ALL

@@ -16,8 +16,7 @@ from lossbench.check.report import Verdict, checks_table, losses_table, plain
 from lossbench.check.run import check_loss
 from lossbench.check.stand_in import StandIn, stand_in
 from lossbench.cli.hydra.overrides import read
-from lossbench.cli.mode import Mode
-from lossbench.cli.output import print_message, results_console
+from lossbench.cli.output import Mode, print_message, results_console
 from lossbench.config.choices import choice
 from lossbench.config.presets import list_library_presets, load_preset
 from lossbench.errors import InvalidValue

@@ -12,8 +12,7 @@ from typing import NoReturn
 
 from lossbench.analysis import study
 from lossbench.analysis.comparison import Asked, Comparison, compare
-from lossbench.cli.mode import Mode
-from lossbench.cli.output import print_message, results_console
+from lossbench.cli.output import Mode, print_message, results_console
 from lossbench.errors import InvalidValue, unknown
 from lossbench.report.tables import comparison, markup, rankings, rows
 

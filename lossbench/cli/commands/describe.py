@@ -6,8 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from lossbench.cli.commands import aliases
-from lossbench.cli.mode import Mode
-from lossbench.cli.output import results_console
+from lossbench.cli.output import Mode, results_console
 from lossbench.errors import InvalidValue, UnknownName
 from lossbench.registry import ALL, Entry, Registry
 from lossbench.report.describe.descriptions import describe_entry

@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 from lossbench import registry
 from lossbench.check.located import is_place, losses_at
 from lossbench.cli.hydra.overrides import read
-from lossbench.cli.mode import Mode
-from lossbench.cli.output import print_message, results_console
+from lossbench.cli.output import Mode, print_message, results_console
 from lossbench.config.choices import choice, listed
 from lossbench.errors import InvalidValue, unknown
 from lossbench.interfaces.loss import Loss

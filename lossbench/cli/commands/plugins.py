@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lossbench import plugins
-from lossbench.cli.mode import Mode
-from lossbench.cli.output import results_console
+from lossbench.cli.output import Mode, results_console
 from lossbench.config import presets
 from lossbench.errors import InvalidValue, unknown
 from lossbench.registry import ALL, Problem

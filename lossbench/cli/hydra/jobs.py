@@ -15,8 +15,14 @@ from lossbench import records
 from lossbench.cli.hydra import overrides
 from lossbench.cli.hydra.compat import BASIC_SWEEPER
 from lossbench.cli.hydra.translation import translate
-from lossbench.cli.mode import Mode
-from lossbench.cli.output import describe_skipped, messages_console, print_lines, print_results, print_results_json
+from lossbench.cli.output import (
+    Mode,
+    describe_skipped,
+    messages_console,
+    print_lines,
+    print_results,
+    print_results_json,
+)
 from lossbench.config.resolve import Combinations, combinations
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError
 

@@ -7,11 +7,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lossbench.cli.commands import aliases
 from lossbench.config import mistakes, presets
-from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import list_library_presets, load_preset
 from lossbench.config.schema import CHOICES
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName, enumerated, unknown
-from lossbench.registry import fits_task
+from lossbench.registry import GROUPS, fits_task
 
 
 def translate(error: Exception, arguments: Sequence[str]) -> LossbenchError:

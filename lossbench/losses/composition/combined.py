@@ -105,12 +105,16 @@ class Combined(Loss):
     def check(self, targets: Array, problem: Problem) -> None:
         """Raise `Incompatible` for outputs that do not exist or have no loss, or that a term cannot learn from."""
         terms = list(self.resolved(problem))
-        for (term, columns), (_, own) in zip(terms, parts(self, targets, problem), strict=True):
+        for (term, columns), (_, own) in zip(terms, self.parts(targets, problem), strict=True):
             term.loss.check(own, narrowed(problem, columns))
         seen = {column for _, columns in terms for column in columns or range(problem.n_outputs)}
         if left := set(range(problem.n_outputs)) - seen:
             names = [str(problem.class_names[i] if problem.class_names else i) for i in sorted(left)]
             raise Incompatible(f"no term trains output {', '.join(names)}: give it one, or 'outputs: {EACH}' to one.")
+
+    def parts(self, targets: Array, problem: Problem) -> list[tuple[Loss, Array]]:
+        """The terms' losses, each with those of the targets that it is taken of."""
+        return [(t.loss, targets[..., list(columns)] if columns else targets) for t, columns in self.resolved(problem)]
 
     def resolved(self, problem: Problem) -> Iterator[tuple[Term, tuple[int, ...]]]:
         """The terms with the numbers of their outputs, none for all; `each` becomes as many terms."""
@@ -138,13 +142,6 @@ def weighted_sum(values: Sequence[Tensor], weights: Sequence[Any], shape: torch.
     if any(v.shape != shape for v in values):
         values = [v.mean(-1) if v.shape == shape else v for v in values]
     return torch.stack([w * v for w, v in zip(weights, values, strict=True)]).sum(0)
-
-
-def parts(loss: Loss, targets: Array, problem: Problem) -> list[tuple[Loss, Array]]:
-    """The losses that a loss is made of, each with those of the targets that it is taken of."""
-    if not isinstance(loss, Combined):
-        return [(loss, targets)]
-    return [(t.loss, targets[..., list(columns)] if columns else targets) for t, columns in loss.resolved(problem)]
 
 
 def narrowed(problem: Problem, columns: tuple[int, ...]) -> Problem:

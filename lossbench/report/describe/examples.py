@@ -3,11 +3,10 @@
 from typing import Any
 
 from lossbench import plugins, registry
-from lossbench.config.experiment import GROUPS
 from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.spaces import SPACES
-from lossbench.registry import Entry, Registry, fits_task, required
+from lossbench.registry import GROUPS, Entry, Registry, fits_task, required
 from lossbench.report.describe.docstrings import Docstring
 
 SCRIPT = """\

@@ -7,7 +7,7 @@ import numpy as np
 
 from lossbench.analysis.comparison import Comparison, Level, Row
 from lossbench.report.figures.style import GREY, PALE, Style, add_caption, compose_title, create_panels, style_losses
-from lossbench.report.tables.numbers import format_difference, format_rope
+from lossbench.report.tables.grid import format_difference, format_rope
 from lossbench.types import Array
 
 if TYPE_CHECKING:  # takes 0.3 s

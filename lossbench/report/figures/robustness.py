@@ -18,7 +18,7 @@ from lossbench.report.figures.style import (
     frame,
     style_losses,
 )
-from lossbench.report.tables.numbers import format_number
+from lossbench.report.tables.grid import format_number
 from lossbench.types import Array
 
 if TYPE_CHECKING:  # takes 0.3 s

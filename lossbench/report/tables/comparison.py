@@ -11,8 +11,7 @@ from lossbench.analysis.comparison import Comparison, Level, Row
 from lossbench.analysis.differences import SAME
 from lossbench.analysis.robustness import Robustness, robustness
 from lossbench.report.tables.comparison_footnotes import explain_comparison
-from lossbench.report.tables.grid import Grid
-from lossbench.report.tables.numbers import NOTHING, format_difference, format_estimates, format_number, format_reach
+from lossbench.report.tables.grid import NOTHING, Grid, format_difference, format_estimates, format_number, format_reach
 from lossbench.report.tables.rankings import render_rankings
 from lossbench.report.tables.scope import describe_scope
 from lossbench.report.tables.sentences import settled_by, write_sentences

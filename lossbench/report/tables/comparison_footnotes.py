@@ -7,7 +7,7 @@ import numpy as np
 
 from lossbench.analysis.comparison import Comparison, Level
 from lossbench.analysis.rivals import Sample
-from lossbench.report.tables.numbers import format_rope
+from lossbench.report.tables.grid import format_rope
 from lossbench.report.tables.sentences import join_names
 from lossbench.report.tables.summaries import list_gaps
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from lossbench.analysis.comparison import Comparison, Level, Row
 from lossbench.analysis.verdicts import Verdict
-from lossbench.report.tables.numbers import format_difference, format_rope
+from lossbench.report.tables.grid import format_difference, format_rope
 
 NAMED = 4
 """How many losses one sentence names of each kind."""

@@ -10,8 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lossbench.analysis import Summary
-from lossbench.report.tables.grid import Grid
-from lossbench.report.tables.numbers import NOTHING, format_estimates, format_number, format_reach
+from lossbench.report.tables.grid import NOTHING, Grid, format_estimates, format_number, format_reach
 
 ROUNDING = 1e-4
 """Rates that are off by less are shown without a word."""

@@ -24,12 +24,12 @@ from lossbench.report.figures.recorded_shapes import draw_recorded_shapes
 from lossbench.report.figures.robustness import plot_robustness
 from lossbench.report.tables.comparison import sort_rows, title
 from lossbench.report.tables.comparison_footnotes import explain_comparison
+from lossbench.report.tables.grid import NOTHING, format_difference, format_estimates, format_number
 from lossbench.report.tables.markup import format_markdown
-from lossbench.report.tables.numbers import NOTHING, format_difference, format_estimates, format_number
 from lossbench.report.tables.sentences import settled_by, write_sentences
 from lossbench.report.tensorboard import events
 from lossbench.report.tensorboard.boards import Board, shown
-from lossbench.report.tensorboard.runs import LR, ends, group, level, spread, tag
+from lossbench.report.tensorboard.events import LR, ends, group, level, spread, tag
 from lossbench.seeds import stable_hash
 from lossbench.types import Array, Picture
 

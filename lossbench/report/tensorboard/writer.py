@@ -22,7 +22,7 @@ from lossbench.errors import InvalidValue
 from lossbench.records import TRIALS, UNTRAINED, telling, writing
 from lossbench.report.tensorboard import events, overview
 from lossbench.report.tensorboard.boards import Board, Run, find_start, group_boards, place_board, shown, subject
-from lossbench.report.tensorboard.runs import Point, build_events, digest_run, read_points
+from lossbench.report.tensorboard.events import Point, build_events, digest_run, read_points
 from lossbench.seeds import stable_hash
 
 TREE = "tensorboard"
@@ -154,6 +154,8 @@ def _of(found: Study, folders: Collection[Path]) -> Study:
 
 
 def _comparisons(found: Study) -> list[Comparison]:
+    if len(found.reported[["loss", "weighting", "head"]].drop_duplicates()) < 2:
+        return []
     try:
         return compare(found, Asked())
     except InvalidValue:  # there is but one loss

@@ -22,11 +22,11 @@ from typing import Any
 import cloudpickle
 
 from lossbench import registry
-from lossbench.config.experiment import GROUPS
 from lossbench.plugins import Plugin, start
 from lossbench.records import Record
+from lossbench.registry import GROUPS
 from lossbench.runner.executors import CannotStart, Events, Part
-from lossbench.training.layers import one_core
+from lossbench.training.replicas import one_core
 from lossbench.types import Stack, Trial
 
 log = logging.getLogger("lossbench")
@@ -222,7 +222,7 @@ class ProcessExecutor:
 
 
 def _fatal(trial: Trial, how: str) -> Record:
-    from lossbench.training.results import failed
+    from lossbench.training.run import failed
 
     return failed(trial, f"The process that trained it {how}, {DEATHS} times.")
 

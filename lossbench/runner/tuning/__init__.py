@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
-from lossbench.config.experiment import Experiment
+from lossbench.config.choices import Experiment
 from lossbench.config.protocol import Protocol, contender
 from lossbench.config.resolve import Combinations
 from lossbench.runner.reporter import Reporter

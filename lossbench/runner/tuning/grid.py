@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from lossbench.config.experiment import Experiment
+from lossbench.config.choices import Experiment
 from lossbench.config.protocol import Protocol, rounded, with_lr
 from lossbench.runner.tuning.outcome import Outcomes, Rounds, Tell, collect_outcomes, count_losses
 

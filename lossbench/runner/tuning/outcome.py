@@ -8,7 +8,7 @@ from lossbench import records
 from lossbench.analysis.study import is_wanted
 from lossbench.analysis.summary import Evidence, Summary, filled, summarise_trials
 from lossbench.analysis.tuning import ranked
-from lossbench.config.experiment import Experiment
+from lossbench.config.choices import Experiment
 from lossbench.config.protocol import Contender, contender
 from lossbench.seeds import trial_id
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.config.choices import choice
-from lossbench.config.experiment import Experiment
+from lossbench.config.choices import Experiment, choice
 from lossbench.config.protocol import Protocol, Range, Space, contender, rounded, with_lr
 from lossbench.errors import InvalidValue
 from lossbench.runner.tuning.outcome import Outcome, Rounds, Tell, collect_outcomes, count_losses

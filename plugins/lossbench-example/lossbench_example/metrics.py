@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lossbench.interfaces.metric import ExampleMetric
-from lossbench.metrics.rows import finite, or_nan, wide
+from lossbench.interfaces.metric import ExampleMetric, finite, or_nan, wide
 
 
 @dataclass(frozen=True)

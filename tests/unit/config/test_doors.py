@@ -7,15 +7,14 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 
+from lossbench.cli.hydra.app import register_choices
 from lossbench.cli.hydra.compat import compose_quickly
-from lossbench.cli.hydra.store import register_choices
 from lossbench.cli.hydra.translation import translate
-from lossbench.config.experiment import GROUPS
 from lossbench.config.presets import list_presets
 from lossbench.config.resolve import combinations, complete
-from lossbench.config.schema import SETTINGS
+from lossbench.config.schema import CHOICES, SETTINGS
 from lossbench.errors import LossbenchError
-from lossbench.registry import required
+from lossbench.registry import GROUPS, required
 from tests.registered import built_in
 
 N = 200
@@ -161,3 +160,8 @@ def test_every_setting_can_be_given_by_its_path_or_in_mappings():
     for path, one in SETTINGS.items():
         nested = {one.group: {one.key: one.default}} if one.group else {one.key: one.default}
         assert complete({path: one.default}) == complete(nested)
+
+
+def test_the_schema_has_the_registrys_groups():
+    """It names them itself, as what it refuses is not to wait for torch, which the registry imports."""
+    assert list(GROUPS) == list(CHOICES)

@@ -10,7 +10,7 @@ from torch import nn
 
 from lossbench.errors import InvalidValue
 from lossbench.losses import LDAM, AUCMargin, LogitAdjusted
-from lossbench.models.heads import Cosine
+from lossbench.models.networks import Cosine
 
 C = 5
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from lossbench import losses
 from lossbench.errors import InvalidValue
 from lossbench.losses import CTC, AutoregressiveNLL, FocalCTC, SmoothedCTC, Unlikelihood, get
-from lossbench.training.routes import Routes, _branches, choose
+from lossbench.training.groups import Routes, _branches, choose
 
 
 def logits_of(*shape, spread=2.0, seed=0):

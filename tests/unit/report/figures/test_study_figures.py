@@ -16,7 +16,7 @@ from lossbench.report.figures.learning_curves import plot_curves
 from lossbench.report.figures.robustness import plot_robustness
 from lossbench.report.figures.style import N_STYLES, OTHERS, assign_styles, render_figure, style_losses
 from lossbench.report.figures.tuning import plot_tuning
-from lossbench.report.tables.numbers import format_difference
+from lossbench.report.tables.grid import format_difference
 from lossbench.seeds import FIRST_TUNING_SEED
 
 LOSSES = ("huber", "mae", "mse")

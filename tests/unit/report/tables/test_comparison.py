@@ -15,7 +15,7 @@ from lossbench.records import save
 from lossbench.report.tables import comparison as comparison_tables
 from lossbench.report.tables import markup, rows
 from lossbench.report.tables.comparison_footnotes import explain_comparison
-from lossbench.report.tables.numbers import format_difference
+from lossbench.report.tables.grid import format_difference
 from lossbench.report.tables.sentences import join_names, write_sentences
 from lossbench.seeds import FIRST_TUNING_SEED
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lossbench.analysis import Estimate, Reach, summarise
 from lossbench.records import load, save
-from lossbench.report.tables.numbers import format_estimates, format_number, format_reach
+from lossbench.report.tables.grid import format_estimates, format_number, format_reach
 from lossbench.report.tables.summaries import table
 
 ACCURACY = {

@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-from lossbench.types import Choice, Optimizer, Stack, Trial
+from lossbench.types import Choice, Optimizer, Stack, Trial, enters_hashes
 
 FIRST_TUNING_SEED = 10_000
 """Trials with this seed or a higher one choose settings and are not reported; reported ones have lower seeds."""
@@ -69,6 +69,8 @@ def _identity(trial: Trial) -> dict[str, object]:
     found: dict[str, object] = {}
     for f in fields(trial):
         value = getattr(trial, f.name)
+        if not enters_hashes(f, value):
+            continue
         if isinstance(value, Choice):
             value = _choice_identity(f.name, value)
         elif isinstance(value, Optimizer):
@@ -84,7 +86,7 @@ def _first_word(field: str, value: str) -> str:
 
 
 def _optimizer_identity(optimizer: Optimizer) -> dict[str, object]:
-    own = {f.name: getattr(optimizer, f.name) for f in fields(optimizer)}
+    own = {f.name: v for f in fields(optimizer) if enters_hashes(f, v := getattr(optimizer, f.name))}
     own = {n: _first_word(f"optimizer.{n}", v) if isinstance(v, str) else v for n, v in own.items()}
     betas = [own.pop("beta1"), own.pop("beta2")]  # one field, when ids were first made
     return {_first(f"Optimizer.{n}"): v for n, v in own.items()} | {"betas": betas}

@@ -34,6 +34,7 @@ class Setting:
     options: tuple[str, ...] = ()  # words that it may be
     listed: bool = False  # replicas of a stack may differ in it, so it takes a list
     column: str = ""  # of trials.parquet
+    later: bool = False  # added after ids were first made: it enters them only where it is not at its default
 
     @property
     def group(self) -> str:
@@ -60,12 +61,14 @@ def setting(
     options: tuple[str, ...] = (),
     listed: bool = False,
     column: str = "",
+    later: bool = False,
 ) -> Any:
     """Return a dataclass field that is a setting.
 
     default: of the field, and of the configuration unless `unset` gives that another one (None: the task's own).
     """
     facts = {"path": path, "text": text, "check": check, "options": options, "listed": listed, "column": column}
+    facts["later"] = later
     facts["default"] = default if unset is MISSING else unset
     return field(default=default, metadata={KEY: facts})
 
@@ -80,6 +83,12 @@ def _setting_of(f: "Field[Any]") -> Setting:
     facts["column"] = facts["column"] or f.name
     assert isinstance(f.type, type)  # these classes are annotated with plain types
     return Setting(name=f.name, type=f.type, **facts)
+
+
+def enters_hashes(f: "Field[Any]", value: Any) -> bool:
+    """Return whether a field's value is part of hashes: what was added later is not, where it is at its default."""
+    facts = f.metadata.get(KEY, {})
+    return f.compare and not (facts.get("later") and value == facts["default"])
 
 
 def record_columns(owner: Any) -> Iterator[tuple[str, Any]]:

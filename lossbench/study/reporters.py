@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -79,8 +80,9 @@ def _refresh(experiments: Iterable[Experiment], study: Study | None = None, **wh
 
 
 class ProgressBar:
-    """Shows the share of trial-steps done, and messages above it. No bar where there is neither terminal nor notebook.
+    """Shows the share of trial-steps done, and messages above it.
 
+    There is no bar where there is neither a terminal nor a notebook with ipywidgets, by which rich moves it there.
     messages: whether to print messages that are no warnings.
     """
 
@@ -94,7 +96,7 @@ class ProgressBar:
             TimeRemainingColumn(),
             TextColumn("left"),
             console=console,
-            disable=not (console.is_terminal or console.is_jupyter),
+            disable=not (console.is_terminal or (console.is_jupyter and find_spec("ipywidgets"))),
             transient=True,
         )
         self.task = self.bars.add_task("", total=1.0, trials="preparing", speed="", visible=False)

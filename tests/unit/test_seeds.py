@@ -1,11 +1,11 @@
 """Seeds depend on just what they may: that is what makes a comparison paired."""
 
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
 
 import pytest
 
 from lossbench.seeds import Purpose, seed_for, stable_hash, trial_id
-from lossbench.types import Choice, Optimizer, Trial
+from lossbench.types import Choice, Optimizer, Trial, setting
 
 TRIAL = Trial(
     task=Choice("regression"),
@@ -120,3 +120,10 @@ def test_a_renamed_field_of_a_trial_keeps_its_id(monkeypatch):
     trial_id.cache_clear()
     monkeypatch.setattr("lossbench.seeds.FIRST_SPELLINGS", {})
     assert renamed != trial_id(TRIAL)
+
+
+def test_a_setting_that_is_added_later_keeps_the_ids_of_what_is_on_record():
+    added = setting("optimizer.floor", "of the learning rate", default=0.0, later=True)
+    kind = make_dataclass("Optimizer", [("floor", float, added)], bases=(Optimizer,), frozen=True)
+    assert trial_id(replace(TRIAL, optimizer=kind())) == trial_id(TRIAL)
+    assert trial_id(replace(TRIAL, optimizer=kind(floor=0.1))) != trial_id(TRIAL)

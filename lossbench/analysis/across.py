@@ -7,7 +7,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.stats import friedmanchisquare, rankdata, wilcoxon
 
 from lossbench.analysis.comparison import Comparison, Level, Row
 from lossbench.analysis.verdicts import holm
@@ -96,6 +95,8 @@ def _profile(task: str, metric: str, subjects: Sequence[Mapping[str, float]]) ->
 
 
 def _ranking(key: Any, levels: Mapping[str, Level], alpha: float) -> Ranking | None:
+    from scipy.stats import rankdata  # takes a second to import, and several data sets are rare
+
     settings, corruption, rate = key
     rows = [{row.name: row for row in level.rows} for level in levels.values()]
     names, left_out = _common(rows)
@@ -139,6 +140,8 @@ def _harm(row: Row, level: Level) -> float:
 
 def _friedman(harm: Array) -> float:
     """NaN for fewer than three losses, or where all tie."""
+    from scipy.stats import friedmanchisquare, rankdata
+
     if harm.shape[1] < 3 or (np.ptp(rankdata(harm, axis=1), axis=1) == 0).all():
         return np.nan
     return float(friedmanchisquare(*harm.T).pvalue)
@@ -150,6 +153,8 @@ def _wilcoxon(one: Array, other: Array) -> float:
         difference = np.where(one == other, 0.0, one - other)
     if not difference.any():
         return 1.0
+    from scipy.stats import wilcoxon
+
     return float(wilcoxon(difference).pvalue)
 
 

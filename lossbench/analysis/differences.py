@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from lossbench.types import Array
 
@@ -52,12 +52,12 @@ class Differences:
 
     def limits(self, confidence: float) -> tuple[Array, Array]:
         """The interval of each difference by itself; NaN for a single seed."""
-        half = student.ppf((1 + confidence) / 2, self.freedom) * self.error
+        half = stdtrit(self.freedom, (1 + confidence) / 2) * self.error
         return self.value - half, self.value + half
 
     def better(self) -> Array:
         """The probability that the row is better: of a difference below 0, by its t distribution (a flat prior)."""
-        return student.cdf(-self.value / self.error, self.freedom)
+        return stdtr(self.freedom, -self.value / self.error)
 
 
 def differences(harm: Sequence[Array], seeds: Sequence[Sequence[int]], crossed: bool = True) -> Differences:

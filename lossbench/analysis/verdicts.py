@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from lossbench.analysis.differences import FLOOR, Differences
 from lossbench.types import Array
@@ -65,18 +65,18 @@ def judge(found: Differences, rope: float, alpha: float, bad: Array, same: Array
     flattered |= (bad[:, None] | bad) & (verdicts == Verdict.EQUIVALENT)
     verdicts[flattered] = Verdict.INCONCLUSIVE
     t = (found.value - rope) / found.error
-    significant = student.sf(t, found.freedom) < alpha / max(n - 1, 1)
+    significant = stdtr(found.freedom, -t) < alpha / max(n - 1, 1)
     beaten = np.where(significant & ~bad, t, 0.0)
     return Judgement(verdicts, beaten, ~beaten.any(axis=1) & ~bad, flattered)
 
 
 def _two_sided(found: Differences) -> Array:
-    return 2 * student.sf(np.abs(found.value) / found.error, found.freedom)
+    return 2 * stdtr(found.freedom, -np.abs(found.value) / found.error)
 
 
 def _within(found: Differences, rope: float) -> Array:
     """The larger p of two one-sided tests, against -rope and against +rope."""
-    return student.sf((rope - np.abs(found.value)) / found.error, found.freedom)
+    return stdtr(found.freedom, (np.abs(found.value) - rope) / found.error)
 
 
 def _holm(p: Array, same: Array) -> Array:
@@ -111,6 +111,6 @@ def more_seeds(found: Differences, at: tuple[int, int], rope: float, alpha: floa
     error = np.sqrt(np.maximum(parts[0] + parts[1], FLOOR**2))
     freedom = error**4 / np.maximum(parts[0] ** 2 / (seeds - 1) + parts[1] ** 2 / max(found.n_examples - 1, 1), 1e-300)
     size = abs(found.value[at])
-    settled = size / error > student.isf(level / 2, freedom)
-    settled |= (rope - size) / error > student.isf(level, freedom)
+    settled = size / error > -stdtrit(freedom, level / 2)
+    settled |= (rope - size) / error > -stdtrit(freedom, level)
     return float(seeds[settled.argmax()] - n) if settled.any() else np.inf

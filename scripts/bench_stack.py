@@ -27,7 +27,7 @@ from hydra import compose, initialize_config_module
 from rich.console import Console
 from rich.table import Table
 
-from lossbench.cli.hydra.app import register_choices
+from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
 from lossbench.seeds import stacks
 from lossbench.training.build import cores

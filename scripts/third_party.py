@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_module
 from lossbench import registry
 from lossbench.check import Status, check_loss
 from lossbench.check.stand_in import StandIn, stand_in
-from lossbench.cli.hydra.app import register_choices
+from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
 from lossbench.losses import External
 from lossbench.records import Record

@@ -1,8 +1,7 @@
 """Analysis: numbers and intervals from records, as pure functions on arrays and tables."""
 
-from lossbench.analysis.curves import Degradation, Reach, area, degradation, reach, steps_to_target
 from lossbench.analysis.intervals import Estimate, interval, interval_over_seeds
-from lossbench.analysis.summary import Summary, summarise
+from lossbench.analysis.summary import Degradation, Reach, Summary, area, degradation, reach, steps_to_target, summarise
 
 __all__ = [
     "Degradation",

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lossbench.analysis.curves import Reach, reach, steps_to_target
 from lossbench.analysis.interactions import Interaction, interactions
 from lossbench.analysis.paired import Difference, Paired
 from lossbench.analysis.rivals import Sample, rivals
 from lossbench.analysis.scale import Scale, scale
 from lossbench.analysis.study import DEFAULT_LOSS, Study
-from lossbench.analysis.summary import Evidence, Summary
+from lossbench.analysis.summary import Evidence, Reach, Summary, reach, steps_to_target
 from lossbench.analysis.tuning import Tuned, contender, tune
 from lossbench.analysis.verdicts import judge
 from lossbench.errors import InvalidValue, unknown

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossbench.analysis.comparison import Comparison, Row
-from lossbench.analysis.curves import area, degradation
 from lossbench.analysis.paired import Difference
+from lossbench.analysis.summary import area, degradation
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.report.json_values import finite
-from lossbench.report.tables.text import WIDTH
 
-if TYPE_CHECKING:  # they import torch, which comparing records needs not
+if TYPE_CHECKING:  # they import torch, which comparing records needs not; and rich, which help needs not
+    from rich.console import Console
+
     from lossbench.study import Comparison, Results
 
 
@@ -41,17 +40,23 @@ NAMED_PARTS = 30
 """How many skipped combinations are named for one reason."""
 
 
-def results_console() -> Console:
+def results_console() -> "Console":
     """Standard output: tables, and where the records are."""
+    from rich.console import Console
+
     return Console(width=_width(sys.stdout.isatty()), highlight=False)
 
 
-def messages_console() -> Console:
+def messages_console() -> "Console":
     """Standard error: progress, and what is said about the work."""
+    from rich.console import Console
+
     return Console(stderr=True, width=_width(sys.stderr.isatty()), highlight=False)
 
 
 def _width(terminal: bool) -> int | None:
+    from lossbench.report.tables.text import WIDTH
+
     return None if terminal or "COLUMNS" in os.environ else WIDTH
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_module
 
-from lossbench.cli.hydra.app import register_choices
+from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import combinations
 from lossbench.errors import InvalidValue
 from lossbench.seeds import stacks

@@ -7,7 +7,7 @@ import torch
 from hydra import compose, initialize_config_module
 from rich.cells import cell_len
 
-from lossbench.cli.hydra.app import register_choices
+from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import combinations
 from lossbench.registry import ALL, losses
 from lossbench.report.describe.descriptions import describe_class

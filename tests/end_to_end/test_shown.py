@@ -3,7 +3,7 @@
 import pytest
 from hydra import compose, initialize_config_module
 
-from lossbench.cli.hydra.app import register_choices
+from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
 from lossbench.report.tensorboard import overview
 from lossbench.runner.queue import TrialQueue

@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_module
 
 from lossbench import records
 from lossbench import records as files
-from lossbench.cli.hydra.app import register_choices
+from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
 from lossbench.report.tensorboard import writer
 from lossbench.runner import runner

@@ -18,7 +18,7 @@ import torch
 from hydra import compose, initialize_config_module
 from threadpoolctl import threadpool_info
 
-from lossbench.cli.hydra.app import register_choices
+from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
 from lossbench.seeds import Purpose, seed_for, trial_id
 from lossbench.training.build import build

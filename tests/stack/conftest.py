@@ -1,7 +1,7 @@
 import pytest
 from hydra import compose, initialize_config_module
 
-from lossbench.cli.hydra.app import register_choices
+from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
 from lossbench.types import Trial
 

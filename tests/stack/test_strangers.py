@@ -11,7 +11,7 @@ from sklearn.datasets import make_regression
 from torch import nn
 
 from lossbench import registry
-from lossbench.cli.hydra.app import register_choices
+from lossbench.cli.hydra.store import register_choices
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Dataset, Model
 from lossbench.registry import fingerprint

@@ -13,7 +13,7 @@ from lossbench.advice import FACTS, Condition, matching, rules
 from lossbench.advice.rules import rule_from
 from lossbench.cli.commands.check import run_check
 from lossbench.cli.hydra import overrides
-from lossbench.cli.hydra.app import register_choices
+from lossbench.cli.hydra.store import register_choices
 from lossbench.cli.output import Mode
 from lossbench.config.resolve import resolve
 from lossbench.errors import LossbenchError, UnknownName

@@ -3,7 +3,7 @@
 import pytest
 from hydra import compose, initialize_config_module
 
-from lossbench.cli.hydra.app import register_choices
+from lossbench.cli.hydra.store import register_choices
 from lossbench.config.protocol import Protocol, contender
 from lossbench.config.resolve import combinations
 from lossbench.errors import LossbenchError

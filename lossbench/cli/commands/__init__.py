@@ -22,7 +22,7 @@ def run_verb(verb: str, arguments: Sequence[str], mode: Mode = Mode.TABLE) -> in
 
         return run_compare(arguments, mode)
     if any("plugins=" in argument for argument in arguments):
-        from lossbench.cli.hydra.overrides import without_plugins
+        from lossbench.cli.hydra.store import without_plugins
 
         arguments = without_plugins(arguments)
     from lossbench.registry import ALL

@@ -1,23 +1,14 @@
-"""What is typed, checked: mistakes that Hydra tells badly or takes in silence; and the plug-in files that it names.
+"""What is typed, checked: mistakes that Hydra tells badly or takes in silence."""
 
-Plug-ins are loaded before Hydra composes: what they define must be in its store by then.
-"""
-
-import re
-from argparse import Namespace
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 
-from lossbench import plugins
-from lossbench.cli.hydra.compat import read_configs
-from lossbench.config.resolve import places
 from lossbench.config.schema import CHOICES, LISTED, LISTS, SETTINGS, Schema, as_numbers, check_setting, check_types
 from lossbench.errors import InvalidValue, unknown
 from lossbench.types import Setting
@@ -26,7 +17,7 @@ NAMES = {"experiment", "protocol", "hydra"}
 """Groups of presets: what may be chosen of them, Hydra knows."""
 
 
-def check(given: Sequence[str], sweep: bool) -> None:
+def check(given: Sequence[str], sweep: bool, completing: bool = False) -> None:
     """Raise `InvalidValue` for what cannot be read, is given twice, is removed, or needs a sweep."""
     parsed = [read(text) for text in given]
     sweep = sweep or any(o.key_or_group == "hydra.mode" for o in parsed)
@@ -34,7 +25,8 @@ def check(given: Sequence[str], sweep: bool) -> None:
     _check_once(ours)
     for override in ours:
         _check_one(override, sweep)
-        _check_setting(override)
+        if not completing:
+            _check_setting(override)
 
 
 def check_heeded(given: Sequence[str], config: Mapping[str, Any]) -> None:
@@ -92,13 +84,13 @@ def _check_setting(override: Override) -> None:
     if top not in known | NAMES and "/" not in name:
         raise unknown("setting", name, known, "Settings")
     is_plain = not override.is_sweep_override() and not (isinstance(value, str) and "${" in value)
-    if is_plain and top not in (*CHOICES, *NAMES) and "/" not in name:
-        if name in SETTINGS and value is not None:
-            _check_value(SETTINGS[name], value)
+    if is_plain and name in SETTINGS:
         nested: Any = value
         for part in reversed(name.split(".")):
             nested = {part: nested}
-        check_types(nested)
+        value = SETTINGS[name].read(check_types(nested))
+        if value is not None:
+            _check_value(SETTINGS[name], value)
 
 
 def _check_value(one: Setting, value: Any) -> None:
@@ -120,45 +112,3 @@ def _hint(override: Override) -> str:
         return one_by_one
     values = ",".join(map(str, override.sweep_string_iterator())) if override.is_discrete_sweep() else "..."
     return f" As one list: '{setting}=[{values}]'.{one_by_one}"
-
-
-def without_plugins(arguments: Sequence[str]) -> list[str]:
-    """Load what `plugins=[...]` names; the other arguments."""
-    asked = [a for a in arguments if _sets("plugins", a)]
-    plugins.load(place for text in asked for place in _typed(text))
-    return [a for a in arguments if a not in asked]
-
-
-def load_plugins(args: Namespace, configs: str) -> None:
-    """Load what the command line names; if nothing, what its preset and its configuration file name themselves.
-
-    configs: where our own configuration is. What these name in their defaults lists is not looked at.
-    """
-    if any(_sets("plugins", a) for a in args.overrides):
-        without_plugins(args.overrides)
-    elif experiments := [name for a in args.overrides if _sets("experiment", a) for name in _values(a)]:
-        plugins.load(_written(args, configs, [f"experiment/{name}" for name in experiments]))
-    elif args.config_name:
-        plugins.load(_written(args, configs, [args.config_name]))
-
-
-def _sets(name: str, text: str) -> bool:
-    return re.match(rf"\+*{name}=", text) is not None
-
-
-def _typed(text: str) -> list[str]:
-    override = read(text)
-    if override.is_sweep_override():
-        raise InvalidValue(f"plugins is one list for all jobs, as in 'plugins=[a.py,b.py]'. Got {text!r} instead.")
-    return places(override.value())
-
-
-def _values(text: str) -> Iterator[str]:
-    override = read(text)
-    return override.sweep_string_iterator() if override.is_discrete_sweep() else iter([str(override.value())])
-
-
-def _written(args: Namespace, configs: str, names: Sequence[str]) -> list[str]:
-    """Return the plug-ins that files of Hydra's search path name."""
-    plain = [OmegaConf.to_container(config) for config in read_configs(names, configs, args.config_dir)]
-    return [place for one in plain if isinstance(one, dict) for place in places(one.get("plugins"))]

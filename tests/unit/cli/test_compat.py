@@ -9,8 +9,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
-from lossbench.cli.hydra.app import register_choices
 from lossbench.cli.hydra.compat import compose_quickly
+from lossbench.cli.hydra.store import register_choices
 from lossbench.errors import InvalidValue
 
 

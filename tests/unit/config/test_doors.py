@@ -7,8 +7,8 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 
-from lossbench.cli.hydra.app import register_choices
 from lossbench.cli.hydra.compat import compose_quickly
+from lossbench.cli.hydra.store import register_choices
 from lossbench.cli.hydra.translation import translate
 from lossbench.config.presets import list_presets
 from lossbench.config.resolve import combinations, complete

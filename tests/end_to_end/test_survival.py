@@ -345,7 +345,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(experiments, tmp_path):
     assert len(trials(tmp_path)) == 1
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
 def test_a_log_on_a_full_disk_stops_nothing(experiments, tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "lossbench.log").symlink_to("/dev/full")

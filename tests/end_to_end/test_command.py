@@ -1,10 +1,8 @@
 """The command itself: help, version, lists, Hydra's own options, stopping, pipes."""
 
-import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -158,17 +156,6 @@ def test_a_closed_pipe_is_no_error(tmp_path, line):
         ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True
     )
     assert (done.stdout, done.stderr) == ("0\n", "")
-
-
-def test_the_installed_command_from_another_folder(tmp_path):
-    command = Path(sys.executable).with_name("lossbench")
-    done = subprocess.run(
-        [command, *ONCE, "loss=huber"], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0
-    assert re.fullmatch(r"Trained 1 trial in [\d.]+ s; peak memory [\d.]+ GB\.\n", done.stderr)
-    assert "huber" in done.stdout
-    assert trials(tmp_path)["loss"].tolist() == ["huber"]
 
 
 def test_the_module_says_no_in_one_line(process, tmp_path):

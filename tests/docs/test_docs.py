@@ -30,7 +30,7 @@ def commands(text):
 
 
 COMMANDS = list(dict.fromkeys(c for text in (README, *(p.read_text() for p in WITH_COMMANDS)) for c in commands(text)))
-SHORT = {"epochs": "epochs=1", "seeds": "seeds=2", "rates": "rates=[0,0.2]"}
+SHORT = {"epochs": "epochs=0.1", "seeds": "seeds=2", "rates": "rates=[0,0.2]"}
 
 
 def python_blocks():
@@ -43,7 +43,7 @@ def shortened(words):
     few = ["protocol.tuning_seeds=2", "protocol.widen=0"] if "protocol" in asked else []
     drawn = {"task=multilabel", "task=boxes", "task=ctc", "task=embedding"} & set(words)
     own = [short for name, short in SHORT.items() if name == "epochs" or name not in asked]
-    return [*own, *few, *(["data.n=400"] if drawn else [])]
+    return [*own, *few, *(["data.n=200"] if drawn else [])]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

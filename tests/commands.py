@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 from waiting import PATIENCE
@@ -70,6 +70,15 @@ class Command:
         self.kill()
         self._process.close()
         self._said.cleanup()
+
+
+def run_command(folder: Path, *arguments: str, **named: Any) -> Outcome:
+    """Run one command to its end: its exit code and what it has printed."""
+    command = Command(folder, *arguments, **named)
+    try:
+        return command.wait()
+    finally:
+        command.close()
 
 
 def _run(folder: Path, arguments: list[str], path: list[str], environment: dict[str, str], said: str) -> None:

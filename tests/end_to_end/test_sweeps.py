@@ -371,7 +371,10 @@ class TestOtherLaunchers:
 
     @pytest.mark.slow
     def test_joblib(self, process, tmp_path):
-        """In other processes, which load the plug-ins anew. What fails stops no other, and the exit code tells."""
+        """In other processes, which load the plug-ins anew. What fails stops no other, and the exit code tells.
+
+        Not forked as other commands are: joblib's workers end with the interpreter, or after five minutes.
+        """
         (tmp_path / "own.py").write_text(OWN)
         own = ("plugins=[own.py]", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
         done = process("-m", "lossbench", "-m", *own, *ONCE, "loss=mse,doubled,bce", "lr=-1,0.1")

@@ -4,7 +4,6 @@ import sys
 import tempfile
 
 import pytest
-import torch
 from skips import SkipCheck
 
 SKIPS = {
@@ -33,6 +32,8 @@ def pytest_unconfigure(config):
 @pytest.fixture(autouse=True)
 def seeded():
     """Every test draws the same, whatever ran before it, and leaves the generator as it was."""
+    import torch  # not above: the main process of pytest-xdist needs none
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         yield

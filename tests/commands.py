@@ -11,9 +11,8 @@ import runpy
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from unittest import mock
 
 from waiting import PATIENCE
@@ -30,19 +29,16 @@ class Outcome(NamedTuple):
 class Command:
     """`python ARGUMENTS` in `folder`, as it runs: `Command(folder, "-m", "lossbench", "loss=huber")`.
 
-    arguments: `-m MODULE ...`, `-c CODE ...` or `FILE ...`. path: folders in which it finds modules and packages.
+    arguments: `-m MODULE ...`, `-c CODE ...` or `FILE ...`. Modules and packages in the folder are found, as if they were
+    installed.
     """
 
-    def __init__(
-        self, folder: Path, *arguments: str, path: Sequence[Path] = (), environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         context = mp.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         self._said = tempfile.TemporaryDirectory(prefix="lossbench-command-")
-        told = os.environ if environment is None else environment
-        self._process = context.Process(
-            target=_run, args=(folder, list(arguments), [str(p) for p in path], dict(told), self._said.name)
-        )
+        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+        self._process = context.Process(target=_run, args=(folder, list(arguments), environment, self._said.name))
         with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):  # a fork server must not have threads
             self._process.start()
 
@@ -72,20 +68,20 @@ class Command:
         self._said.cleanup()
 
 
-def run_command(folder: Path, *arguments: str, **named: Any) -> Outcome:
+def run_command(folder: Path, *arguments: str) -> Outcome:
     """Run one command to its end: its exit code and what it has printed."""
-    command = Command(folder, *arguments, **named)
+    command = Command(folder, *arguments)
     try:
         return command.wait()
     finally:
         command.close()
 
 
-def _run(folder: Path, arguments: list[str], path: list[str], environment: dict[str, str], said: str) -> None:
+def _run(folder: Path, arguments: list[str], environment: dict[str, str], said: str) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[:0] = [str(folder), *path]
+    sys.path.insert(0, str(folder))
     for number, name in ((1, "out"), (2, "err")):
         file = os.open(Path(said) / name, os.O_WRONLY | os.O_CREAT)
         os.dup2(file, number)

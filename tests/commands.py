@@ -29,8 +29,8 @@ class Outcome(NamedTuple):
 class Command:
     """`python ARGUMENTS` in `folder`, as it runs: `Command(folder, "-m", "lossbench", "loss=huber")`.
 
-    arguments: `-m MODULE ...`, `-c CODE ...` or `FILE ...`. Modules and packages in the folder are found, as if they were
-    installed.
+    arguments: `-m MODULE ...`, `-c CODE ...` or `FILE ...`. Modules and packages in the folder are found as if
+    they were installed.
     """
 
     def __init__(self, folder: Path, *arguments: str) -> None:

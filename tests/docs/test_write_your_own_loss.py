@@ -1,15 +1,16 @@
 """The page on writing a loss is followed: its files are written, its commands run, and they say what it says."""
 
-import os
 import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from commands import run_command
 
 from lossbench.check import CHECKS
 from lossbench.cli import main
@@ -108,15 +109,8 @@ def test_the_table_names_every_check():
 
 
 def run(folder: Path, *arguments: str) -> str:
-    """With this Python and the page's folder on its path, as if it were installed there."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """In a process of its own, which finds what is in the folder as if it were installed."""
+    done = run_command(folder, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return words(done.stdout)
 
@@ -147,9 +141,8 @@ def wheel(tmp_path_factory):
 def test_the_package(files, wheel, tmp_path_factory):
     """Its wheel, unpacked on the path as pip leaves it, makes `power` a choice, and its own tests pass."""
     place = tmp_path_factory.mktemp("site")
-    subprocess.run(
-        [sys.executable, "-m", "zipfile", "-e", wheel(files, "pyproject.toml", "power.py"), place], check=True
-    )
+    with zipfile.ZipFile(wheel(files, "pyproject.toml", "power.py")) as packed:
+        packed.extractall(place)
     (place / "test_power.py").write_bytes((files / "test_power.py").read_bytes())
     (step,) = INSTALLED
     for command in step.commands:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
+from waiting import PATIENCE
 
 from lossbench.cli import main
 from lossbench.config.protocol import Protocol
@@ -59,7 +60,7 @@ def process(tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE,
             check=False,
         )
 

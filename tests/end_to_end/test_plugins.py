@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from commands import run_command
 
 from tests.end_to_end.conftest import ONCE, trials
 
@@ -146,11 +147,11 @@ PACKAGE = {
 
 
 @pytest.mark.slow
-def test_a_package_that_fails_in_part_is_told(process, tmp_path):
+def test_a_package_that_fails_in_part_is_told(tmp_path):
     for name, text in PACKAGE.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    done = process("-m", "lossbench", "plugins", "--json")
+    done = run_command(tmp_path, "-m", "lossbench", "plugins", "--json")
     assert done.returncode == 1, done.stderr
     (own,) = [p for p in json.loads(done.stdout)["plugins"] if p["name"] == "own-package"]
     assert (own["version"], own["place"], own["editable"]) == ("1.2", str(tmp_path), False)
@@ -159,7 +160,7 @@ def test_a_package_that_fails_in_part_is_told(process, tmp_path):
     assert (broken["kind"], broken["name"]) == ("losses", "broken")
     assert broken["reason"] == "ModuleNotFoundError: No module named 'no_such_package'"
     assert "Unknown group 'lossbench.loss'. Did you mean 'lossbench.losses'?" in strange["reason"]
-    shown = process("-m", "lossbench", "plugins")
+    shown = run_command(tmp_path, "-m", "lossbench", "plugins")
     assert "failed: losses: broken: ModuleNotFoundError" in " ".join(shown.stdout.split())
 
 

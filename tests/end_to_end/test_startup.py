@@ -1,5 +1,8 @@
 """A command imports no more than it needs: a mistake is answered at once, and lists wait for nothing that trains."""
 
+import subprocess
+import sys
+
 import pytest
 
 import lossbench
@@ -22,12 +25,17 @@ def records(tmp_path_factory):
     return str(folder)
 
 
+def run_python(*arguments):
+    """Return what a new Python prints: one that is forked from another would have its modules."""
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True).stdout.split()
+
+
 @pytest.fixture
-def imported(process):
+def imported():
     """`imported("losses")`: the exit code, and what of `HEAVY` a command has imported."""
 
     def ask(*arguments):
-        code, *names = process("-c", CODE, ",".join(HEAVY), *arguments).stdout.split()
+        code, *names = run_python("-c", CODE, ",".join(HEAVY), *arguments)
         return int(code), set(names)
 
     return ask
@@ -53,9 +61,9 @@ def test_an_unknown_choice_is_told_with_torch_alone(imported):
     assert imported("loss=hubert") == (2, {"torch"})
 
 
-def test_importing_the_package_imports_nothing_heavy(process):
+def test_importing_the_package_imports_nothing_heavy():
     code = f"import lossbench, sys; print(*(set({HEAVY}) & sys.modules.keys()))"
-    assert process("-c", code).stdout.split() == []
+    assert run_python("-c", code) == []
 
 
 def test_the_settings_in_the_help_are_those_of_the_schema():

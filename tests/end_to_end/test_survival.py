@@ -5,8 +5,6 @@ import pickle
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import Command
 from hydra import compose, initialize_config_module
+from waiting import wait_until
 
 from lossbench import records
 from lossbench import records as files
@@ -31,7 +31,19 @@ from lossbench.training.evaluation import Evaluation
 from lossbench.training.run import failed, run_stack
 from tests.end_to_end.conftest import train, trials
 
-SLOW = ("task=regression", "losses=[mse,huber]", "seeds=3", "rates=[0,0.4]", "epochs=400", "precision=64")
+STUDY = ("task=regression", "losses=[mse,huber]", "seeds=3", "rates=[0,0.4]", "precision=64", "epochs=100")
+ENDLESS = ("task=regression", "loss=mse", "seeds=2", "rates=[0]", "epochs=1000000")
+OFTEN = """
+from lossbench.losses.regression import MSE
+from lossbench.training import checkpoint
+
+checkpoint.SHORTEST, checkpoint.MOST_COST = 0.05, 1.0
+
+
+class Mine(MSE):
+    pass
+"""
+"""A plug-in, since these run in workers, too: checkpoints come so often that no machine is done before the first."""
 
 
 @pytest.fixture
@@ -48,19 +60,17 @@ def experiments(monkeypatch, tmp_path):
 
 @pytest.fixture
 def started(tmp_path):
-    """A command in a process of its own, which goes on: `started("loss=huber")`."""
+    """A command in a process of its own, which goes on and writes checkpoints often: `started("loss=huber")`."""
+    (tmp_path / "often.py").write_text(OFTEN)
     running = []
 
     def start(*arguments):
-        command = [sys.executable, "-m", "lossbench", *arguments]
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        running.append(process)
-        return process
+        running.append(Command(tmp_path, "-m", "lossbench", *arguments, "plugins=[often.py]"))
+        return running[-1]
 
     yield start
-    for process in running:
-        process.kill()
-        process.communicate()
+    for command in running:
+        command.close()
 
 
 def log(root):
@@ -70,13 +80,6 @@ def log(root):
 
 def checkpoints(root):
     return list((root / "results" / ".training").glob("*/*.pt"))
-
-
-def until(condition, seconds=60):
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it takes too long"
-        time.sleep(0.05)
 
 
 def numbers(root):
@@ -95,24 +98,28 @@ def assert_same(root, other):
         np.testing.assert_array_equal(one, two)
 
 
+def written(root):
+    """When each checkpoint was written."""
+    return {path: path.stat().st_mtime_ns for path in checkpoints(root)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "kills"), [(1, 3), (2, 1)])
 def test_killed_at_random_moments(n, kills, started, lossbench, tmp_path):
     random = np.random.default_rng(n)
-    assert lossbench(*SLOW, f"workers={n}", "output=undisturbed").code == 0
+    assert lossbench(*STUDY, f"workers={n}", "output=undisturbed").code == 0
     for _ in range(kills):
-        before = len(re.findall("after step", log(tmp_path))), set(saved(tmp_path))
-        running = started(*SLOW, f"workers={n}")
-        until(lambda one=running: checkpoints(tmp_path) or one.poll() is not None)
-        time.sleep(random.uniform(0, 1.5))
+        before, old = set(saved(tmp_path)), written(tmp_path)
+        running = started(*STUDY, f"workers={n}")
+        wait_until(lambda old=old: written(tmp_path).items() - old.items(), "a checkpoint is written", running)
+        time.sleep(random.uniform(0, 0.1))
         running.kill()
-        running.wait()
-        assert set(saved(tmp_path)) >= before[1]
-    last = lossbench(*SLOW, f"workers={n}")
+        assert set(saved(tmp_path)) >= before
+    last = lossbench(*STUDY, f"workers={n}")
     assert last.code == 0, last.err
     assert "goes on after step" in log(tmp_path)
     assert_same(tmp_path / "results", tmp_path / "undisturbed")
-    assert lossbench(*SLOW).code == 0
+    assert lossbench(*STUDY).code == 0
     assert not checkpoints(tmp_path)  # what a kill just after the records were saved has left is cleared away
 
 
@@ -120,36 +127,34 @@ def saved(root):
     return [i for path in root.glob("results/**/trials.parquet") for i in records.finished(path.parent)]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_says_how_to_go_on(number, code, started, lossbench, tmp_path):
-    longer = ["task=regression", "loss=mse", "seeds=2", "rates=[0]", "epochs=1200"]
-    running = started(*longer)
-    until(lambda: checkpoints(tmp_path))
-    running.send_signal(number)
-    _, err = running.communicate(timeout=30)
-    assert running.returncode == code
-    assert "The same command goes on from there." in err
-    assert "Traceback" not in err
-    assert lossbench(*longer).code == 0
-    assert int(re.search(r"goes on after step (\d+)", log(tmp_path))[1]) > 0
+def test_a_signal_saves_and_says_how_to_go_on(started, tmp_path):
+    """The second command goes on where the first was stopped."""
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        old = written(tmp_path)
+        running = started(*ENDLESS, "workers=1")
+        wait_until(lambda old=old: written(tmp_path).items() - old.items(), "a checkpoint is written", running)
+        running.send_signal(number)
+        done = running.wait()
+        assert done.returncode == code
+        assert "The same command goes on from there." in done.stderr
+        assert "Traceback" not in done.stderr
+    (step,) = re.findall(r"goes on after step (\d+)", log(tmp_path))
+    assert int(step) > 0
 
 
 def test_a_command_with_workers_that_is_stopped_leaves_no_process(started, tmp_path):
-    running = started(*SLOW, "workers=2")
-    until(lambda: "trials in" in log(tmp_path))
-    time.sleep(6)
+    running = started(*ENDLESS, "workers=2")
+    wait_until(lambda: checkpoints(tmp_path), "a worker trains", running)
     running.send_signal(signal.SIGTERM)
-    running.communicate(timeout=30)
-    until(lambda: not alive(tmp_path), 10)
-    assert running.returncode in (143, 0)  # 0: it was done before
+    assert running.wait().returncode == 143
+    wait_until(lambda: not alive(tmp_path), "all its processes have ended")
 
 
 def test_killed_workers_die_with_their_parent(started, tmp_path):
-    running = started(*SLOW, "workers=2")
-    until(lambda: "trials in" in log(tmp_path))
+    running = started(*ENDLESS, "workers=2")
+    wait_until(lambda: checkpoints(tmp_path), "a worker trains", running)
     running.kill()
-    running.wait()
-    until(lambda: not alive(tmp_path), 15)
+    wait_until(lambda: not alive(tmp_path), "all its processes have ended")
 
 
 def alive(folder):
@@ -165,10 +170,9 @@ def alive(folder):
 
 
 def test_two_processes_share_the_work(started, tmp_path):
-    both = [started(*SLOW), started(*SLOW)]
-    for running in both:
-        _, err = running.communicate(timeout=200)
-        assert running.returncode == 0, err
+    both = [started(*STUDY), started(*STUDY)]
+    for done in [running.wait() for running in both]:
+        assert done.returncode == 0, done.stderr
     trained = [int(n) for n in re.findall(r"Trained (\d+) trial", log(tmp_path))]
     assert sum(trained) == 12  # none twice
     assert len(trials(tmp_path)) == 12
@@ -343,7 +347,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(experiments, tmp_path):
     assert len(trials(tmp_path)) == 1
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
 def test_a_log_on_a_full_disk_stops_nothing(experiments, tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "lossbench.log").symlink_to("/dev/full")

@@ -269,7 +269,8 @@ class TestSkips:
         assert "Skipped, needs a value: external (loss.target)." in err
 
     def test_weightings_too(self, lossbench, tmp_path):
-        code, _, err = lossbench("-m", "task=binary", "loss=dice,bce", "weighting=glob(*)", "epochs=0.1", "seeds=1")
+        once = ("epochs=0.1", "seeds=1", "rates=[0]")
+        code, _, err = lossbench("-m", "task=binary", "loss=dice,bce", "weighting=glob(*)", *once)
         assert code == 0
         by_labels = {"balanced", "inverse_sqrt", "effective_number", "pos_weight", "deferred"}
         by_losses = {"focal", "ghm", "trimmed", "self_paced"}
@@ -371,7 +372,10 @@ class TestOtherLaunchers:
 
     @pytest.mark.slow
     def test_joblib(self, process, tmp_path):
-        """In other processes, which load the plug-ins anew. What fails stops no other, and the exit code tells."""
+        """In other processes, which load the plug-ins anew. What fails stops no other, and the exit code tells.
+
+        Not forked as other commands are: joblib's workers end with the interpreter, or after five minutes.
+        """
         (tmp_path / "own.py").write_text(OWN)
         own = ("plugins=[own.py]", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
         done = process("-m", "lossbench", "-m", *own, *ONCE, "loss=mse,doubled,bce", "lr=-1,0.1")

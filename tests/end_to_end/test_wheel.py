@@ -1,7 +1,7 @@
 """The wheel holds all that is needed: packages, configurations, py.typed. A plug-in's wheel adds to it."""
 
 import json
-import site
+import re
 import subprocess
 import sys
 import venv
@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import ONCE
+from tests.end_to_end.conftest import ONCE, trials
 
 ROOT = Path(__file__).parents[2]
 
 
+LOSSBENCH, CONFIGS = ROOT / "lossbench", ROOT / "configs"
 EXAMPLE = ROOT / "plugins" / "lossbench-example"
 
 
@@ -23,7 +24,7 @@ def built(folder: Path, source: Path, out: Path, *names: str) -> Path:
     for name in names:
         subprocess.run(["cp", "-r", folder / name, source], check=True)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*command, "--wheel-dir", out, source], check=True, capture_output=True)
+    subprocess.run([*command, "--no-build-isolation", "--wheel-dir", out, source], check=True, capture_output=True)
     (found,) = out.glob("*.whl")
     return found
 
@@ -31,7 +32,7 @@ def built(folder: Path, source: Path, out: Path, *names: str) -> Path:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """lossbench's own."""
-    names = ("pyproject.toml", "README.md", "LICENSE", "lossbench", "configs", "plugins")
+    names = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "lossbench", "configs", "plugins")
     return built(ROOT, tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel"), *names)
 
 
@@ -56,7 +57,7 @@ def installed(tmp_path):
         (packages,) = (place / "lib").glob("python3*/site-packages")
         command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*command, "--no-deps", *wheels], check=True, capture_output=True)
-        (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
+        (packages / "dependencies.pth").write_text("\n".join(p for p in sys.path if p.endswith("site-packages")))
         return python, packages
 
     return install
@@ -64,26 +65,58 @@ def installed(tmp_path):
 
 @pytest.mark.slow
 def test_it_holds_every_module_and_configuration(wheel):
-    held = set(zipfile.ZipFile(wheel).namelist())
-    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "lossbench").rglob("*.py")}
-    configs = {f"lossbench/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.yaml")}
-    others = {"lossbench/py.typed", "lossbench/configs/__init__.py", "lossbench/advice/rules.yaml"}
-    assert modules | configs | others <= held
-    assert [name for name in held if name.endswith(".dist-info/licenses/LICENSE")]
+    names = zipfile.ZipFile(wheel).namelist()
+    held = {name for name in names if ".dist-info/" not in name}
+    modules = {str(p.relative_to(ROOT)) for kind in ("*.py", "*.yaml", "py.typed") for p in LOSSBENCH.rglob(kind)}
+    configs = {f"lossbench/{p.relative_to(ROOT)}" for kind in ("*.py", "*.yaml") for p in CONFIGS.rglob(kind)}
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
     # a package of several distributions: an __init__.py would hide the others' plugins
-    hydras = {name for name in held if name.startswith("hydra_plugins")}
-    assert hydras == {"hydra_plugins/lossbench_launcher.py", "hydra_plugins/lossbench_search_path.py"}
+    hydras = {"hydra_plugins/lossbench_launcher.py", "hydra_plugins/lossbench_search_path.py"}
+    assert held == modules | configs | hydras
+
+
+@pytest.mark.slow
+def test_an_empty_environment_trains_and_compares(wheel, installed, process, tmp_path):
+    """By the installed command, from another folder."""
+    python, _ = installed(wheel)
+    command = str(Path(python).with_name("lossbench"))
+    done = process("losses=[mse,huber]", *ONCE, python=command)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"Trained 2 trials in [\d.]+ s; peak memory [\d.]+ GB\.\n", done.stderr)
+    assert set(trials(tmp_path / "results")["loss"]) == {"mse", "huber"}
+    compared = process("compare", "results", python=command)
+    assert compared.returncode == 0, compared.stderr
+    assert {"mse", "huber"} <= {line.split()[0] for line in compared.stdout.splitlines() if line}
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+import lossbench, lossbench_example
+from lossbench.cli import main
+
+print(json.dumps([str(Path(module.__file__).parents[1]) for module in (lossbench, lossbench_example)]))
+for arguments in json.loads(sys.argv[1]):
+    print("\f")
+    code = main(arguments)
+    assert code == 0 or arguments[0] == "plugins", code
+"""
+"""Several commands in one process. `plugins` ends with 1: it lists this environment's editable plug-ins, too, whose
+modules cannot be imported from there."""
 
 
 @pytest.mark.slow
 def test_the_example_is_found_listed_and_trained(wheel, example, installed, process):
     """Both from wheels, so that nothing but what these hold is used."""
     python, packages = installed(wheel, example)
-    code = "import lossbench_example, lossbench; print(lossbench_example.__file__, lossbench.__file__)"
-    folders = [Path(file).parents[1] for file in process("-c", code, python=python).stdout.split()]
-    assert folders == [packages, packages]
-    told = json.loads(process("-m", "lossbench", "plugins", "--json", python=python).stdout)
-    offers = {plugin["name"]: plugin["offers"] for plugin in told["plugins"]}
+    parts = ["task=counts", "data=poisson_counts", "model=normed_mlp", "loss=trimmed_mae,mse", "weighting=tilted"]
+    settings = ["corruption=underreporting", "metric=within_one", "epochs=1", "seeds=1", "rates=[0.4]"]
+    commands = [["plugins", "--json"], ["-m", *parts, *settings], ["experiment=example_study", *ONCE]]
+    done = process("-c", SCRIPT, json.dumps(commands), python=python)
+    assert done.returncode == 0, done.stderr
+    folders, plugins, sweep, study = done.stdout.split("\f")
+    assert json.loads(folders) == [str(packages)] * 2
+    offers = {plugin["name"]: plugin["offers"] for plugin in json.loads(plugins)["plugins"]}
     assert offers["lossbench-example"] == {
         "losses": ["trimmed_mae"],
         "weightings": ["tilted"],
@@ -94,12 +127,6 @@ def test_the_example_is_found_listed_and_trained(wheel, example, installed, proc
         "metrics": ["within_one"],
         "presets": ["experiment/example_study", "loss/gentle_trim"],
     }
-    parts = ["task=counts", "data=poisson_counts", "model=normed_mlp", "loss=trimmed_mae,mse", "weighting=tilted"]
-    settings = ["corruption=underreporting", "metric=within_one", "epochs=1", "seeds=1", "rates=[0.4]"]
-    done = process("-m", "lossbench", "-m", *parts, *settings, python=python)
-    assert done.returncode == 0, done.stderr
-    assert "1 seed, 2 trials" in done.stdout
-    assert "counts · poisson_counts · normed_mlp · corruption underreporting" in done.stdout
-    study = process("-m", "lossbench", "experiment=example_study", *ONCE, python=python)
-    assert study.returncode == 0, study.stderr
-    assert "trimmed_mae (cut=6.0)" in study.stdout
+    assert "1 seed, 2 trials" in sweep
+    assert "counts · poisson_counts · normed_mlp · corruption underreporting" in sweep
+    assert "trimmed_mae (cut=6.0)" in study

@@ -17,8 +17,6 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "third_party.py"
 ROOTS = {"smp": "segmentation_models_pytorch"}
 FEWEST = 5
 """Losses of each library."""
-for name in LIBRARIES:
-    pytest.importorskip(name, reason="pip install 'lossbench[libraries]'")
 pytestmark = pytest.mark.filterwarnings("ignore")  # strangers warn of what they like
 
 

@@ -88,7 +88,8 @@ def test_a_file_runs_again_only_when_it_has_changed(file):
     assert names() == {"yours"}
 
 
-def test_a_worker_runs_what_its_parent_has_run(file):
+def test_a_worker_runs_what_its_parent_has_run(file, monkeypatch):
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])  # "" is this folder: pytest-xdist's workers have it
     plugins.load([file(MINE)])
     sent = pickle.dumps((plugins.loaded(), registry.losses.get("mine", power=3)))
     file("this is no Python any more")

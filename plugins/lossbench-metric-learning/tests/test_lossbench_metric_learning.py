@@ -179,7 +179,7 @@ def test_the_histogram_of_equal_directions_is_the_librarys_error():
 def test_all_train_in_one_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = set(NAMES) - {"pml_histogram"}
-    asked = ["task=embedding", f"losses=[{','.join(sorted(names))}]", "seeds=2", "rates=[0]", "epochs=2", "data.n=400"]
+    asked = ["task=embedding", f"losses=[{','.join(sorted(names))}]", "seeds=2", "rates=[0]", "epochs=1", "data.n=200"]
     assert main(["--json", *asked, "model=mlp", "workers=1"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert len(told["records"]) == len(names)

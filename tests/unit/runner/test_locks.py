@@ -12,13 +12,13 @@ from lossbench.records import RecordError
 from lossbench.runner.locks import KEPT_SECONDS, Locks
 
 HOLD = """
-import json, sys, time
+import json, sys
 from pathlib import Path
 from lossbench.runner.locks import Locks
 lock = Locks(Path(sys.argv[1])).acquire(json.loads(sys.argv[2]))
 (lock.folder / "state.pt").write_bytes(b"state")
 print(len(lock.trials), flush=True)
-time.sleep(60)
+sys.stdin.read()
 """
 
 
@@ -29,7 +29,7 @@ def other(tmp_path):
 
     def start(trials):
         command = [sys.executable, "-c", HOLD, str(tmp_path), json.dumps(trials)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout.readline() == f"{len(trials)}\n"
         return process
@@ -42,6 +42,7 @@ def other(tmp_path):
 def kill(process):
     process.kill()
     process.wait()
+    process.stdin.close()
     process.stdout.close()
 
 

@@ -4,9 +4,9 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting import PATIENCE, wait_until
 
 from lossbench.records import save
 from lossbench.report.tensorboard.writer import refresh
@@ -28,11 +28,11 @@ const all = (root, name, found = []) => {
 const seen = e => e.getClientRects().length > 0;
 """
 """Elements of the page, those inside others included."""
-SECONDS = 60
+ADDRESS = re.compile(r"http://\S+:\d+/")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no browser: install chromium and chromium-driver"),
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
 ]
 
 
@@ -50,12 +50,8 @@ def address(board, tmp_path):
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(board), "--port", "0"]
     with log.open("wb") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as server:
         try:
-            ends = time.monotonic() + SECONDS
-            while not (found := re.search(r"http://\S+:\d+/", log.read_text())):
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < ends, log.read_text()
-                time.sleep(0.1)
-            yield found.group()
+            wait_until(lambda: ADDRESS.search(log.read_text()), "TensorBoard listens", server)
+            yield ADDRESS.search(log.read_text()).group()
         finally:
             server.terminate()
 
@@ -63,7 +59,7 @@ def address(board, tmp_path):
 @pytest.fixture
 def page(address, tmp_path):
     """`page("text", "return ...")`: what a script finds on a tab, waiting until it finds something."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: scripts/setup test")
+    from selenium import webdriver
     from selenium.webdriver.support.ui import WebDriverWait
 
     options = webdriver.ChromeOptions()
@@ -75,7 +71,7 @@ def page(address, tmp_path):
     def find(tab, script):
         driver.get("about:blank")
         driver.get(f"{address}#{tab}")
-        return WebDriverWait(driver, SECONDS, 0.2).until(lambda now: now.execute_script(FIND + script))
+        return WebDriverWait(driver, PATIENCE, 0.2).until(lambda now: now.execute_script(FIND + script))
 
     try:
         yield find

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from io import BytesIO
 
 import numpy as np
@@ -405,8 +404,8 @@ def test_curves_that_are_written_anew_do_not_hide_pictures(study, tmp_path, made
     refresh(tmp_path, study, ended=True, pictures=True)
     run = tmp_path / BOARD / "(overview)"
     (old,) = run.glob("*.lossbench")
-    time.sleep(0.001)
-    old.rename(run / f"events.out.tfevents.{time.time_ns()}.old.lossbench")  # as if it were of other content
+    latest = max(int(path.name.split(".")[3]) for path in files(run))
+    old.rename(run / f"events.out.tfevents.{latest + 1}.old.lossbench")  # as if it were of other content
     refresh(tmp_path, study, ended=True, pictures=True)
     curves, drawn = files(run)
     assert (curves.suffix, drawn.suffix) == (".lossbench", ".pictures")

@@ -2,12 +2,13 @@
 
 import logging
 import os
-import subprocess
-import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import Command, run_command
+from waiting import wait_until
 
 from lossbench.datasets import cache
 from lossbench.datasets.cache import cached, folder, origin
@@ -48,10 +49,10 @@ def assert_equal(arrays, wanted=ARRAYS):
 
 
 @pytest.mark.slow
-def test_tests_do_not_use_the_cache_of_the_user():
+def test_tests_do_not_use_the_cache_of_the_user(tmp_path):
     assert Path.home() not in folder().parents
-    command = [sys.executable, "-c", "from lossbench.datasets.cache import folder; print(folder())"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == str(folder())
+    told = run_command(tmp_path, "-c", "from lossbench.datasets.cache import folder; print(folder())")
+    assert told.stdout.strip() == str(folder())
 
 
 def test_arrays_are_made_once(place):
@@ -179,25 +180,27 @@ def test_python_objects_are_refused(place):
 
 
 WRITER = """
-import sys
+import sys, time
+from pathlib import Path
 import numpy as np
 from lossbench.datasets.cache import cached
 number = int(sys.argv[1])
-sys.stdin.read()
+Path(f"ready{number}").touch()
+while not Path("go").exists():
+    time.sleep(0.001)
 arrays = cached("shared", lambda: {"x": np.full(200_000, number), "y": np.full(200_000, number)})
 print(len({*arrays["x"], *arrays["y"]}))
 """
 
 
 @pytest.mark.slow
-def test_processes_may_write_at_the_same_time(place):
-    start = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(number)], **start) for number in range(4)]
-    for writer in writers:
-        writer.stdin.close()  # all at once, when each has imported what it needs
-    for writer in writers:
-        with writer:
-            assert writer.stdout.read().strip() == "1"
+def test_processes_may_write_at_the_same_time(place, tmp_path):
+    with ExitStack() as stack:
+        writers = [stack.enter_context(closing(Command(tmp_path, "-c", WRITER, str(number)))) for number in range(4)]
+        for number, writer in enumerate(writers):
+            wait_until((tmp_path / f"ready{number}").exists, "a writer is ready", writer)
+        (tmp_path / "go").touch()  # all at once
+        assert [writer.wait() for writer in writers] == [(0, "1\n", "")] * 4
     assert [file.suffix for file in place.iterdir()] == [".npz"]
     never = Maker()
     assert len({*(arrays := cached("shared", never))["x"], *arrays["y"]}) == 1

@@ -1,11 +1,10 @@
 """Real digits on canvases, in lines and on photographs: targets are what was pasted, and splits share no digit."""
 
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from commands import run_command
 from scipy import stats
 from sklearn.datasets import load_digits
 from stack.conftest import make_trials  # noqa: F401
@@ -64,7 +63,8 @@ for name in ("digit_canvases", "digit_boxes", "digit_lines"):
 def test_another_process_draws_the_same(tmp_path, monkeypatch, capsys):
     exec(HASHES)
     monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path))
-    there = subprocess.run([sys.executable, "-c", HASHES], capture_output=True, text=True, check=True)
+    there = run_command(tmp_path, "-c", HASHES)
+    assert there.returncode == 0, there.stderr
     assert there.stdout == capsys.readouterr().out
     assert len(set(there.stdout.split())) == 3
 

@@ -5,11 +5,14 @@ import os
 import pickle
 import subprocess
 import sys
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from commands import Command
+from waiting import wait_until
 
 from lossbench.errors import InvalidValue, LossbenchError
 from lossbench.records import Record, RecordError, Samples, check_writable, find, finished, load, save
@@ -242,23 +245,33 @@ def test_a_kill_while_writing_leaves_nothing_that_piles_up(folder, made_up):
 
 
 SAVE_ONE_BY_ONE = """
-import pickle, sys
+import pickle, sys, time
 from pathlib import Path
 from lossbench.records import save
-for record in pickle.load(sys.stdin.buffer):
-    save(Path(sys.argv[1]), [record], {})
+folder, some = Path(sys.argv[1]), Path(sys.argv[2])
+records = pickle.loads(some.read_bytes())
+some.with_suffix(".ready").touch()
+while not some.with_name("go").exists():
+    time.sleep(0.001)
+for record in records:
+    save(folder, [record], {})
 """
 
 
 @pytest.mark.slow
-def test_processes_that_save_at_once_lose_nothing(folder, made_up):
+def test_processes_that_save_at_once_lose_nothing(folder, made_up, tmp_path_factory):
+    commands = []
     some = [[made_up(seed=s) for s in range(start, start + 6)] for start in (0, 10, 20)]
-    command = [sys.executable, "-c", SAVE_ONE_BY_ONE, str(folder)]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in some]
-    for process, own in zip(processes, some, strict=True):  # they wait for their input, so all begin together
-        process.stdin.write(pickle.dumps(own))
-        process.stdin.close()
-    assert [process.wait(30) for process in processes] == [0, 0, 0]
+    place = tmp_path_factory.mktemp("sent")
+    with ExitStack() as stack:
+        for number, own in enumerate(some):
+            (place / str(number)).write_bytes(pickle.dumps(own))
+            command = Command(place, "-c", SAVE_ONE_BY_ONE, str(folder), str(place / str(number)))
+            stack.enter_context(closing(command))
+            wait_until((place / f"{number}.ready").exists, "it has read what to save", command)
+            commands.append(command)
+        (place / "go").touch()  # so that all begin together
+        assert [command.wait().returncode for command in commands] == [0, 0, 0]
     results = load(folder)
     assert sorted(results.trials["seed"]) == [*range(6), *range(10, 16), *range(20, 26)]
     assert results.test.groupby("trial", observed=True).size().tolist() == [400] * 18

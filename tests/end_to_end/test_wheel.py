@@ -75,9 +75,16 @@ def test_it_holds_every_module_and_configuration(wheel):
     assert held == modules | configs | hydras
 
 
+CALL = """
+import lossbench
+r = lossbench.run(task='regression', losses=['mse', 'huber'], seeds=3, rates=[0, 0.2], epochs=5, output='by_python')
+print(r.compare())
+"""
+
+
 @pytest.mark.slow
 def test_an_empty_environment_trains_and_compares(wheel, installed, process, tmp_path):
-    """By the installed command, from another folder."""
+    """By the installed command, from another folder, and by the Python call."""
     python, _ = installed(wheel)
     command = str(Path(python).with_name("lossbench"))
     done = process("losses=[mse,huber]", *ONCE, python=command)
@@ -87,6 +94,9 @@ def test_an_empty_environment_trains_and_compares(wheel, installed, process, tmp
     compared = process("compare", "results", python=command)
     assert compared.returncode == 0, compared.stderr
     assert {"mse", "huber"} <= {line.split()[0] for line in compared.stdout.splitlines() if line}
+    called = process("-c", CALL, python=python)
+    assert called.returncode == 0, called.stderr
+    assert "test mae ↓, lower is better; 2 losses, 3 seeds; baseline mse" in called.stdout
 
 
 SCRIPT = """

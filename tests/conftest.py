@@ -8,7 +8,7 @@ from skips import SkipCheck
 
 SKIPS = {
     "tests/stack/test_cuda.py": "needs a CUDA device",
-    "tests/unit/test_tensorboard_browser.py": "needs chromium and chromedriver",
+    "tests/unit/report/tensorboard/test_browser.py": "needs chromium and chromedriver",
     "tests/end_to_end/test_survival.py::test_a_log_on_a_full_disk_stops_nothing": "needs Linux's /dev/full",
 }
 """Why a test may be skipped: a machine lacks what scripts/setup cannot install. Any other skip fails the run."""
@@ -45,7 +45,7 @@ def forgotten(monkeypatch):
     from hydra.core.config_store import ConfigStore
 
     from lossbench import plugins, registry
-    from lossbench.config.choices import GROUPS
+    from lossbench.registry import GROUPS
 
     before, known = set(sys.modules), {group: dict(names.entries()) for group, names in registry.ALL.items()}
     for group, names in registry.ALL.items():

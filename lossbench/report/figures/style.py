@@ -126,7 +126,9 @@ def frame(axes: "Axes") -> None:
 
 def add_caption(figure: "Figure", sentences: Iterable[str]) -> None:
     """Write what a figure shows below it."""
-    text = fill(" ".join(filter(None, sentences)), int(figure.get_size_inches()[0] * 17.5))
+    text = fill(
+        " ".join(filter(None, sentences)), int(figure.get_size_inches()[0] * 15.5)
+    )  # letters are wider at few dots per inch
     figure.supxlabel(text, x=0.008, ha="left", fontsize=8, color=GREY)
 
 

@@ -116,11 +116,13 @@ def golden():
     return json.loads(FILE.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRIALS)
 def test_what_is_drawn_is_the_same(name, golden):
     assert drawn(make(TRIALS[name])) == {n: golden["trials"][name][n] for n in golden["drawn"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRIALS)
 def test_what_is_trained_is_the_same(name, golden):
     before, found = golden["trials"][name], trained(make(TRIALS[name]))

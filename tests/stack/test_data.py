@@ -69,6 +69,7 @@ def test_clean_validation_is_clean(make_trials):
     assert changed(prepared, 0, 3, "train").any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", CORRUPTIONS)
 def test_splits_are_disjoint_and_the_test_split_is_the_same_for_all(task, make_trials):
     trials = make_trials(f"task={task}", "rates=[0]", "seeds=3")

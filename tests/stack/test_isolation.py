@@ -52,6 +52,7 @@ def curves(records):
     return {(r.row["loss"], r.row["seed"]): r for r in records}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip", ["none", "norm", "value", "per_tensor"])
 @pytest.mark.parametrize("bad", [finite_then_nan, infinite_gradient])
 def test_a_row_that_goes_to_nan_leaves_its_neighbours_bit_identical(clip, bad, make_trials, temporary_loss):
@@ -148,6 +149,7 @@ def test_a_loss_that_branches_on_its_data_is_looped_so_that_rows_do_not_meet(mak
         np.testing.assert_allclose(record.curves["test", "mae"], alone.curves["test", "mae"], rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_parameters_and_state_are_made_from_each_rows_own_fields(make_trials):
     @dataclass(frozen=True)
     class Offset(Loss):
@@ -203,6 +205,7 @@ def test_running_out_of_memory_halves_the_chunk(make_trials, monkeypatch):
     assert tried == [6, 3, 1, 2, 3, 1, 2]
 
 
+@pytest.mark.slow
 def test_one_trial_that_does_not_fit_says_so(make_trials, monkeypatch):
     def never(*_):
         raise torch.OutOfMemoryError("made up")

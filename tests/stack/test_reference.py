@@ -46,6 +46,7 @@ def final_metric(task, out, targets):
     return float((chosen.numpy() == targets).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", CASES)
 def test_a_trial_is_a_plain_training(task, make_trials):
     loss, criterion, decay = CASES[task]

@@ -118,6 +118,7 @@ def test_repeats_little(one_stack, tmp_path):
     assert steps[0] == 10
 
 
+@pytest.mark.slow
 def test_checkpoints_come_by_time(one_stack, tmp_path, monkeypatch):
     saved, clock = [], iter(range(100_000))
     monkeypatch.setattr(checkpoint.time, "time", lambda: next(clock) * 0.5)
@@ -156,6 +157,7 @@ def test_without_room_for_a_checkpoint_training_goes_on(one_stack, tmp_path, mon
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_chunks_have_checkpoints_of_their_own(one_stack, tmp_path, monkeypatch):
     stack = one_stack("task=regression", "losses=[mse,huber]")
     monkeypatch.setattr(run, "chunk_rows", lambda *_: 3)

@@ -32,6 +32,7 @@ def test_records_come_in_the_order_of_the_trials(make_trials, monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_chunks_do_not_change_the_numbers(make_trials, monkeypatch):
     trials = make_trials("task=regression", "losses=[mse,mae]", "seeds=2", "epochs=2", "precision=64")
     whole = run_stack(Stack(trials))
@@ -58,6 +59,7 @@ def test_what_cannot_be_stacked_is_not(make_trials):
         assert len(stacks([trial, replace(trial, **change)])) == 1
 
 
+@pytest.mark.slow
 def test_best_epoch_is_the_one_with_the_best_validation_metric(make_trials):
     trials = make_trials("task=regression", "loss=mse", "seeds=3", "rates=[0,0.4]", "epochs=20", "lr=0.02")
     for record in run_stack(Stack(trials)):

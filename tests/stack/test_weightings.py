@@ -128,6 +128,7 @@ def test_sample_weights_are_the_rows_own_and_of_mean_one(weighted):
         np.testing.assert_allclose(minimised[r].item(), (weights[batch.position[r]] * losses).mean(), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_weight_of_zero_is_as_if_the_example_were_not_there(weighted):
     (trial, *_) = (t for t in weighted(lambda n: (np.arange(n) < n // 2).astype(float)) if t.weighting.name == "sample")
     minimised, raw, batch, prepared = objective_of((trial,))

@@ -30,6 +30,7 @@ def third_party():
     del sys.modules["third_party"]
 
 
+@pytest.mark.slow
 def test_the_libraries_do_not_warn_when_they_are_imported():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

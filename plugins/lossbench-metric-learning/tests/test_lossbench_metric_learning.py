@@ -192,6 +192,7 @@ def test_all_train_in_one_command(tmp_path, monkeypatch, capsys):
     assert "failed" not in set(trials.status)
 
 
+@pytest.mark.slow
 def test_listing_losses_does_not_load_the_library():
     code = "import sys; from lossbench import losses; losses.names(); print('pytorch_metric_learning' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -30,6 +30,7 @@ def spread(centre, size, n=8):
     return centre + size * (values - values.mean()) / values.std(ddof=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [0, 1, 2, 10])
 def test_holm_is_that_of_statsmodels(n):
     p = np.random.default_rng(n).uniform(0, 0.1, n)

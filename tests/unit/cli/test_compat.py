@@ -26,6 +26,7 @@ def master(loader):
     return loader.load_configuration("config", ["task=binary"], run_mode=RunMode.MULTIRUN)
 
 
+@pytest.mark.slow
 def test_jobs_are_the_same(loader, master):
     jobs = [["loss=focal"], ["loss=bce", "epochs=3"]]
     plain = [loader.load_sweep_config(master, job) for job in jobs]
@@ -39,6 +40,7 @@ def test_jobs_are_the_same(loader, master):
     assert again is not launched[0], "what the launcher has is the launcher's"
 
 
+@pytest.mark.slow
 def test_another_sweep_has_its_own(loader, master):
     other = loader.load_configuration("config", ["task=regression"], run_mode=RunMode.MULTIRUN)
     other.hydra.overrides.hydra = ["hydra.job.name=other"]

@@ -67,6 +67,7 @@ def test_two_deltas_that_are_listed_compete_with_each_other(made):
     assert len(found.experiments) == 10
 
 
+@pytest.mark.slow
 def test_a_search_begins_with_one_experiment_per_loss(made):
     found = made("losses=[mse,huber]", "protocol=tuned", "protocol.search=5")
     assert lrs(found) == [0.003, 0.003]

@@ -33,6 +33,7 @@ def test_splits_share_no_class_and_test_classes_depend_on_the_data_alone(make_tr
     assert len(set(validations)) > 1
 
 
+@pytest.mark.slow
 def test_a_split_of_one_class_is_refused_with_the_settings_that_make_it(make_trials):  # noqa: F811
     trials = make_trials("task=embedding", "rates=[0]", "seeds=1", "split.validation=0.01")
     with pytest.raises(Incompatible, match=r"leaves validation a single class.*split.validation=0.01"):

@@ -361,6 +361,7 @@ def test_the_caption_says_what_is_held_fixed_and_for_which():
     assert write_caption(drawn("huber"), {}) == ""
 
 
+@pytest.mark.slow
 def test_both_formats_are_the_same_twice_and_svg_keeps_text():
     found = drawn("mse huber")
     png = render_figure(draw_shapes(found), "png")

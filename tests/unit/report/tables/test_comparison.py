@@ -120,6 +120,7 @@ def test_what_diverged_failed_or_is_missing_is_said(told):
     assert np.isnan(next(r for r in level.rows if r.name == "mae").against.more_seeds)  # no seed mends a divergence
 
 
+@pytest.mark.slow
 def test_a_large_table_is_cut_and_says_so(told):
     (comparison,) = told(*grid([f"loss_{n:02}" for n in range(45)], seeds=range(2)), baseline="loss_44")
     text = printed([comparison])

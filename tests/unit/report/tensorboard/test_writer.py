@@ -378,6 +378,7 @@ def pictures(run):
     return found
 
 
+@pytest.mark.slow
 def test_pictures_of_losses_are_drawn_where_asked_for_and_go_when_they_are_old(study, tmp_path, made_up):
     run = tmp_path / BOARD / "(overview)"
     refresh(tmp_path, study, ended=True)
@@ -392,6 +393,7 @@ def test_pictures_of_losses_are_drawn_where_asked_for_and_go_when_they_are_old(s
     assert pictures(run) == []
 
 
+@pytest.mark.slow
 def test_a_loss_that_cannot_be_drawn_is_left_out(study, tmp_path, made_up):
     strange = home(tmp_path, "strange")
     save(strange, [made_up(loss="strange", rate=r) for r in (0.0, 0.4)], {"loss": {"name": "not installed"}})
@@ -399,6 +401,7 @@ def test_a_loss_that_cannot_be_drawn_is_left_out(study, tmp_path, made_up):
     assert len(pictures(tmp_path / BOARD / "(overview)")) == 2
 
 
+@pytest.mark.slow
 def test_curves_that_are_written_anew_do_not_hide_pictures(study, tmp_path, made_up):
     """TensorBoard forgets what it has read of a run when that begins again, and reads files in the order of names."""
     refresh(tmp_path, study, ended=True, pictures=True)
@@ -453,6 +456,7 @@ def test_where_all_diverged_the_last_picture_is_empty(tmp_path, pictured):
     assert len(pictures(run)) == 2
 
 
+@pytest.mark.slow
 def test_only_the_first_are_drawn_and_none_twice(tmp_path, pictured, made_up, monkeypatch):
     monkeypatch.setattr(overview, "MOST_PICTURED", 3)
     folders = [home(tmp_path, name, task="boxes") for name in "abcd"]

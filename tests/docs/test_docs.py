@@ -47,7 +47,9 @@ def shortened(words):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_readme_runs(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lossbench.report.tensorboard.overview.MOST_PICTURED", 1)  # one is drawn; thirty take most of the time
+    monkeypatch.setattr(
+        "lossbench.report.tensorboard.overview.MOST_PICTURED", 1
+    )  # one is drawn; thirty take most of the time
     words = shlex.split(command.replace("glob(*)", "glob(h*)"))
     assert words[0] in ("lossbench", "scripts/lossbench")
     assert main([*words[1:], *shortened(words)]) == 0

@@ -5,6 +5,8 @@ import pickle
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,7 +16,7 @@ import pandas as pd
 import pytest
 from commands import Command
 from hydra import compose, initialize_config_module
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 from lossbench import records
 from lossbench import records as files
@@ -127,17 +129,28 @@ def saved(root):
     return [i for path in root.glob("results/**/trials.parquet") for i in records.finished(path.parent)]
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_says_how_to_go_on(started, tmp_path):
-    """The second command goes on where the first was stopped."""
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        old = written(tmp_path)
-        running = started(*ENDLESS, "workers=1")
-        wait_until(lambda old=old: written(tmp_path).items() - old.items(), "a checkpoint is written", running)
-        running.send_signal(number)
-        done = running.wait()
-        assert done.returncode == code
-        assert "The same command goes on from there." in done.stderr
-        assert "Traceback" not in done.stderr
+    """The second command goes on where the first was stopped; that one is a Python of its own, from start to end."""
+    (tmp_path / "often.py").write_text(OFTEN)
+    command = [sys.executable, "-m", "lossbench", *ENDLESS, "workers=1", "plugins=[often.py]"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: written(tmp_path), "a checkpoint is written", process)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.communicate()
+    old = written(tmp_path)
+    running = started(*ENDLESS, "workers=1")
+    wait_until(lambda: written(tmp_path).items() - old.items(), "a checkpoint is written", running)
+    running.send_signal(signal.SIGTERM)
+    done = running.wait()
+    assert (process.returncode, done.returncode) == (130, 143)
+    for said in (err, done.stderr):
+        assert "The same command goes on from there." in said
+        assert "Traceback" not in said
     (step,) = re.findall(r"goes on after step (\d+)", log(tmp_path))
     assert int(step) > 0
 

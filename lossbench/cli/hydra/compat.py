@@ -1,4 +1,4 @@
-"""Every touch of Hydra's private parts, with the reason. Tried with Hydra 1.3.2 to 1.3.8."""
+"""Every touch of Hydra's private parts, with the reason. Tried with Hydra 1.3.8; pyproject.toml allows 1.3.5 on."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence

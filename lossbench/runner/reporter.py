@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from lossbench.config.choices import Experiment
+if TYPE_CHECKING:  # choices import torch, for which locks need not wait
+    from lossbench.config.choices import Experiment
 
 
 class Level(IntEnum):
@@ -34,7 +35,7 @@ class Reporter(Protocol):
     def on_progress(self, progress: Progress) -> None:
         """Take how far the run is; called at most ten times a second, and whenever trials have ended."""
 
-    def on_saved(self, experiments: Sequence[Experiment]) -> None:
+    def on_saved(self, experiments: "Sequence[Experiment]") -> None:
         """Take note that trials of these experiments have just been put on record."""
 
     def on_message(self, text: str, level: Level = Level.INFO) -> None:
@@ -47,7 +48,7 @@ class SilentReporter:
     def on_progress(self, progress: Progress) -> None:
         """Do nothing."""
 
-    def on_saved(self, experiments: Sequence[Experiment]) -> None:
+    def on_saved(self, experiments: "Sequence[Experiment]") -> None:
         """Do nothing."""
 
     def on_message(self, text: str, level: Level = Level.INFO) -> None:
@@ -65,7 +66,7 @@ class Reporters:
         for reporter in self.reporters:
             reporter.on_progress(progress)
 
-    def on_saved(self, experiments: Sequence[Experiment]) -> None:
+    def on_saved(self, experiments: "Sequence[Experiment]") -> None:
         """Pass it on."""
         for reporter in self.reporters:
             reporter.on_saved(experiments)

@@ -10,9 +10,10 @@ from lossbench import plugins
 from lossbench.analysis.study import Study, read
 from lossbench.config.resolve import Combinations, combinations, places
 from lossbench.errors import LossbenchError
-from lossbench.runner import Level, Reporter, Reporters, SilentReporter, Trained
-from lossbench.runner import run as run_all
 from lossbench.runner.log import keep_log
+from lossbench.runner.reporter import Level, Reporter, Reporters, SilentReporter
+from lossbench.runner.runner import run as run_all
+from lossbench.runner.trained import Trained
 from lossbench.study.objects import name_objects
 from lossbench.study.reporters import BoardWriter, ProgressBar
 from lossbench.study.results import Results

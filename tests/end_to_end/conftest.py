@@ -14,7 +14,7 @@ from waiting import PATIENCE
 from lossbench.cli import main
 from lossbench.config.protocol import Protocol
 from lossbench.config.resolve import Combinations
-from lossbench.runner import SilentReporter
+from lossbench.runner.reporter import SilentReporter
 from lossbench.study.api import run_with_boards
 
 ONCE = ("epochs=1", "seeds=1", "rates=[0]")

@@ -115,6 +115,7 @@ def test_metrics_against_scikit_learn(scenarios):
     assert scenarios.PoissonDeviance()(*given).item() == pytest.approx(mean_poisson_deviance(target, prediction))
 
 
+@pytest.mark.slow
 def test_right_and_wrong_losses_compete(calibrate, scenarios, tmp_path):
     from lossbench.config.resolve import combinations
 

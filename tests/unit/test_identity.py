@@ -124,6 +124,7 @@ def test_circles_end():
     assert identify(circle) != identify(other)
 
 
+@pytest.mark.slow
 def test_the_same_in_another_process(cell, process_identity):
     assert identify(cell().loss) == process_identity
 

@@ -138,6 +138,7 @@ def by_hydra():
     return ask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_both_doors_lead_to_the_same_trials(chunk, by_hydra):
     draw = random.Random(chunk)

@@ -10,6 +10,7 @@ What a trial's numbers depend on beside its settings: library versions, and code
 import inspect
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
@@ -27,6 +28,8 @@ from lossbench.sources import definition
 from lossbench.types import Choice
 
 T = TypeVar("T")
+LOADING = threading.RLock()
+"""Held while entry points load: another thread must not see half of them. One for all: their modules look others up."""
 RESERVED = frozenset({"name", "weight"})
 """Field names that the configuration uses itself."""
 
@@ -110,7 +113,7 @@ class Registry(Generic[T]):
         self.group, self.word, self.interface = group, word, interface
         self.problems: list[Problem] = []
         self._entries: dict[str, Entry[T]] = {}
-        self._loaded = False
+        self._loaded = self._begun = False
 
     def register(self, name: str, kind: type[T], source: str, installed: bool = False, identity: str = "") -> None:
         """Add a class under `name`; another one of that name is an error that names both.
@@ -202,7 +205,13 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
+        with LOADING:
+            if not self._begun:  # or another thread has loaded them meanwhile, or what is loaded looks something up
+                self._begun = True
+                self._load_all()
+                self._loaded = True
+
+    def _load_all(self) -> None:
         early, self._entries = self._entries, {}
         # built-ins first, so that in a clash the newcomer is the one reported
         points = sorted(entry_points(group=f"lossbench.{self.group}"), key=_built_in_first)

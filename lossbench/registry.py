@@ -157,11 +157,11 @@ class Registry(Generic[T]):
         return dict(sorted(self._entries.items()))
 
     def names(self, task: str | None = None) -> list[str]:
-        """Their names; those that fit `task` if one is given."""
+        """Their names; those that fit `task` if one is given. Objects in place of names are no offer to others."""
         if task is not None and task not in tasks.entries():
             raise unknown("task", task, tasks.entries(), "Tasks")
-        fits = (name for name, entry in self.entries().items() if task is None or fits_task(entry.kind, task))
-        return list(fits)
+        offered = {name: entry.kind for name, entry in self.entries().items() if not entry.identity}
+        return [name for name, kind in offered.items() if task is None or fits_task(kind, task)]
 
     def find(self, name: str, task: str | None = None) -> type[T]:
         """The class called `name`; the error for an unknown one names the nearest, and those that fit `task`."""
@@ -323,11 +323,21 @@ def _foreign(group: str, choice: Choice) -> Iterator[list[str]]:
         yield _origin(entry.kind.__module__, entry.kind.__qualname__, entry.kind)
     elif choice.name == "external":
         yield _origin_of_path(choice.fields["target"])
-    elif choice.name == "deferred" and "scheme" in choice.fields:
-        yield from _foreign(group, _part(choice.fields["scheme"]))
-    elif choice.name == "combined":
-        for term in choice.fields["terms"]:
-            yield from _foreign(group, _part(term))
+    for part in _parts(choice):
+        yield from _foreign(group, part)
+
+
+def unfold(choice: Choice) -> Iterator[Choice]:
+    """Yield a choice and those inside it: the terms of a combined loss, the scheme of a deferred weighting."""
+    yield choice
+    for part in _parts(choice):
+        yield from unfold(part)
+
+
+def _parts(choice: Choice) -> list[Choice]:
+    if choice.name == "deferred" and "scheme" in choice.fields:
+        return [_part(choice.fields["scheme"])]
+    return [_part(term) for term in choice.fields["terms"]] if choice.name == "combined" else []
 
 
 def _origin_of_path(target: str) -> list[str]:

@@ -1,5 +1,6 @@
 """`lossbench.run` and `lossbench.load`: what the command line does, from Python, without Hydra."""
 
+import logging
 import os
 import re
 import subprocess
@@ -17,8 +18,13 @@ from torch import nn
 import lossbench
 from lossbench import registry
 from lossbench.cli import main
+from lossbench.config.resolve import combinations
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName
+from lossbench.runner import SilentReporter
+from lossbench.runner import run as run_all
+from lossbench.runner.executors import processes
 from lossbench.study import reporters
+from lossbench.study.api import run_with_boards
 from tests.end_to_end.conftest import trials
 
 SHORT = {"task": "regression", "model": "linear", "epochs": 1, "seeds": 1, "rates": [0]}
@@ -329,6 +335,76 @@ def test_in_a_thread_no_signal_handler_is_touched(run):
     thread.start()
     thread.join()
     assert len(found[0]) == 1
+
+
+def test_runs_in_two_threads_have_their_own_logs_and_leave_the_logger_as_it_was(run, tmp_path):
+    log = logging.getLogger("lossbench")
+    before = log.level, log.propagate, log.handlers
+    both = threading.Barrier(2)
+
+    class Meeting(SilentReporter):
+        """Neither run ends before the other has begun."""
+
+        def on_saved(self, experiments):
+            both.wait(60)
+
+    def train(loss):
+        asked = combinations(SHORT | {"loss": loss, "output": str(tmp_path / loss)})
+        run_with_boards([asked], Meeting(), 1)
+
+    threads = [threading.Thread(target=train, args=(loss,)) for loss in ("mse", "huber")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    texts = [(tmp_path / loss / "lossbench.log").read_text() for loss in ("mse", "huber")]
+    assert [text.count("1 of 1 trials on record") for text in texts] == [1, 1]
+    assert (log.level, log.propagate, log.handlers) == before
+
+
+def test_a_reporters_error_ends_the_run_and_is_no_failure_of_the_trials(tmp_path):
+    class Broken(SilentReporter):
+        def on_progress(self, progress):
+            raise ZeroDivisionError("on purpose")
+
+    asked = combinations(SHORT | {"output": str(tmp_path)})
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        run_all([asked], Broken())
+    assert list(tmp_path.rglob("trials.parquet")) == []
+
+
+def test_a_second_ctrl_c_is_a_keyboard_interrupt(tmp_path):
+    """Lightning makes it sys.exit(1), by which a notebook or a script would not know it."""
+
+    class Hasty(SilentReporter):
+        def on_progress(self, progress):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all([combinations(SHORT | {"output": str(tmp_path)})], Hasty())
+
+
+def test_where_no_worker_can_start_training_goes_on_in_this_process(run, monkeypatch):
+    def start(*_):
+        raise AssertionError("daemonic processes are not allowed to have children")
+
+    monkeypatch.setattr(processes, "Worker", start)
+    found = run(losses=["mse", "huber"], seeds=3, workers=2)
+    assert len(found) == 6
+    assert any("daemonic processes" in line for line in found.messages)
+
+
+def test_workers_know_objects_inside_a_combined_loss(run):
+    def own(prediction, target):
+        return (prediction - target).abs().mean(-1)
+
+    found = run(losses=[{"name": "combined", "terms": [own, "mse"]}], seeds=3, workers=2)
+    assert (found.failed, len(found)) == ({}, 3)
+
+
+def test_objects_of_this_session_are_no_offer(run):
+    run(loss=lambda prediction, target: (prediction - target).abs().mean(-1))
+    assert not [name for name in registry.losses.names("regression") if "@" in name]
 
 
 def test_the_api_is_what_dir_shows():

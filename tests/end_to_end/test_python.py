@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from torch import nn
 import lossbench
 from lossbench import registry
 from lossbench.cli import main
+from lossbench.config import presets
 from lossbench.config.resolve import combinations
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName
 from lossbench.runner import SilentReporter
@@ -58,6 +60,19 @@ class Tilted(lossbench.Loss):
     def __call__(self, prediction, target):
         error = target - prediction
         return torch.maximum(self.tilt * error, (self.tilt - 1) * error).mean(-1)
+
+
+PLUGIN = """
+from dataclasses import dataclass
+import lossbench
+
+@dataclass(frozen=True)
+class OfAPlugin(lossbench.Loss):
+    tasks, space, encoding = ("regression",), lossbench.Space.VALUE, lossbench.Encoding.VALUE
+
+    def __call__(self, prediction, target):
+        return (prediction - target).abs().mean(-1)
+"""
 
 
 def n_new(results):
@@ -213,6 +228,17 @@ def test_a_preset_of_an_experiment(run):
         ),
         ({"loss": 3}, InvalidValue, "loss must be a name"),
         ({"weighting": absolute}, InvalidValue, "weighting must be a name"),
+        ({"losses": [{"huber": 3}]}, InvalidValue, "huber must be followed by its fields"),
+        ({"optimizer": "sgd"}, InvalidValue, "optimizer must be set by its fields: optimizer.name="),
+        ({"output": None}, InvalidValue, "output must be a value, not null."),
+        ({"loss": "huber", "losses": ["mse"]}, InvalidValue, "\"loss='huber'\" would not count, as losses is set"),
+        ({"experiment": "label_noise", "loss": "mae", "task": None}, InvalidValue, "would not count, as losses is set"),
+        ({"data": lossbench.Examples([[1.0]], [[1.0]])}, InvalidValue, "The inputs of Examples must be a NumPy array"),
+        (
+            {"data": lossbench.Examples(np.zeros((3, 1)), np.zeros((2, 1)))},
+            InvalidValue,
+            "as many inputs as targets. Got 3 and 2 instead.",
+        ),
     ],
 )
 def test_bad_input_is_one_error_and_leaves_nothing(run, tmp_path, settings, kind, told):
@@ -220,6 +246,64 @@ def test_bad_input_is_one_error_and_leaves_nothing(run, tmp_path, settings, kind
         run(**settings)
     assert told in str(raised.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (lambda r: r.compare(rope="wide"), "rope must be a number in the range (0, 100). Got 'wide' instead."),
+        (lambda r: r.compare(rope=-1), "rope must be a number in the range (0, 100). Got -1 instead."),
+        (lambda r: r.compare(confidence=2), "confidence must be a share from 0.5 to below 1. Got 2 instead."),
+        (lambda r: r.plot("differences", part="a"), "Got a instead."),
+        (lambda r: r.compare().to_frame("speed"), "Unknown order 'speed'."),
+        (lambda r: r.compare().to_latex("speed"), "Unknown order 'speed'."),
+        (lambda r: lossbench.load(), "load takes folders, one after the other"),
+        (lambda r: lossbench.load([r.folders[0]]), "load takes folders, one after the other"),
+        (lambda r: lossbench.load(*r.folders, where=["rate"]), "where must map settings to values"),
+    ],
+)
+def test_bad_questions_are_one_error(results, ask, told):
+    with pytest.raises(LossbenchError) as raised:
+        ask(results)
+    assert told in str(raised.value)
+
+
+def test_what_is_wanted_of_records_may_be_one_value(results):
+    folder = results.folders[0].parents[2]
+    assert set(lossbench.load(folder, where={"loss": "mse"}).table()["loss"]) == {"mse"}
+    assert set(lossbench.load(folder, where={"rate": 0.2, "loss": ("mse", "huber")}).table()["rate"]) == {0.2}
+
+
+def test_a_trial_that_lies_in_two_folders_counts_once(run, tmp_path):
+    run(loss="mse", output="first")
+    shutil.copytree("first", "copy")
+    run(loss="mse", seeds=[1], output="first")
+    run(loss="mse", seeds=[2], output="copy")
+    found = lossbench.load("copy", "first")
+    assert sorted(found.trials()["seed"]) == [0, 1, 2]
+    assert not found.curves().duplicated(["trial", "step", "split", "metric"]).any()
+
+
+def test_settings_of_an_experiments_preset_count_as_on_the_command_line(run, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    (tmp_path / "presets" / "experiment").mkdir(parents=True)
+    text = "plugins: [mine.py]\nlosses: [of_a_plugin, mse]\nworkers: 2\n"
+    (tmp_path / "presets" / "experiment" / "own.yaml").write_text(text)
+    monkeypatch.setattr(presets, "_folders", [tmp_path / "presets"])
+    found = run(experiment="own", seeds=3)
+    assert set(found.table()["loss"]) == {"of_a_plugin", "mse"}
+    assert any("worker process" in line for line in found.messages)
+
+
+def test_workers_and_plugins_are_read_like_other_settings(run, tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    found = run(losses=["of_a_plugin", "mse"], plugins=(tmp_path / "mine.py",), workers="1")
+    assert len(found) == 2
+
+
+def test_a_loss_with_a_number_of_numpys_is_the_loss_with_that_number(run):
+    found = run(losses=[lossbench.losses.get("huber", delta=np.float32(2))])
+    assert found.table()["loss"].tolist() == ["huber(delta=2.0)"]
 
 
 def test_where_nothing_can_be_trained_it_raises_with_the_reason(run):

@@ -146,7 +146,7 @@ class Results:
         return {str(t): by_folder[Path(str(f))] for t, f in zip(trials["trial"], trials[FOLDER], strict=True)}
 
     def _read(self, name: str) -> pd.DataFrame:
-        found = [pd.DataFrame({"trial": []})]
+        found = [pd.DataFrame({"trial": pd.Series(dtype=str)})]
         for folder, trials in self.study.reported.groupby(FOLDER, sort=False):  # another may hold a copy of them
             table = records.columns(Path(str(folder)), name, lambda _: True).to_pandas()
             found.append(table[table["trial"].isin(trials["trial"])])

@@ -25,6 +25,7 @@ from lossbench.errors import InvalidValue, LossbenchError, UnknownName
 from lossbench.runner import SilentReporter
 from lossbench.runner import run as run_all
 from lossbench.runner.executors import processes
+from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.study import reporters
 from lossbench.study.api import run_with_boards
 from tests.end_to_end.conftest import trials
@@ -402,6 +403,12 @@ def test_a_tuned_run(run):
     assert set(found.trials()["seed"]) == {0}
     assert set(found.compare().to_frame()["n_learning_rates"]) == {2}
     assert isinstance(found.plot("tuning"), matplotlib.figure.Figure)
+
+
+def test_records_of_tuning_alone_have_nothing_to_report(run, tmp_path):
+    run(losses=["mse", "huber"], protocol={"name": "tuned", "tuning_seeds": 1, "factors": [1]}, output=tmp_path)
+    found = lossbench.load(tmp_path, where={"seed": FIRST_TUNING_SEED})
+    assert (len(found), found.table().empty, found.trials().empty, found.curves().empty) == (0, True, True, True)
 
 
 def test_records_are_read_once(run, monkeypatch):

@@ -10,6 +10,7 @@ What a trial's numbers depend on beside its settings: library versions, and code
 import inspect
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
@@ -27,6 +28,8 @@ from lossbench.sources import definition
 from lossbench.types import Choice
 
 T = TypeVar("T")
+LOADING = threading.RLock()
+"""Held while entry points load: another thread must not see half of them. One for all: their modules look others up."""
 RESERVED = frozenset({"name", "weight"})
 """Field names that the configuration uses itself."""
 
@@ -110,7 +113,7 @@ class Registry(Generic[T]):
         self.group, self.word, self.interface = group, word, interface
         self.problems: list[Problem] = []
         self._entries: dict[str, Entry[T]] = {}
-        self._loaded = False
+        self._loaded = self._begun = False
 
     def register(self, name: str, kind: type[T], source: str, installed: bool = False, identity: str = "") -> None:
         """Add a class under `name`; another one of that name is an error that names both.
@@ -154,11 +157,11 @@ class Registry(Generic[T]):
         return dict(sorted(self._entries.items()))
 
     def names(self, task: str | None = None) -> list[str]:
-        """Their names; those that fit `task` if one is given."""
+        """Their names; those that fit `task` if one is given. Objects in place of names are no offer to others."""
         if task is not None and task not in tasks.entries():
             raise unknown("task", task, tasks.entries(), "Tasks")
-        fits = (name for name, entry in self.entries().items() if task is None or fits_task(entry.kind, task))
-        return list(fits)
+        offered = {name: entry.kind for name, entry in self.entries().items() if not entry.identity}
+        return [name for name, kind in offered.items() if task is None or fits_task(kind, task)]
 
     def find(self, name: str, task: str | None = None) -> type[T]:
         """The class called `name`; the error for an unknown one names the nearest, and those that fit `task`."""
@@ -202,7 +205,13 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
+        with LOADING:
+            if not self._begun:  # or another thread has loaded them meanwhile, or what is loaded looks something up
+                self._begun = True
+                self._load_all()
+                self._loaded = True
+
+    def _load_all(self) -> None:
         early, self._entries = self._entries, {}
         # built-ins first, so that in a clash the newcomer is the one reported
         points = sorted(entry_points(group=f"lossbench.{self.group}"), key=_built_in_first)
@@ -314,11 +323,21 @@ def _foreign(group: str, choice: Choice) -> Iterator[list[str]]:
         yield _origin(entry.kind.__module__, entry.kind.__qualname__, entry.kind)
     elif choice.name == "external":
         yield _origin_of_path(choice.fields["target"])
-    elif choice.name == "deferred" and "scheme" in choice.fields:
-        yield from _foreign(group, _part(choice.fields["scheme"]))
-    elif choice.name == "combined":
-        for term in choice.fields["terms"]:
-            yield from _foreign(group, _part(term))
+    for part in _parts(choice):
+        yield from _foreign(group, part)
+
+
+def unfold(choice: Choice) -> Iterator[Choice]:
+    """Yield a choice and those inside it: the terms of a combined loss, the scheme of a deferred weighting."""
+    yield choice
+    for part in _parts(choice):
+        yield from unfold(part)
+
+
+def _parts(choice: Choice) -> list[Choice]:
+    if choice.name == "deferred" and "scheme" in choice.fields:
+        return [_part(choice.fields["scheme"])]
+    return [_part(term) for term in choice.fields["terms"]] if choice.name == "combined" else []
 
 
 def _origin_of_path(target: str) -> list[str]:

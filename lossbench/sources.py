@@ -1,4 +1,7 @@
-"""The source that a class or function depends on: its own, and what that names in its file and in files beside it."""
+"""The source that a class or function depends on: its own, and what that names in its file and in files beside it.
+
+Beside a module of a package lies all of that package.
+"""
 
 import ast
 import importlib.util
@@ -102,8 +105,9 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 
 def _beside(module: ModuleType, statements: Iterable[ast.stmt], seen: set[str]) -> Iterator[ModuleType]:
-    """The modules that statements import from the same folder, and what these import from it."""
-    folder = Path(inspect.getfile(module)).parent
+    """The modules that statements import from the same folder or package, and what these import from it."""
+    depth = (module.__package__ or "").count(".")  # of a package in a package, the outer one's folder
+    folder = Path(inspect.getfile(module)).parents[depth]
     for name in (n for s in statements for node in ast.walk(s) for n in _imported(node, module.__package__)):
         other = sys.modules.get(name)
         file = getattr(other, "__file__", None)

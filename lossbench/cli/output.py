@@ -135,7 +135,7 @@ def _named(parts: list[str]) -> str:
 def _places(folders: Sequence[Path]) -> list[str]:
     from lossbench.report.tensorboard import writer
 
-    common = Path(os.path.commonpath(folders))
+    common = writer.find_common(folders)
     many = len(folders) > NAMED_FOLDERS
     told = [f"Records: {common} ({len(folders)} folders)"] if many else [f"Records: {folder}" for folder in folders]
     board = writer.opened(folders)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -217,6 +218,10 @@ def _entry(group: str, given: Any) -> Any:
     """`huber`, `{name: huber, delta: 2}` or `{huber: {delta: 2}}`; of a preset, its fields."""
     if isinstance(given, Mapping) and "name" not in given and len(given) == 1:
         ((name, own),) = given.items()
+        if not isinstance(own, Mapping | NoneType):
+            raise InvalidValue(
+                f"{name} must be followed by its fields, as in {{{name}: {{...}}}}. Got {own!r} instead."
+            )
         given = {"name": name, **(own or {})}
     name = given.get("name") if isinstance(given, Mapping) else given
     if not isinstance(name, str) or name in GROUPS[group].entries():

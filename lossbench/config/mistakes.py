@@ -14,6 +14,7 @@ TYPES = {
     "valid bool": "true or false",
     "not a ListConfig": "a list in brackets, as in '{key}=[{value}]'",
     "not Optional": "a value, not null",
+    "Incompatible value 'None'": "a value, not null",
     "not a subclass": "set by its fields: {fields}",
 }
 """OmegaConf's words for a wrong type, and ours."""

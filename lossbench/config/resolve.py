@@ -45,13 +45,23 @@ from lossbench.validation import check_count, check_share
 
 def places(given: Any) -> list[str]:
     """What the setting names, as a list: one text is a list of one."""
-    listed = [] if given is None else [given] if isinstance(given, str) else given
+    plain = to_plain(given)
+    listed = [] if plain is None else [plain] if isinstance(plain, str) else plain
     if not isinstance(listed, list) or not all(isinstance(one, str) and one for one in listed):
         raise InvalidValue(
             "plugins must be a list of files and modules, as in 'plugins=[my_losses.py,my_package.losses]'. "
             f"Got {given!r} instead."
         )
     return listed
+
+
+def load_plugins(settings: Mapping[str, Any]) -> None:
+    """Load the plug-ins that settings name; if none, those that their preset of an experiment names."""
+    given, preset = settings.get("plugins"), settings.get(EXPERIMENT)
+    if given is None and preset is not None:
+        given = load_experiment(str(preset)).get("plugins")
+    if asked := places(given):
+        plugins.load(asked)
 
 
 FALLBACKS = {"task": "regression", "weighting": "none", PROTOCOL: "quick"}
@@ -67,7 +77,7 @@ def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `LossbenchError` for what is unknown or of the wrong type.
     """
-    given = nest(_plain(settings))
+    given = nest(to_plain(settings))
     if (preset := given.pop(EXPERIMENT, None)) is not None:
         given = merge_settings(load_experiment(str(preset)), given)
     given = merge_settings({}, given)
@@ -113,16 +123,16 @@ def nest(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Return containers and numbers as YAML knows them: people's scripts have tuples, ranges, paths and NumPy's."""
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: to_plain(one) for key, one in value.items()}
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
-        return [_plain(one) for one in cast(Iterable[Any], value)]
+        return [to_plain(one) for one in cast(Iterable[Any], value)]
     return value
 
 
@@ -203,6 +213,7 @@ class Combinations:
     experiments: tuple[Experiment, ...]
     skipped: tuple[Incompatible, ...]
     protocol: Protocol  # where it tunes, experiments are its candidates
+    workers: int | None = None  # processes; None chooses
 
 
 def resolve(settings: Mapping[str, Any]) -> tuple[Experiment, ...]:
@@ -219,8 +230,7 @@ def combinations(settings: Mapping[str, Any]) -> Combinations:
     """
     if OmegaConf.is_config(settings):
         settings = cast(dict[str, Any], OmegaConf.to_container(settings, resolve=True))
-    if asked := places(settings.get("plugins")):
-        plugins.load(asked)  # before their choices are looked up
+    load_plugins(settings)  # before their choices are looked up
     plain = complete(settings)
     shared = _Shared(plain)
     skipped: list[Incompatible] = []
@@ -231,7 +241,7 @@ def combinations(settings: Mapping[str, Any]) -> Combinations:
     wanted = product(datasets, variants, weightings, corruptions, shared.optimizers())
     found = _fitting(wanted, lambda combination: shared.experiment(*combination), skipped)
     told = tuple({str(error): error for error in skipped}.values())
-    return Combinations(tuple(dict.fromkeys(found)), told, shared.protocol)
+    return Combinations(tuple(dict.fromkeys(found)), told, shared.protocol, plain["workers"])
 
 
 def _fitting(wanted: Iterable[T], make: Callable[[T], U], skipped: list[Incompatible]) -> list[U]:

@@ -4,8 +4,9 @@ The settings of a trial come from the fields of `Trial` and `Optimizer`, where e
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from numbers import Real
+from types import NoneType
 from typing import Any, cast
 
 from omegaconf import OmegaConf
@@ -87,6 +88,8 @@ Schema: Any = make_dataclass(
     bases=(_Choices,),
 )
 """The whole configuration of a command."""
+_GROUPS: Mapping[str, Any] = {f.name: f.default_factory for f in fields(Schema) if is_dataclass(f.default_factory)}
+"""Settings that are set by their fields."""
 
 
 def check_types(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,11 +97,28 @@ def check_types(given: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `LossbenchError` for a setting that there is not, and for a value of another type.
     """
+    for name, owner in _GROUPS.items():  # of a mapping, OmegaConf does not say which one it is
+        if not isinstance(value := given.get(name, {}), Mapping | NoneType):
+            fields_ = ", ".join(f"{name}.{f.name}=" for f in fields(owner))
+            raise InvalidValue(f"{name} must be set by its fields: {fields_}. Got {value!r} instead.")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Schema), OmegaConf.create(dict(given)))
         return cast(dict[str, Any], OmegaConf.to_container(merged, resolve=True))
     except OmegaConfBaseException as error:
         raise translate(error, CHOICES) from error
+
+
+def check_heeded(given: Mapping[str, str], lists: Mapping[str, Any]) -> None:
+    """Raise `InvalidValue` for a choice that would not count, as its list is set, maybe by a preset.
+
+    given: choices, as they are spelt in the message, by their names. lists: all settings.
+    """
+    for one, several in LISTS.items():
+        if one in given and lists.get(several) is not None:
+            raise InvalidValue(
+                f"{given[one]!r} would not count, as {several} is set, which lists what is compared. "
+                f"Put it into '{several}=[...]', or add {several}=null."
+            )
 
 
 def as_numbers(path: str, given: Any) -> list[float]:

@@ -3,6 +3,7 @@
 import logging
 import resource
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,18 +51,39 @@ def keep_log(folder: Path, reporter: Reporter) -> Iterator[None]:
     file = _File(folder / NAME, encoding="utf-8", delay=True)
     file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     handlers: list[logging.Handler] = [file, _Told(reporter)]
-    before = log.level, log.propagate
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    for handler in handlers:
-        log.addHandler(handler)
+    thread = threading.get_ident()
+    with _verbosely():
+        for handler in handlers:
+            handler.addFilter(lambda record: record.thread == thread)  # another thread's run has a log of its own
+            log.addHandler(handler)
+        try:
+            yield
+        finally:
+            for handler in handlers:
+                log.removeHandler(handler)
+                handler.close()
+
+
+_changing = threading.Lock()
+_before: list[tuple[int, bool]] = []
+"""Level and propagation of the logger before the first of the runs that go on, and again for each of the others."""
+
+
+@contextmanager
+def _verbosely() -> Iterator[None]:
+    """Let the logger take what is of a log's level; the last of several runs at once puts it back as it was."""
+    with _changing:
+        _before.append(_before[0] if _before else (log.level, log.propagate))
+        log.setLevel(logging.INFO)
+        log.propagate = False
     try:
         yield
     finally:
-        log.level, log.propagate = before
-        for handler in handlers:
-            log.removeHandler(handler)
-            handler.close()
+        with _changing:
+            level, propagate = _before.pop()
+            if not _before:
+                log.setLevel(level)
+                log.propagate = propagate
 
 
 def describe_peak_memory(workers: bool) -> str:

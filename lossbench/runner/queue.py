@@ -85,8 +85,8 @@ class TrialQueue:
         lock, left = self._open[part.checkpoints]
         left -= {r.trial for r in new}
         if not left:
+            del self._open[part.checkpoints]  # first: interrupted in between, its file would be closed twice
             self.locks.complete(lock)
-            del self._open[part.checkpoints]
         return list(by_home)
 
     def count_missing(self, new: Sequence[Record]) -> int:

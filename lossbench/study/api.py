@@ -1,15 +1,17 @@
 """`lossbench.run` and `lossbench.load`: experiments from Python, without Hydra."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from lossbench import plugins
 from lossbench.analysis.study import Study, read
-from lossbench.config.resolve import Combinations, combinations, places
-from lossbench.errors import LossbenchError
+from lossbench.config.presets import EXPERIMENT, load_experiment
+from lossbench.config.resolve import Combinations, combinations, load_plugins, to_plain
+from lossbench.config.schema import check_heeded
+from lossbench.errors import InvalidValue, LossbenchError
 from lossbench.runner.log import keep_log
 from lossbench.runner.reporter import Level, Reporter, Reporters, SilentReporter
 from lossbench.runner.runner import run as run_all
@@ -52,26 +54,46 @@ def run(*, progress: bool | None = None, **settings: Any) -> Results:
     ['huber', 'mse']
     """
     messages = _Messages()
-    if asked_places := places(settings.get("plugins")):
-        plugins.load(asked_places)  # before objects are looked up in the registry
+    load_plugins(settings)  # before objects are looked up in the registry
+    check_heeded(_choices_of(settings), _lists_of(settings))
     asked = combinations(name_objects(settings, messages.on_message))
     bar = ProgressBar(Console(stderr=True, quiet=progress is False, highlight=False), messages=progress is True)
     with bar:
-        (trained,), study = run_with_boards([asked], Reporters(messages, bar), settings.get("workers"))
+        (trained,), study = run_with_boards([asked], Reporters(messages, bar), asked.workers)
     found = Results(study, asked.skipped, messages.lines).select(trained)
     if not found.is_trained:
         raise LossbenchError(f"No trial could be trained: {'; '.join(found.failed)}")
     return found
 
 
-def load(*folders: str | Path, where: Mapping[str, Sequence[Any]] | None = None, metric: str = "") -> Results:
+def load(*folders: str | Path, where: Mapping[str, Any] | None = None, metric: str = "") -> Results:
     """Return what is on record at or below some folders.
 
-    where: values of settings that are wanted, as `{"rate": [0, 0.4]}`. metric: one of those on record, to judge by.
-    Raises `RecordError` where there is nothing to read, and `LossbenchError` for unknown names.
+    where: values of settings that are wanted, as `{"rate": [0, 0.4]}` or `{"loss": "mse"}`. metric: one of those on
+    record, to judge by. Raises `RecordError` where there is nothing to read, and `LossbenchError` for unknown names.
     """
-    kept = {key: [str(value) for value in values] for key, values in (where or {}).items()}
+    if not folders or not all(isinstance(folder, str | os.PathLike) for folder in folders):
+        raise InvalidValue(
+            f"load takes folders, one after the other, as in load('results', 'others'). Got {folders!r}."
+        )
+    wanted = {} if where is None else to_plain(where)
+    if not isinstance(wanted, dict):
+        raise InvalidValue(f"where must map settings to values, as in {{'rate': [0, 0.4]}}. Got {where!r} instead.")
+    lists = {str(key): values if isinstance(values, list) else [values] for key, values in wanted.items()}
+    kept = {key: [str(value) for value in values] for key, values in lists.items()}
     return Results(read([Path(folder) for folder in folders], kept, metric))
+
+
+def _choices_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The choices that are set, as `loss='mse'`."""
+    given = {key: value for key, value in settings.items() if value is not None}
+    return {key.partition(".")[0]: f"{key}={value!r:.60}" for key, value in given.items()}
+
+
+def _lists_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with those of their preset."""
+    preset = settings.get(EXPERIMENT)
+    return {**({} if preset is None else load_experiment(str(preset))), **settings}
 
 
 def run_with_boards(

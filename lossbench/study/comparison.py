@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from lossbench.analysis.comparison import Comparison as Compared
+from lossbench.errors import unknown
 from lossbench.report.tables import comparison as comparison_tables
 from lossbench.report.tables import markup, rows
 from lossbench.report.tables.comparison import group_verdicts
@@ -26,19 +27,19 @@ class Comparison:
 
     def to_frame(self, sort: str = "metric") -> pd.DataFrame:
         """Return a row per part, rate and loss, with all that tables show and more."""
-        return pd.DataFrame(rows.flatten(self.parts, sort))
+        return pd.DataFrame(rows.flatten(self.parts, _checked(sort)))
 
     def to_dict(self, sort: str = "metric") -> list[dict[str, Any]]:
         """Return the same as `lossbench compare --json`, nested."""
-        return rows.nested(self.parts, sort)
+        return rows.nested(self.parts, _checked(sort))
 
     def to_latex(self, sort: str = "metric") -> str:
         """Return a `tabular` with the rules of booktabs."""
-        return markup.format_latex(rows.shorten(self.parts, sort))
+        return markup.format_latex(rows.shorten(self.parts, _checked(sort)))
 
     def to_markdown(self, sort: str = "metric") -> str:
         """Return a table that GitHub renders."""
-        return markup.format_markdown(rows.shorten(self.parts, sort))
+        return markup.format_markdown(rows.shorten(self.parts, _checked(sort)))
 
     def __str__(self) -> str:
         return render_text(comparison_tables.tables(self.parts))
@@ -48,3 +49,9 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return comparison_html(self.parts)
+
+
+def _checked(sort: str) -> str:
+    if sort not in comparison_tables.SORTS:
+        raise unknown("order", sort, comparison_tables.SORTS, "There are")
+    return sort

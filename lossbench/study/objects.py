@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import field, fields, make_dataclass
 from inspect import isclass, isroutine
 from operator import attrgetter
-from pathlib import Path
+from pathlib import Path, PurePath
 from sys import modules
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from lossbench.errors import InvalidValue
@@ -56,6 +57,7 @@ def _name_choice(group: str, value: Any, tell: Tell) -> Any:
     if issubclass(kind, names.interface):
         return _name_part(names, value, kind, tell)
     if group == "data" and isinstance(value, Examples):
+        _check_examples(value)
         return _register(names, type(value).__name__, value, _frozen_dataset, tell)
     if group == "loss" and callable(value):
         return _name_callable(names, value, tell)
@@ -63,6 +65,18 @@ def _name_choice(group: str, value: Any, tell: Tell) -> Any:
         f"{group} must be a name, a mapping with a name and fields, or a lossbench.{names.interface.__name__}"
         f"{_also(group)}. Got {_described(value)} instead."
     )
+
+
+def _check_examples(given: Examples) -> None:
+    """Raise `InvalidValue` unless inputs and targets are arrays of one length."""
+    for name in ("inputs", "targets"):
+        array = getattr(given, name)
+        if not isinstance(array, np.ndarray) or not array.ndim:
+            raise InvalidValue(f"The {name} of Examples must be a NumPy array. Got {type(array).__name__} instead.")
+    if len(given.inputs) != len(given.targets):
+        raise InvalidValue(
+            f"Examples must have as many inputs as targets. Got {len(given.inputs)} and {len(given.targets)} instead."
+        )
 
 
 def _name_inside(group: str, value: Any, tell: Tell) -> Any:
@@ -102,10 +116,20 @@ def _name_part(names: Registry[Any], value: Any, kind: type, tell: Tell) -> dict
 def _plain_fields(value: Any) -> dict[str, Any] | None:
     """Return the fields as YAML knows them; None if they are no plain values."""
     try:
-        found: dict[str, Any] = json.loads(json.dumps({f.name: getattr(value, f.name) for f in fields(value)}))
+        own = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
+        found: dict[str, Any] = json.loads(json.dumps(own, default=_plain_value))
     except TypeError:
         return None
     return found
+
+
+def _plain_value(value: Any) -> Any:
+    """Return what JSON does not know and YAML does: numbers of NumPy's, and paths."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError
 
 
 def _name_callable(names: Registry[Any], value: Any, tell: Tell) -> dict[str, Any] | str:

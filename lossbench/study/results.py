@@ -1,6 +1,7 @@
 """What a run left, or what a folder of records holds: as tables, figures, comparisons and recommendations."""
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,10 @@ class Results:
         percent of an error or in points of accuracy and the like. Raises `LossbenchError` where there is one loss
         only, or no such baseline.
         """
+        if rope is not None and not (_is_number(rope) and 0 < rope < 100):
+            raise InvalidValue(f"rope must be a number in the range (0, 100). Got {rope!r} instead.")
+        if not (_is_number(confidence) and 0.5 <= confidence < 1):
+            raise InvalidValue(f"confidence must be a share from 0.5 to below 1. Got {confidence!r} instead.")
         return Comparison(tuple(compare(self.study, Asked(baseline, rope, confidence))))
 
     def plot(self, kind: str = "curves", baseline: str = "", part: int = 0) -> "Figure":
@@ -123,7 +128,7 @@ class Results:
         if kind == "curves" and len(self.study.reported["loss"].unique()) == 1:
             return plot_curves(self.summaries, self.study.evidence)
         parts = self.compare(baseline).parts
-        if not 0 <= part < len(parts):
+        if part not in range(len(parts)):
             raise InvalidValue(f"part must be from 0 to {len(parts) - 1}, one of the comparisons. Got {part} instead.")
         if kind == "curves":
             return plot_curves(parts[part], self.study.evidence)
@@ -141,9 +146,11 @@ class Results:
         return {str(t): by_folder[Path(str(f))] for t, f in zip(trials["trial"], trials[FOLDER], strict=True)}
 
     def _read(self, name: str) -> pd.DataFrame:
-        tables = [records.columns(folder, name, lambda _: True).to_pandas() for folder in self.folders]
-        found = pd.concat(tables, ignore_index=True)
-        return found[found["trial"].isin(self.study.reported["trial"])].reset_index(drop=True)
+        found = [pd.DataFrame({"trial": pd.Series(dtype=str)})]
+        for folder, trials in self.study.reported.groupby(FOLDER, sort=False):  # another may hold a copy of them
+            table = records.columns(Path(str(folder)), name, lambda _: True).to_pandas()
+            found.append(table[table["trial"].isin(trials["trial"])])
+        return pd.concat(found[1:] or found, ignore_index=True)
 
     def __len__(self) -> int:
         return len(self.study.reported)
@@ -156,6 +163,10 @@ class Results:
 
     def _repr_html_(self) -> str:
         return preformat(str(self))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _last_validation(trials: pd.DataFrame) -> Array:

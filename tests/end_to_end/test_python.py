@@ -1,7 +1,9 @@
 """`lossbench.run` and `lossbench.load`: what the command line does, from Python, without Hydra."""
 
+import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,8 +19,15 @@ from torch import nn
 import lossbench
 from lossbench import registry
 from lossbench.cli import main
+from lossbench.config import presets
+from lossbench.config.resolve import combinations
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName
+from lossbench.runner.executors import processes
+from lossbench.runner.reporter import SilentReporter
+from lossbench.runner.runner import run as run_all
+from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.study import reporters
+from lossbench.study.api import run_with_boards
 from tests.end_to_end.conftest import trials
 
 SHORT = {"task": "regression", "model": "linear", "epochs": 1, "seeds": 1, "rates": [0]}
@@ -52,6 +61,19 @@ class Tilted(lossbench.Loss):
     def __call__(self, prediction, target):
         error = target - prediction
         return torch.maximum(self.tilt * error, (self.tilt - 1) * error).mean(-1)
+
+
+PLUGIN = """
+from dataclasses import dataclass
+import lossbench
+
+@dataclass(frozen=True)
+class OfAPlugin(lossbench.Loss):
+    tasks, space, encoding = ("regression",), lossbench.Space.VALUE, lossbench.Encoding.VALUE
+
+    def __call__(self, prediction, target):
+        return (prediction - target).abs().mean(-1)
+"""
 
 
 def n_new(results):
@@ -207,6 +229,17 @@ def test_a_preset_of_an_experiment(run):
         ),
         ({"loss": 3}, InvalidValue, "loss must be a name"),
         ({"weighting": absolute}, InvalidValue, "weighting must be a name"),
+        ({"losses": [{"huber": 3}]}, InvalidValue, "huber must be followed by its fields"),
+        ({"optimizer": "sgd"}, InvalidValue, "optimizer must be set by its fields: optimizer.name="),
+        ({"output": None}, InvalidValue, "output must be a value, not null."),
+        ({"loss": "huber", "losses": ["mse"]}, InvalidValue, "\"loss='huber'\" would not count, as losses is set"),
+        ({"experiment": "label_noise", "loss": "mae", "task": None}, InvalidValue, "would not count, as losses is set"),
+        ({"data": lossbench.Examples([[1.0]], [[1.0]])}, InvalidValue, "The inputs of Examples must be a NumPy array"),
+        (
+            {"data": lossbench.Examples(np.zeros((3, 1)), np.zeros((2, 1)))},
+            InvalidValue,
+            "as many inputs as targets. Got 3 and 2 instead.",
+        ),
     ],
 )
 def test_bad_input_is_one_error_and_leaves_nothing(run, tmp_path, settings, kind, told):
@@ -214,6 +247,64 @@ def test_bad_input_is_one_error_and_leaves_nothing(run, tmp_path, settings, kind
         run(**settings)
     assert told in str(raised.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (lambda r: r.compare(rope="wide"), "rope must be a number in the range (0, 100). Got 'wide' instead."),
+        (lambda r: r.compare(rope=-1), "rope must be a number in the range (0, 100). Got -1 instead."),
+        (lambda r: r.compare(confidence=2), "confidence must be a share from 0.5 to below 1. Got 2 instead."),
+        (lambda r: r.plot("differences", part="a"), "Got a instead."),
+        (lambda r: r.compare().to_frame("speed"), "Unknown order 'speed'."),
+        (lambda r: r.compare().to_latex("speed"), "Unknown order 'speed'."),
+        (lambda r: lossbench.load(), "load takes folders, one after the other"),
+        (lambda r: lossbench.load([r.folders[0]]), "load takes folders, one after the other"),
+        (lambda r: lossbench.load(*r.folders, where=["rate"]), "where must map settings to values"),
+    ],
+)
+def test_bad_questions_are_one_error(results, ask, told):
+    with pytest.raises(LossbenchError) as raised:
+        ask(results)
+    assert told in str(raised.value)
+
+
+def test_what_is_wanted_of_records_may_be_one_value(results):
+    folder = results.folders[0].parents[2]
+    assert set(lossbench.load(folder, where={"loss": "mse"}).table()["loss"]) == {"mse"}
+    assert set(lossbench.load(folder, where={"rate": 0.2, "loss": ("mse", "huber")}).table()["rate"]) == {0.2}
+
+
+def test_a_trial_that_lies_in_two_folders_counts_once(run, tmp_path):
+    run(loss="mse", output="first")
+    shutil.copytree("first", "copy")
+    run(loss="mse", seeds=[1], output="first")
+    run(loss="mse", seeds=[2], output="copy")
+    found = lossbench.load("copy", "first")
+    assert sorted(found.trials()["seed"]) == [0, 1, 2]
+    assert not found.curves().duplicated(["trial", "step", "split", "metric"]).any()
+
+
+def test_settings_of_an_experiments_preset_count_as_on_the_command_line(run, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    (tmp_path / "presets" / "experiment").mkdir(parents=True)
+    text = "plugins: [mine.py]\nlosses: [of_a_plugin, mse]\nworkers: 2\n"
+    (tmp_path / "presets" / "experiment" / "own.yaml").write_text(text)
+    monkeypatch.setattr(presets, "_folders", [tmp_path / "presets"])
+    found = run(experiment="own", seeds=3)
+    assert set(found.table()["loss"]) == {"of_a_plugin", "mse"}
+    assert any("worker process" in line for line in found.messages)
+
+
+def test_workers_and_plugins_are_read_like_other_settings(run, tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    found = run(losses=["of_a_plugin", "mse"], plugins=(tmp_path / "mine.py",), workers="1")
+    assert len(found) == 2
+
+
+def test_a_loss_with_a_number_of_numpys_is_the_loss_with_that_number(run):
+    found = run(losses=[lossbench.losses.get("huber", delta=np.float32(2))])
+    assert found.table()["loss"].tolist() == ["huber(delta=2.0)"]
 
 
 def test_where_nothing_can_be_trained_it_raises_with_the_reason(run):
@@ -314,6 +405,12 @@ def test_a_tuned_run(run):
     assert isinstance(found.plot("tuning"), matplotlib.figure.Figure)
 
 
+def test_records_of_tuning_alone_have_nothing_to_report(run, tmp_path):
+    run(losses=["mse", "huber"], protocol={"name": "tuned", "tuning_seeds": 1, "factors": [1]}, output=tmp_path)
+    found = lossbench.load(tmp_path, where={"seed": FIRST_TUNING_SEED})
+    assert (len(found), found.table().empty, found.trials().empty, found.curves().empty) == (0, True, True, True)
+
+
 def test_records_are_read_once(run, monkeypatch):
     reads = []
     original = reporters.read
@@ -329,6 +426,76 @@ def test_in_a_thread_no_signal_handler_is_touched(run):
     thread.start()
     thread.join()
     assert len(found[0]) == 1
+
+
+def test_runs_in_two_threads_have_their_own_logs_and_leave_the_logger_as_it_was(run, tmp_path):
+    log = logging.getLogger("lossbench")
+    before = log.level, log.propagate, log.handlers
+    both = threading.Barrier(2)
+
+    class Meeting(SilentReporter):
+        """Neither run ends before the other has begun."""
+
+        def on_saved(self, experiments):
+            both.wait(60)
+
+    def train(loss):
+        asked = combinations(SHORT | {"loss": loss, "output": str(tmp_path / loss)})
+        run_with_boards([asked], Meeting(), 1)
+
+    threads = [threading.Thread(target=train, args=(loss,)) for loss in ("mse", "huber")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    texts = [(tmp_path / loss / "lossbench.log").read_text() for loss in ("mse", "huber")]
+    assert [text.count("1 of 1 trials on record") for text in texts] == [1, 1]
+    assert (log.level, log.propagate, log.handlers) == before
+
+
+def test_a_reporters_error_ends_the_run_and_is_no_failure_of_the_trials(tmp_path):
+    class Broken(SilentReporter):
+        def on_progress(self, progress):
+            raise ZeroDivisionError("on purpose")
+
+    asked = combinations(SHORT | {"output": str(tmp_path)})
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        run_all([asked], Broken())
+    assert list(tmp_path.rglob("trials.parquet")) == []
+
+
+def test_a_second_ctrl_c_is_a_keyboard_interrupt(tmp_path):
+    """Lightning makes it sys.exit(1), by which a notebook or a script would not know it."""
+
+    class Hasty(SilentReporter):
+        def on_progress(self, progress):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all([combinations(SHORT | {"output": str(tmp_path)})], Hasty())
+
+
+def test_where_no_worker_can_start_training_goes_on_in_this_process(run, monkeypatch):
+    def start(*_):
+        raise AssertionError("daemonic processes are not allowed to have children")
+
+    monkeypatch.setattr(processes, "Worker", start)
+    found = run(losses=["mse", "huber"], seeds=3, workers=2)
+    assert len(found) == 6
+    assert any("daemonic processes" in line for line in found.messages)
+
+
+def test_workers_know_objects_inside_a_combined_loss(run):
+    def own(prediction, target):
+        return (prediction - target).abs().mean(-1)
+
+    found = run(losses=[{"name": "combined", "terms": [own, "mse"]}], seeds=3, workers=2)
+    assert (found.failed, len(found)) == ({}, 3)
+
+
+def test_objects_of_this_session_are_no_offer(run):
+    run(loss=lambda prediction, target: (prediction - target).abs().mean(-1))
+    assert not [name for name in registry.losses.names("regression") if "@" in name]
 
 
 def test_the_api_is_what_dir_shows():

@@ -1,6 +1,7 @@
 """The registry: one door for built-ins and third parties."""
 
 import sys
+import threading
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import ClassVar
@@ -259,3 +260,27 @@ def test_losses_are_named_in_the_public_module():
     assert losses.get("huber", delta=2.0) == losses.Huber(delta=2.0)
     assert {"huber", "mse", "external"} <= set(losses.names("regression"))
     assert "cross_entropy" not in losses.names("regression")
+
+
+def test_another_thread_waits_until_all_entry_points_are_loaded(monkeypatch):
+    names, begun, go_on = registry.Registry("losses", "loss", Loss), threading.Event(), threading.Event()
+    load = names._load_point
+
+    def slowly(point):
+        begun.set()
+        go_on.wait(60)
+        load(point)
+
+    monkeypatch.setattr(names, "_load_point", slowly)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(names.names())) for _ in range(2)]
+    threads[0].start()
+    begun.wait(60)
+    threads[1].start()
+    threads[1].join(0.2)
+    assert found == []
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert found[0] == found[1]
+    assert "mse" in found[0]

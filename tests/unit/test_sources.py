@@ -122,3 +122,26 @@ def test_the_line_of_an_error_is_in_the_users_file():
         1 / 0  # noqa: B018  # it is raised
     assert own_line(raised.value).startswith(" (test_sources.py, line ")
     assert own_line(ValueError()) == ""
+
+
+def test_of_a_package_all_modules_lie_beside_each_other(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    texts = {
+        "packed_by_a_user/__init__.py": "",
+        "packed_by_a_user/helpers.py": "FACTOR = 2\n",
+        "packed_by_a_user/losses/__init__.py": "",
+        "packed_by_a_user/losses/mine.py": "from ..helpers import FACTOR\ndef f(x):\n    return FACTOR * x\n",
+    }
+
+    def defined(factor):
+        for file, text in texts.items():
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).write_text(text.replace("FACTOR = 2", f"FACTOR = {factor}  # {'.' * factor}"))
+        for name in [name for name in sys.modules if name.startswith("packed_by_a_user")]:
+            monkeypatch.delitem(sys.modules, name)
+        importlib.invalidate_caches()
+        importlib.import_module("packed_by_a_user.losses.mine")
+        return definition("packed_by_a_user.losses.mine", "f")
+
+    assert defined(2) == defined(2)
+    assert defined(2) != defined(3)

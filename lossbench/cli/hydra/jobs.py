@@ -40,7 +40,6 @@ class Job:
 
     name: str  # its overrides
     asked: Combinations | None = None
-    workers: int | None = None
     trained: "Trained | None" = None
     error: Exception | None = None
 
@@ -97,7 +96,7 @@ class Jobs:
             asked = combinations(cast(Mapping[str, Any], cfg))
             for experiment in asked.experiments:
                 records.check_writable(experiment.folder)
-            job.asked, job.workers = asked, cfg.workers
+            job.asked = asked
         except OmegaConfBaseException as error:  # an interpolation that leads nowhere is found when it is read
             job.error = translate(error, self.arguments)
         except Exception as error:
@@ -112,7 +111,7 @@ class Jobs:
         from lossbench.study.api import run_with_boards
         from lossbench.study.reporters import ProgressBar
 
-        workers = max((job.workers for job in jobs if job.workers is not None), default=None)
+        workers = max((job.asked.workers for job in ready if job.asked and job.asked.workers), default=None)
         console = messages_console()
         console.quiet = self.mode is Mode.QUIET
         try:

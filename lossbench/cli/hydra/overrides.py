@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from lossbench.config import schema
 from lossbench.config.schema import CHOICES, LISTED, LISTS, SETTINGS, Schema, as_numbers, check_setting, check_types
 from lossbench.errors import InvalidValue, unknown
 from lossbench.types import Setting
@@ -31,13 +32,7 @@ def check(given: Sequence[str], sweep: bool, completing: bool = False) -> None:
 
 def check_heeded(given: Sequence[str], config: Mapping[str, Any]) -> None:
     """Raise `InvalidValue` for a choice that is typed while its list is set, maybe by a preset: it would not count."""
-    names = {read(text).key_or_group.partition(".")[0]: text for text in given}
-    for one, several in LISTS.items():
-        if one in names and config.get(several) is not None:
-            raise InvalidValue(
-                f"{names[one]!r} would not count, as {several} is set, which lists what is compared. "
-                f"Put it into '{several}=[...]', or add {several}=null."
-            )
+    schema.check_heeded({read(text).key_or_group.partition(".")[0]: text for text in given}, config)
 
 
 def read(text: str) -> Override:

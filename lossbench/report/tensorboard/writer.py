@@ -86,7 +86,13 @@ def opened(folders: Iterable[Path]) -> Path | None:
     Records lie in ``<output>/<task>/<loss>/<name>``.
     """
     found = [board for folder in folders if (board := _seen(folder.parents[2], folder)).is_dir()]
-    return Path(os.path.commonpath(found)) if found else None
+    return find_common(found) if found else None
+
+
+def find_common(folders: Sequence[Path]) -> Path:
+    """Return the folder that holds all of these, as they are spelt if all are absolute or none is."""
+    mixed = len({folder.is_absolute() for folder in folders}) > 1
+    return Path(os.path.commonpath([folder.absolute() for folder in folders] if mixed else folders))
 
 
 def _seen(output: Path, folder: Path) -> Path:

@@ -1,9 +1,17 @@
 """Training in the process that asked for it."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from lossbench.runner.executors import Events, Part
+
+
+class _Raised(BaseException):
+    """What a reporter has raised: no `Exception`, as training records those as failures of the trials."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
 
 
 class LocalExecutor:
@@ -20,10 +28,34 @@ class LocalExecutor:
         from lossbench.training.run import attempt  # Lightning loads only in a process that trains
 
         while not events.stopping() and (part := next_part()):
-            watch = Watch(partial(events.progress, part), events.stopping, part.checkpoints, self.started)
+            watch = Watch(_progress(events, part), events.stopping, part.checkpoints, self.started)
             try:
-                found = attempt(part.stack, watch)
+                with _as_raised():
+                    found = attempt(part.stack, watch)
             except Stopped:
                 events.ended(part, None)
                 return
             events.ended(part, found)
+
+
+def _progress(events: Events, part: Part) -> Callable[[int, int, int], None]:
+    def tell(n_replicas: int, step: int, n_steps: int) -> None:
+        try:
+            events.progress(part, n_replicas, step, n_steps)
+        except Exception as error:
+            raise _Raised(error) from error
+
+    return tell
+
+
+@contextmanager
+def _as_raised() -> Iterator[None]:
+    """Undo what became of an exception on its way through Lightning and the records."""
+    try:
+        yield
+    except _Raised as raised:
+        raise raised.error from None
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into sys.exit(1)
+            raise error.__context__ from None
+        raise

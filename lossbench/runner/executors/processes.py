@@ -55,7 +55,8 @@ def pickle_registered(trials: Sequence[Trial]) -> bytes:
     By value where a script or a notebook defines them: a worker does not import that. Raises `CannotStart` if that
     fails.
     """
-    used = [(names, getattr(t, group).name) for t in trials for group, names in GROUPS.items()]
+    chosen = {(group, getattr(t, group)) for t in trials for group in GROUPS}
+    used = [(GROUPS[group], one.name) for group, choice in chosen for one in registry.unfold(choice)]
     used += [(registry.metrics, t.metric) for t in trials]
     found = {(names.group, name): names.entries()[name] for names, name in dict.fromkeys(used)}
     entries = [(group, entry) for (group, _), entry in found.items() if not entry.installed]
@@ -133,8 +134,11 @@ class ProcessExecutor:
 
     def _start(self) -> None:
         context = _context()
-        with _environment(one_core()):  # also because a fork server must not have threads
-            self.workers += (Worker(context, setup) for setup in self.setups)
+        try:
+            with _environment(one_core()):  # also because a fork server must not have threads
+                self.workers += (Worker(context, setup) for setup in self.setups)
+        except Exception as error:  # in a pool's process, for one, which may have no children
+            raise CannotStart(f"a worker process cannot be started: {error}") from error
         for worker in self.workers:
             self._await(worker)
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from lossbench.analysis import summarise
 from lossbench.records import RecordError, load, save
 from lossbench.report.figures.gallery import draw_gallery, render_png
 from lossbench.report.tensorboard import overview
-from lossbench.report.tensorboard.writer import find_comparable, opened, refresh
+from lossbench.report.tensorboard.writer import find_common, find_comparable, opened, refresh
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Picture
 
@@ -482,3 +483,10 @@ def test_neither_torch_nor_tensorflow_is_imported():
         "sys.exit(bool({'torch', 'matplotlib', 'lightning', 'pytorch_lightning', 'tensorflow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_common_folder_of_outputs_that_are_spelt_in_two_ways(monkeypatch, tmp_path):
+    """As of `-m output=results,/elsewhere/results`."""
+    monkeypatch.chdir(tmp_path)
+    assert find_common([Path("one/a"), Path("one/b")]) == Path("one")
+    assert find_common([Path("one/a"), tmp_path / "two" / "a"]) == tmp_path

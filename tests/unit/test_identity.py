@@ -287,6 +287,7 @@ def test_a_global_that_is_called_as_an_attribute_does_not_count(cell):
 def helpers(monkeypatch, tmp_path):
     """`helpers(text)`: a user's module of this source, imported anew."""
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two texts of one length within a second look alike to it
 
     def write(text, name="helpers_of_a_user"):
         (tmp_path / f"{name}.py").write_text(text)

@@ -16,7 +16,6 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
-from importlib.metadata import packages_distributions, version
 from importlib.util import resolve_name
 from operator import attrgetter
 from pathlib import Path, PurePath
@@ -43,7 +42,7 @@ import torch
 from torch import nn
 
 from lossbench.seeds import stable_hash
-from lossbench.sources import is_versioned, without_docstrings
+from lossbench.sources import is_versioned, list_versions, without_docstrings
 
 GENERATED = "<string>"
 """The file of methods that dataclasses write, and of all that `python -c` runs."""
@@ -301,13 +300,7 @@ def _is_installed(value: Any) -> bool:
 
 
 def _versioned(module: str, name: str) -> list[Any]:
-    known = _distributions().get(module.partition(".")[0], [])
-    return ["installed", module, name, *(f"{found} {version(found)}" for found in known)]
-
-
-@functools.cache
-def _distributions() -> dict[str, list[str]]:
-    return dict(packages_distributions())
+    return ["installed", module, name, *list_versions(module)]
 
 
 def _is_written(kind: type, name: str, value: Any) -> bool:

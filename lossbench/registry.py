@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
+from importlib.metadata import EntryPoint, entry_points, version
 from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -24,7 +24,7 @@ from lossbench.errors import InvalidValue, LossbenchError, unknown
 from lossbench.identity import Unidentified, identify
 from lossbench.interfaces import Corruption, Dataset, Loss, Metric, Model, Scheme, Task
 from lossbench.seeds import stable_hash
-from lossbench.sources import definition
+from lossbench.sources import definition, list_versions
 from lossbench.types import Choice
 
 T = TypeVar("T")
@@ -354,7 +354,7 @@ def _part(given: Any) -> Choice:
 
 def _origin(module: str, name: str, value: Any) -> list[str]:
     """Versions of the distributions that hold it, and its source where there is one."""
-    known = [f"{found} {version(found)}" for found in _distributions().get(module.partition(".")[0], [])]
+    known = list_versions(module)
     try:
         return known + definition(module, name)
     except (KeyError, OSError, TypeError):  # made in a notebook's cell or a shell, or compiled
@@ -366,8 +366,3 @@ def _identity(value: Any) -> str:
         return identify(value)
     except Unidentified:  # its name is all there is
         return ""
-
-
-@cache
-def _distributions() -> dict[str, list[str]]:
-    return dict(packages_distributions())

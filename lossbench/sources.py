@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 
@@ -51,6 +52,16 @@ def is_versioned(file: str) -> bool:
     """Whether a file is installed, or Python's or lossbench's: a version says what is in it."""
     path = Path(file)
     return bool(INSTALLED & set(path.parts)) or any(path.is_relative_to(home) for home in (PYTHON, OURS))
+
+
+def list_versions(module: str) -> list[str]:
+    """Return name and version of the distributions that hold a module; none of a file of the user's."""
+    return [f"{name} {version(name)}" for name in _distributions().get(module.partition(".")[0], [])]
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return dict(packages_distributions())
 
 
 def _tree(module: ModuleType) -> ast.Module:

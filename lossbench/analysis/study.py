@@ -61,14 +61,14 @@ class Study:
 
     def summarise(self, confidence: float = 0.95) -> list[Summary]:
         """Return the summaries of what is reported, computed once for each `confidence`."""
-        return self._summarised(False, confidence)
+        return self._summarise(False, confidence)
 
     def summarise_tuning(self, confidence: float = 0.95) -> list[Summary]:
         """Return the summaries of the trials for tuning; no scores are looked at, as settings are chosen by validation.
 
         They are computed once for each `confidence`.
         """
-        return self._summarised(True, confidence)
+        return self._summarise(True, confidence)
 
     def select(self, trials: Collection[str]) -> "Study":
         """Return the study of those trials alone, given by their ids."""
@@ -81,7 +81,7 @@ class Study:
         curves, scores = self.evidence.curves | other.evidence.curves, self.evidence.scores | other.evidence.scores
         return Study(trials, Evidence(curves, scores))
 
-    def _summarised(self, tuning: bool, confidence: float) -> list[Summary]:
+    def _summarise(self, tuning: bool, confidence: float) -> list[Summary]:
         if (tuning, confidence) not in self._summaries:
             trials, evidence = (self.tuning, Evidence({}, {})) if tuning else (self.reported, self.evidence)
             made = summarise_trials(trials, evidence, confidence) if len(trials) else []

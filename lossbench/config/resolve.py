@@ -43,7 +43,7 @@ from lossbench.types import Choice, Head, Optimizer, Setting, Trial, settings_of
 from lossbench.validation import check_count, check_share
 
 
-def places(given: Any) -> list[str]:
+def list_places(given: Any) -> list[str]:
     """What the setting names, as a list: one text is a list of one."""
     plain = to_plain(given)
     listed = [] if plain is None else [plain] if isinstance(plain, str) else plain
@@ -60,7 +60,7 @@ def load_plugins(settings: Mapping[str, Any]) -> None:
     given, preset = settings.get("plugins"), settings.get(EXPERIMENT)
     if given is None and preset is not None:
         given = load_experiment(str(preset)).get("plugins")
-    if asked := places(given):
+    if asked := list_places(given):
         plugins.load(asked)
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from lossbench import plugins, registry
-from lossbench.config.resolve import places
+from lossbench.config.resolve import list_places
 from lossbench.errors import InvalidValue
 from lossbench.registry import NameClash
 
@@ -150,8 +150,8 @@ def test_places_that_do_not_exist(file):
 
 
 def test_the_setting():
-    assert places(None) == []
-    assert places("a.py") == places(["a.py"]) == ["a.py"]
+    assert list_places(None) == []
+    assert list_places("a.py") == list_places(["a.py"]) == ["a.py"]
     for odd in ({"a": 1}, 3, [1], [""]):
         with pytest.raises(InvalidValue, match="plugins must be a list of files and modules"):
-            places(odd)
+            list_places(odd)

@@ -21,7 +21,7 @@ def run_describe(arguments: Sequence[str], mode: Mode) -> int:
     options = [a for a in arguments if a.startswith("-")]
     if options or not arguments:
         raise InvalidValue(f"Write {USAGE}." + (f" Got {' '.join(arguments)!r} instead." if options else ""))
-    found = [(name, pair) for name in arguments for pair in _named(name)]
+    found = [(name, pair) for name in arguments for pair in _find_named(name)]
     if mode is Mode.JSON:
         print(json.dumps([describe_entry(*pair) for _, pair in found], indent=1, ensure_ascii=False))
     elif mode is Mode.TABLE:
@@ -30,7 +30,7 @@ def run_describe(arguments: Sequence[str], mode: Mode) -> int:
     return 0
 
 
-def _named(name: str) -> list[Found]:
+def _find_named(name: str) -> list[Found]:
     exact = [(r, r.entries()[name]) for r in ALL.values() if name in r.entries()]
     found = exact or [(r, r.entries()[own]) for r in ALL.values() for own in aliases.ours(r, name)]
     if not found:

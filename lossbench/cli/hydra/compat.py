@@ -51,14 +51,14 @@ def compose_quickly() -> Iterator[None]:
     """
     plain, composed = ConfigLoaderImpl.load_sweep_config, dict[tuple[int | str, ...], DictConfig]()
 
-    def once(self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+    def compose_once(self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         key: tuple[int | str, ...] = (id(master_config), *sweep_overrides)
         if key in composed:
             return composed.pop(key)
         composed[key] = plain(self, master_config, sweep_overrides)
         return composed[key]
 
-    ConfigLoaderImpl.load_sweep_config = once  # type: ignore[method-assign]
+    ConfigLoaderImpl.load_sweep_config = compose_once  # type: ignore[method-assign]
     ConfigStore.__deepcopy__ = _itself  # type: ignore[attr-defined]
     try:
         yield

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from lossbench import plugins, registry
 from lossbench.cli.hydra.compat import read_configs
 from lossbench.cli.hydra.overrides import read
-from lossbench.config.resolve import places
+from lossbench.config.resolve import list_places
 from lossbench.config.schema import Schema
 from lossbench.errors import InvalidValue
 from lossbench.registry import GROUPS
@@ -110,7 +110,7 @@ def _typed(text: str) -> list[str]:
     override = read(text)
     if override.is_sweep_override():
         raise InvalidValue(f"plugins is one list for all jobs, as in 'plugins=[a.py,b.py]'. Got {text!r} instead.")
-    return places(override.value())
+    return list_places(override.value())
 
 
 def _values(text: str) -> Iterator[str]:
@@ -121,4 +121,4 @@ def _values(text: str) -> Iterator[str]:
 def _written(args: Namespace, configs: str, names: Sequence[str]) -> list[str]:
     """Return the plug-ins that files of Hydra's search path name."""
     plain = [OmegaConf.to_container(config) for config in read_configs(names, configs, args.config_dir)]
-    return [place for one in plain if isinstance(one, dict) for place in places(one.get("plugins"))]
+    return [place for one in plain if isinstance(one, dict) for place in list_places(one.get("plugins"))]

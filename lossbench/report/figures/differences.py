@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossbench.analysis.comparison import Comparison, Level, Row
-from lossbench.report.figures.style import GREY, PALE, Style, add_caption, compose_title, create_panels, style_losses
+from lossbench.report.figures.style import (
+    GREY,
+    PALE,
+    Style,
+    add_caption,
+    compose_title,
+    create_panels,
+    rank_losses,
+    style_losses,
+)
 from lossbench.report.tables.grid import format_difference, format_rope
 from lossbench.types import Array
 
@@ -31,7 +40,8 @@ def plot_differences(comparison: Comparison) -> "Figure":
     One panel per corruption rate. At the right of each line stand the verdict and the numbers. What lies far outside
     is drawn as an arrow at the edge.
     """
-    names = _order(comparison)
+    always = set.intersection(*({level.baseline} for level in comparison.levels))  # no rate has a difference of it
+    names = [name for name in rank_losses(comparison) if name not in always]
     shown, styles = names[:MOST], style_losses(comparison)
     levels = comparison.levels
     titles = [f"rate {level.rate:g}, against {level.baseline}" for level in levels]
@@ -45,16 +55,6 @@ def plot_differences(comparison: Comparison) -> "Figure":
         axes.tick_params(axis="y", length=0, pad=7)
     add_caption(figure, _explain(comparison, len(names) - len(shown)))
     return figure
-
-
-def _order(comparison: Comparison) -> list[str]:
-    """All losses but those that are the baseline at every rate, the best in the mean over the rates first."""
-    places: dict[str, list[int]] = {}
-    for level in comparison.levels:
-        for place, row in enumerate(level.rows):
-            places.setdefault(row.name, []).append(place)
-    always = set.intersection(*({level.baseline} for level in comparison.levels))
-    return sorted(places.keys() - always, key=lambda name: (np.mean(places[name]), name))
 
 
 def _draw_level(axes: "Axes", level: Level, names: Sequence[str], styles: dict[str, Style]) -> None:

@@ -71,12 +71,17 @@ def style_losses(comparison: "Comparison") -> dict[str, Style]:
 
     Where there are more than `N_STYLES`, those that stand best in the mean over the rates are told apart.
     """
-    places: dict[str, list[int]] = {}
+    ranked = rank_losses(comparison)
+    return assign_styles(ranked[:N_STYLES]) | {name: Style(OTHERS, "-", "o") for name in ranked[N_STYLES:]}
+
+
+def rank_losses(comparison: "Comparison") -> list[str]:
+    """Return the losses by their mean rank over the rates, the best first."""
+    ranks: dict[str, list[int]] = {}
     for level in comparison.levels:
-        for place, row in enumerate(level.rows):  # best first
-            places.setdefault(row.name, []).append(place)
-    foremost = sorted(places, key=lambda name: (np.mean(places[name]), name))[:N_STYLES]
-    return assign_styles(foremost) | {name: Style(OTHERS, "-", "o") for name in places if name not in foremost}
+        for rank, row in enumerate(level.rows):  # best first
+            ranks.setdefault(row.name, []).append(rank)
+    return sorted(ranks, key=lambda name: (np.mean(ranks[name]), name))
 
 
 def describe_direction(higher_is_better: bool) -> str:

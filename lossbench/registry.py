@@ -58,6 +58,9 @@ class Problem:
     source: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.source} failed to load ({self.group}: {self.name}): {self.reason}"
+
 
 def snake_case(name: str) -> str:
     """`GeneralizedCrossEntropy` to `generalized_cross_entropy`, `MSE` to `mse`, `SmoothL1` to `smooth_l1`."""

@@ -19,11 +19,6 @@ FIRST_TUNING_SEED = 10_000
 """Trials with this seed or a higher one choose settings and are not reported; reported ones have lower seeds."""
 
 
-def is_tuning(seed: int) -> bool:
-    """Whether a trial with this seed chooses settings, and is no part of any result."""
-    return seed >= FIRST_TUNING_SEED
-
-
 class Purpose(StrEnum):
     """What a seed is for."""
 

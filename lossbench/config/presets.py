@@ -24,7 +24,8 @@ from lossbench.registry import GROUPS, NameClash, Problem
 GROUP = "lossbench.configs"
 OWN = "lossbench.configs"
 """Our own package of configurations."""
-FOLDERS = (*GROUPS, "experiment", "hydra", "protocol")
+EXPERIMENT, PROTOCOL = "experiment", "protocol"
+FOLDERS = (*GROUPS, EXPERIMENT, "hydra", PROTOCOL)
 """What its files may lie in, or below."""
 
 
@@ -99,7 +100,6 @@ def _configs(folder: Traversable, group: str = "") -> Iterator[str]:
             yield f"{group}{entry.name.removesuffix('.yaml')}"
 
 
-EXPERIMENT, PROTOCOL = "experiment", "protocol"
 _folders: list[Path] = []
 
 

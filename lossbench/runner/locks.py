@@ -77,7 +77,7 @@ class Locks:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def _create(self, trials: tuple[str, ...]) -> Lock:
-        folder = self.folder / stable_hash("claim", sorted(trials))[:16]
+        folder = self.folder / stable_hash("claim", sorted(trials))[:16]  # once its word; checkpoints lie under it
         self._clear(set(trials), folder)
         folder.mkdir(exist_ok=True)
         handle = os.open(folder / TRIALS, os.O_RDWR | os.O_CREAT)

@@ -40,11 +40,6 @@ class TrialQueue:
         self._open: dict[Path, tuple[Lock, set[str]]] = {}
         self._elsewhere: set[str] = set()
 
-    @property
-    def is_unfinished(self) -> bool:
-        """Whether parts wait, or are under way."""
-        return bool(self._queue or self._open)
-
     def estimate_sizes(self) -> list[tuple[Stack, Size]]:
         """Return the stacks of what is missing, each with its size."""
         return [(stack, size(stack.trials)) for stack in stacks(self.missing.values())]

@@ -99,7 +99,7 @@ def _lists_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 def run_with_boards(
     asked: Sequence[Combinations], reporter: Reporter, workers: int | None
 ) -> tuple[list[Trained], Study]:
-    """Do as `lossbench.runner.run`, and keep TensorBoard's files up with the records; also return what these hold.
+    """Do as `lossbench.runner.runner.run`, and keep TensorBoard's files up with the records; return these, too.
 
     They are read once, for the boards as well: what was read may hold more than the trials of this run.
     """

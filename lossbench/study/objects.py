@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from lossbench.config.schema import LISTS
 from lossbench.errors import InvalidValue
 from lossbench.identity import Unidentified, identify
 from lossbench.interfaces import Dataset
@@ -28,7 +29,7 @@ from lossbench.types import Examples
 LETTERS = 4
 """Hex digits of an identity in a name; more where two objects would share one."""
 Tell = Callable[[str], None]
-PLURALS = {"losses": "loss", "weightings": "weighting", "corruptions": "corruption", "datasets": "data"}
+PLURALS = {several: one for one, several in LISTS.items()}
 
 
 def name_objects(settings: Mapping[str, Any], tell: Tell) -> dict[str, Any]:

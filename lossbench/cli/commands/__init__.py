@@ -1,11 +1,10 @@
 """Verbs: `lossbench losses regression`, `lossbench describe huber` and the like."""
 
-import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lossbench.cli.output import Mode, print_message, results_console
+from lossbench.cli.output import Mode, print_document, print_message, results_console
 from lossbench.errors import InvalidValue, unknown
 
 if TYPE_CHECKING:  # it imports torch, which comparing records needs not
@@ -65,7 +64,7 @@ def _run_list(verb: str, task: str | None, mode: Mode) -> int:
 
     found = [ALL[verb].entries()[name] for name in ALL[verb].names(task)]
     if mode is Mode.JSON:
-        print(json.dumps([list_entry(entry) for entry in found], indent=1, ensure_ascii=False))
+        print_document([list_entry(entry) for entry in found])
     elif mode is Mode.TABLE:
         out, for_task = results_console(), task is not None
         out.print(render_losses(found, for_task, out.width) if verb == "losses" else render_entries(found, for_task))
@@ -85,6 +84,5 @@ def _task(verb: str, arguments: Sequence[str]) -> str | None:
 
 
 def _tell_problems(registry: "Registry[Any]") -> None:
-    for p in registry.problems:
-        told = f"{p.source} failed to load ({p.group}: {p.name}): {p.reason}"
-        print_message(told)
+    for problem in registry.problems:
+        print_message(str(problem))

@@ -3,7 +3,6 @@
 A loss of another library: `check external task=multiclass loss.target=timm.loss.JsdCrossEntropy`, `check timm/zlpr`.
 """
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -16,7 +15,7 @@ from lossbench.check.report import Verdict, checks_table, losses_table, plain
 from lossbench.check.run import check_loss
 from lossbench.check.stand_in import StandIn, stand_in
 from lossbench.cli.hydra.overrides import read
-from lossbench.cli.output import Mode, print_message, results_console
+from lossbench.cli.output import Mode, print_document, print_message, results_console
 from lossbench.config.choices import choice
 from lossbench.config.presets import list_library_presets, load_preset
 from lossbench.errors import InvalidValue
@@ -105,7 +104,7 @@ def _made_or_why(name: str) -> Loss | str:
 
 def _print(verdicts: Sequence[Verdict], mode: Mode) -> None:
     if mode is Mode.JSON:
-        print(json.dumps(plain(verdicts), indent=1, ensure_ascii=False))
+        print_document(plain(verdicts))
     elif mode is Mode.TABLE:
         table = checks_table(verdicts[0]) if len(verdicts) == 1 else losses_table(verdicts)
         results_console().print(table)

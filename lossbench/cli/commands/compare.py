@@ -1,7 +1,6 @@
 """`lossbench compare results`, `compare one two --baseline huber --where rate=0.4 --format csv`."""
 
 import csv
-import json
 import os
 import shlex
 import sys
@@ -12,7 +11,7 @@ from typing import NoReturn
 
 from lossbench.analysis import study
 from lossbench.analysis.comparison import Asked, Comparison, compare
-from lossbench.cli.output import Mode, print_message, results_console
+from lossbench.cli.output import Mode, print_document, print_message, results_console
 from lossbench.errors import InvalidValue, unknown
 from lossbench.report.tables import comparison, markup, rankings, rows
 
@@ -53,7 +52,7 @@ def _print_table(comparisons: Sequence[Comparison], sort: str) -> None:
 
 def _print_json(comparisons: Sequence[Comparison], sort: str) -> None:
     document = {"comparisons": rows.nested(comparisons, sort), "across": rankings.nest_rankings(comparisons)}
-    print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+    print_document(document)
 
 
 def _print_csv(comparisons: Sequence[Comparison], sort: str) -> None:

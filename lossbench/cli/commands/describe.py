@@ -1,12 +1,11 @@
 """`lossbench describe huber`: all that is known of a name, be it a loss, a weighting, a data set or anything else."""
 
-import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from lossbench.cli.commands import aliases
-from lossbench.cli.output import Mode, results_console
+from lossbench.cli.output import Mode, print_document, results_console
 from lossbench.errors import InvalidValue, UnknownName
 from lossbench.registry import ALL, Entry, Registry
 from lossbench.report.describe.descriptions import describe_entry
@@ -23,7 +22,7 @@ def run_describe(arguments: Sequence[str], mode: Mode) -> int:
         raise InvalidValue(f"Write {USAGE}." + (f" Got {' '.join(arguments)!r} instead." if options else ""))
     found = [(name, pair) for name in arguments for pair in _find_named(name)]
     if mode is Mode.JSON:
-        print(json.dumps([describe_entry(*pair) for _, pair in found], indent=1, ensure_ascii=False))
+        print_document([describe_entry(*pair) for _, pair in found])
     elif mode is Mode.TABLE:
         for place, (name, pair) in enumerate(found):
             results_console().print(render_page(name, describe_entry(*pair), first=place == 0))

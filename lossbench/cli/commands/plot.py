@@ -1,6 +1,5 @@
 """`lossbench plot huber tukey`, `plot '{huber:{delta:2}}' mse --range -5,5`, `plot hinge bce --against probability`."""
 
-import json
 import os
 import re
 from argparse import ArgumentParser, Namespace
@@ -11,7 +10,7 @@ from typing import Any, NoReturn
 from lossbench import registry
 from lossbench.check.located import is_place, losses_at
 from lossbench.cli.hydra.overrides import read
-from lossbench.cli.output import Mode, print_message, results_console
+from lossbench.cli.output import Mode, print_document, print_message, results_console
 from lossbench.config.choices import choice, listed
 from lossbench.errors import InvalidValue, unknown
 from lossbench.interfaces.loss import Loss
@@ -20,7 +19,6 @@ from lossbench.report.figures.shape_axes import AXES
 from lossbench.report.figures.shape_curves import Curves, compute_curves
 from lossbench.report.figures.shapes import describe_gaps, draw_shapes
 from lossbench.report.figures.style import SUFFIXES, render_figure
-from lossbench.report.json_values import finite
 
 USAGE = (
     "lossbench plot NAME ... [--against AXIS] [--range LOW,HIGH] [--normalise] [--output FILE.png|FILE.svg], "
@@ -37,7 +35,7 @@ def run_plot(arguments: Sequence[str], mode: Mode) -> int:
     made = compute_curves(_losses(asked.names), asked.against, asked.range, asked.normalise)
     _write(path, render_figure(draw_shapes(made), path.suffix[1:]))
     if mode is Mode.JSON:
-        print(json.dumps(_plain(made, path), indent=1, ensure_ascii=False, allow_nan=False))
+        print_document(_plain(made, path))
     elif mode is Mode.TABLE:
         for told in describe_gaps(made):
             print_message(told)
@@ -124,12 +122,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _plain(made: Curves, path: Path) -> dict[str, Any]:
-    """The picture's numbers; what is not finite is null."""
+    """The picture's numbers."""
     curves = [
         {"loss": c.loss, "variant": c.variant, **{n: getattr(c, n).tolist() for n in ("x", "value", "slope")}}
         for c in made.curves
     ]
-    plain: dict[str, Any] = finite(
-        {"picture": str(path), "against": made.axis.name, "held": made.held, "curves": curves}
-    )
-    return plain
+    return {"picture": str(path), "against": made.axis.name, "held": made.held, "curves": curves}

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lossbench import plugins
-from lossbench.cli.output import Mode, results_console
+from lossbench.cli.output import Mode, print_document, results_console
 from lossbench.config import presets
 from lossbench.errors import InvalidValue, unknown
 from lossbench.registry import ALL, Problem
@@ -47,7 +47,7 @@ def run_plugins(arguments: Sequence[str], mode: Mode) -> int:
     sources = [*_installed(), *map(_own, plugins.loaded())]
     if mode is Mode.JSON:
         found = {"built_in": built_in, "plugins": [asdict(s) for s in sources]}
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        print_document(found)
     elif mode is Mode.TABLE:
         _show(built_in, sources)
     return int(any(s.problems for s in sources))

@@ -133,7 +133,7 @@ class Jobs:
         if job.error is None:
             return self._results_of([job]).value
         basic = HydraConfig.get().sweeper._target_ == BASIC_SWEEPER
-        if _sweeping() and job.error and (not basic or (self.elsewhere and job.failed)):
+        if _sweeping() and (not basic or (self.elsewhere and job.failed)):
             raise job.error
         if self.elsewhere and isinstance(job.error, Incompatible):
             print_lines(describe_skipped([job.error]))

@@ -6,8 +6,9 @@ from hydra.errors import MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from lossbench.cli.commands import aliases
-from lossbench.config import mistakes, presets
-from lossbench.config.presets import list_library_presets, load_preset
+from lossbench.config import mistakes
+from lossbench.config.presets import list_library_presets, load_preset, problems
+from lossbench.config.resolve import FALLBACKS
 from lossbench.config.schema import CHOICES
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName, enumerated, unknown
 from lossbench.registry import GROUPS, fits_task
@@ -35,23 +36,22 @@ def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str])
     if name in {p.name for p in names.problems}:
         return _broken(group, name)
     fitting = names.names(task)
-    presets = [o for o in sorted(set(options) - set(names.names())) if _preset_fits(group, o, task)]
+    own_presets = [o for o in sorted(set(options) - set(names.names())) if _preset_fits(group, o, task)]
     label = names.group.capitalize() + (f" for {task}" if task else "")
-    hint = aliases.hint(names, name, fitting) or aliases.nearest(name, [*fitting, *presets], options)
+    hint = aliases.hint(names, name, fitting) or aliases.nearest(name, [*fitting, *own_presets], options)
     told = f"Unknown {names.word} {name!r}.{hint} {label}: {enumerated(fitting)}."
-    return _with_problems(UnknownName(told + (f" Presets: {', '.join(presets)}." if presets else "")))
+    return _with_problems(UnknownName(told + (f" Presets: {', '.join(own_presets)}." if own_presets else "")))
 
 
 def _with_problems(error: UnknownName) -> UnknownName:
     """A name may be one that a package with a problem ships."""
-    told = [f" ({p.source} failed to load ({p.group}: {p.name}): {p.reason})" for p in presets.problems()]
-    return UnknownName(f"{error}{''.join(told)}")
+    return UnknownName(f"{error}{''.join(f' ({problem})' for problem in problems())}")
 
 
 def _task(arguments: Sequence[str]) -> str | None:
     """The task that the arguments ask for; None if only a preset knows, or there is no such task."""
     given = dict(a.lstrip("+").split("=", 1) for a in arguments if "=" in a)
-    task = given.get("task", None if "experiment" in given else "regression")
+    task = given.get("task", None if "experiment" in given else FALLBACKS["task"])
     return task if task in GROUPS["task"].entries() else None
 
 

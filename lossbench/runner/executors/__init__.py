@@ -38,9 +38,6 @@ class Events:
 class Executor(Protocol):
     """Trains parts."""
 
-    n_workers: int
-    """Processes beside this one; 0 where this one trains."""
-
     def run(self, next_part: Callable[[], Part | None], events: Events) -> None:
         """Train parts until there are no more, or until `events.stopping()`.
 

@@ -17,8 +17,6 @@ class _Raised(BaseException):
 class LocalExecutor:
     """Trains one part after the other, in this process."""
 
-    n_workers = 0
-
     def __init__(self, started: float) -> None:
         self.started = started  # when the run began, `time.time()`
 

@@ -113,7 +113,7 @@ class ProcessExecutor:
     """A pool of worker processes on this machine. They start with the first part, and end with the last."""
 
     def __init__(self, setups: Sequence[Setup]) -> None:
-        self.setups, self.n_workers = list(setups), len(setups)
+        self.setups = list(setups)
         self.workers: list[Worker] = []
         self.deaths: dict[tuple[Trial, ...], int] = {}
         self.spare: list[Part] = []  # of parts that have lost their workers

@@ -40,7 +40,7 @@ def tune(asked: Sequence[Combinations], reporter: Reporter, train: Callable[[lis
 
 
 def choose_settings(
-    candidates: Sequence[Experiment], protocol: Protocol, tell: Tell
+    candidates: Sequence[Experiment], protocol: Protocol, tell: Tell = lambda text: None
 ) -> Generator[list[Experiment], None, list[Experiment]]:
     """Tune by the grid or by a search: yield experiments to be trained, and return those that are reported."""
     if protocol.search:

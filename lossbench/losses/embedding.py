@@ -11,11 +11,7 @@ from torch.nn import functional
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, one_axis_less
-from lossbench.losses.terms import (
-    log_likelihood,
-    log_sum,
-    softplus,
-)
+from lossbench.losses.terms import log_likelihood, log_sum, pick_target, softplus
 from lossbench.types import EMBEDDING_WIDTH, Encoding, Head, Need, Problem, Space
 from lossbench.validation import check_below_one, check_between, check_choice, check_nonnegative, check_positive
 
@@ -50,12 +46,6 @@ def _enlarge(cosine: Tensor, margin: Tensor) -> Tensor:
     """The cosine of an angle enlarged by a margin in radians; past pi it goes on falling as a straight line."""
     angle = _angle_of(cosine)
     return torch.where(angle + margin <= math.pi, (angle + margin).cos(), cosine - margin * margin.sin())
-
-
-def _cosine_of_target(cosine: Tensor, target: Tensor) -> Tensor:
-    """The cosine to the target's class vector, `[..., B, 1]`, after a look at the shapes."""
-    one_axis_less(cosine, target)
-    return cosine.gather(-1, target.long().unsqueeze(-1))
 
 
 def _replace_target(cosine: Tensor, lowered: Tensor, target: Tensor) -> Tensor:
@@ -114,7 +104,7 @@ class ArcFace(Loss):
     def __call__(self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor]) -> Tensor:
         """One value per example."""
         cosine = _cosines(prediction, parameters["weight"])
-        own = _cosine_of_target(cosine, target)
+        own = pick_target(cosine, target)
         lowered = _enlarge(own, torch.zeros_like(own) + self.margin)
         return -log_likelihood(self.scale * _replace_target(cosine, lowered, target), target).squeeze(-1)
 
@@ -169,7 +159,7 @@ class CosFace(Loss):
     def __call__(self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor]) -> Tensor:
         """One value per example."""
         cosine = _cosines(prediction, parameters["weight"])
-        lowered = _cosine_of_target(cosine, target) - self.margin
+        lowered = pick_target(cosine, target) - self.margin
         return -log_likelihood(self.scale * _replace_target(cosine, lowered, target), target).squeeze(-1)
 
 
@@ -235,7 +225,7 @@ class MagFace(Loss):
     def __call__(self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor]) -> Tensor:
         """One value per example."""
         cosine = _cosines(prediction, parameters["weight"])
-        own = _cosine_of_target(cosine, target)
+        own = pick_target(cosine, target)
         low, high = (torch.zeros_like(own) + bound for bound in (self.lower, self.upper))
         length = _lengths(prediction).clamp(low, high)
         slope = (self.upper_margin - self.lower_margin) / (self.upper - self.lower)
@@ -302,7 +292,7 @@ class AdaFace(Loss):
     ) -> tuple[Tensor, Tensor]:
         """One value per example, and the next state."""
         cosine = _cosines(prediction, parameters["weight"])
-        own = _cosine_of_target(cosine, target)
+        own = pick_target(cosine, target)
         length = _lengths(prediction.detach()).clamp(*NORMS)
         present, following = _follow_norms(length, state.to(length.dtype))
         mean, deviation = present.split(1, -1)

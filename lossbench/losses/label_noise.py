@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, one_axis_less
-from lossbench.losses.terms import log_likelihood, missing
+from lossbench.losses.terms import log_likelihood, missing, pick_target
 from lossbench.numerics.softmax import log_softmax, softmax
 from lossbench.types import Encoding, Need, Problem, Space
 from lossbench.validation import (
@@ -243,9 +243,8 @@ class BootstrappingSoft(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        one_axis_less(prediction, target)
         logs = log_softmax(prediction)
-        own = logs.gather(-1, target.long().unsqueeze(-1))
+        own = pick_target(logs, target)
         expected = (logs.exp() * logs).sum(-1, keepdim=True)
         return -(self.beta * own + (1 - self.beta) * expected).squeeze(-1)
 
@@ -276,9 +275,8 @@ class BootstrappingHard(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        one_axis_less(prediction, target)
         logs = log_softmax(prediction)
-        own = logs.gather(-1, target.long().unsqueeze(-1))
+        own = pick_target(logs, target)
         return -(self.beta * own + (1 - self.beta) * logs.amax(-1, keepdim=True)).squeeze(-1)
 
 
@@ -618,9 +616,8 @@ class PHuberCE(Loss):
 
 def _share_of_target(costs: Tensor, target: Tensor) -> Tensor:
     """The target's share in the costs `[..., C]` of all classes, `[..., 1]`."""
-    one_axis_less(costs, target)
     total = costs.sum(-1, keepdim=True).clamp_min(torch.finfo(costs.dtype).tiny)  # 0 if all lie below anl_ce's p_min
-    return costs.gather(-1, target.long().unsqueeze(-1)) / total
+    return pick_target(costs, target) / total
 
 
 @dataclass(frozen=True)
@@ -773,7 +770,7 @@ def _active_passive(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]
     """Normalised cross-entropy, and one minus the target's probability: `[..., 1]` each."""
     logs = log_softmax(prediction)
     active = _share_of_target(-logs, target)
-    return active, -logs.gather(-1, target.long().unsqueeze(-1)).expm1()
+    return active, -pick_target(logs, target).expm1()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
-from lossbench.losses.terms import mean
+from lossbench.losses.terms import mean, pick_target
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_at_most, check_count, check_positive
 
@@ -313,7 +313,6 @@ class MulticlassPerceptron(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        one_axis_less(prediction, target)
-        own = prediction.gather(-1, target.long().unsqueeze(-1))
+        own = pick_target(prediction, target)
         # not relu of the lead over the others: its gradient would be 0 where all scores are equal
         return (prediction.amax(-1, keepdim=True) - own).squeeze(-1)

@@ -60,10 +60,10 @@ def log_likelihood(logits: Tensor, target: Tensor) -> Tensor:
     return pick_target(log_softmax(logits), target)
 
 
-def pick_target(logs: Tensor, target: Tensor) -> Tensor:
-    """Return the log probability of each target class, `[..., 1]`, from those of all classes, `[..., C]`."""
-    one_axis_less(logs, target)
-    return logs.gather(-1, target.long().unsqueeze(-1))
+def pick_target(values: Tensor, target: Tensor) -> Tensor:
+    """Return the value of each target class, `[..., 1]`, from those of all classes, `[..., C]`."""
+    one_axis_less(values, target)
+    return values.gather(-1, target.long().unsqueeze(-1))
 
 
 def missing(log_p: Tensor) -> Tensor:

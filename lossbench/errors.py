@@ -31,6 +31,22 @@ class Incompatible(LossbenchError):
         self.what, self.why = what, why
 
 
+def group_skipped(skipped: Iterable[Incompatible]) -> dict[str, list[str]]:
+    """Return what is skipped, by reason."""
+    groups: dict[str, dict[str, None]] = {}
+    for error in skipped:
+        groups.setdefault(error.why or str(error), {})[error.what] = None
+    return {why: [part for part in parts if part] for why, parts in groups.items()}
+
+
+def describe_skipped(skipped: Iterable[Incompatible]) -> list[str]:
+    """Return one line per reason, which names all that is skipped for it."""
+    return [
+        f"Skipped, {why}: {enumerated(parts)}." if parts else f"Skipped: {why}"
+        for why, parts in group_skipped(skipped).items()
+    ]
+
+
 NAMED = 60
 """How many valid names a message lists."""
 

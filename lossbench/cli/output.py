@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossbench.errors import Incompatible, InvalidValue
+from lossbench.errors import Incompatible, InvalidValue, group_skipped
 from lossbench.report.json_values import finite
 
 if TYPE_CHECKING:  # they import torch, which comparing records needs not; and rich, which help needs not
@@ -36,8 +36,6 @@ def take_mode(given: Sequence[str]) -> tuple[Mode, list[str]]:
 
 NAMED_FOLDERS = 3
 """More folders than these are told as their common one."""
-NAMED_PARTS = 30
-"""How many skipped combinations are named for one reason."""
 
 
 def results_console() -> "Console":
@@ -109,27 +107,6 @@ def print_results_json(
         "failed": [{"job": job, "reason": reason} for job, reason in failed.items()],
     }
     print_document(document)
-
-
-def group_skipped(skipped: Iterable[Incompatible]) -> dict[str, list[str]]:
-    """Return what was skipped, by reason."""
-    groups: dict[str, dict[str, None]] = {}
-    for error in skipped:
-        groups.setdefault(error.why or str(error), {})[error.what] = None
-    return {why: [part for part in parts if part] for why, parts in groups.items()}
-
-
-def describe_skipped(skipped: Iterable[Incompatible]) -> list[str]:
-    """Return a line per reason: what is skipped for the same reason is named together."""
-    return [
-        f"Skipped, {why}: {_named(parts)}" if parts else f"Skipped: {why}"
-        for why, parts in group_skipped(skipped).items()
-    ]
-
-
-def _named(parts: list[str]) -> str:
-    more = f" and {len(parts) - NAMED_PARTS} more" if len(parts) > NAMED_PARTS else ""
-    return f"{', '.join(parts[:NAMED_PARTS])}{more}."
 
 
 def _places(folders: Sequence[Path]) -> list[str]:

@@ -11,7 +11,7 @@ from lossbench.analysis.study import Study, read
 from lossbench.config.presets import EXPERIMENT, load_experiment
 from lossbench.config.resolve import Combinations, combinations, load_plugins, to_plain
 from lossbench.config.schema import check_heeded
-from lossbench.errors import InvalidValue, LossbenchError
+from lossbench.errors import InvalidValue, LossbenchError, describe_skipped
 from lossbench.runner.log import keep_log
 from lossbench.runner.reporter import Level, Reporter, Reporters, SilentReporter
 from lossbench.runner.runner import run as run_all
@@ -58,9 +58,12 @@ def run(*, progress: bool | None = None, **settings: Any) -> Results:
     check_heeded(_choices_of(settings), _lists_of(settings))
     asked = combinations(name_objects(settings, messages.on_message))
     bar = ProgressBar(Console(stderr=True, quiet=progress is False, highlight=False), messages=progress is True)
+    skipped = describe_skipped(asked.skipped)
     with bar:
+        for line in skipped:
+            Reporters(messages, bar).on_message(line, Level.WARNING)
         (trained,), study = run_with_boards([asked], Reporters(messages, bar), asked.workers)
-    found = Results(study, asked.skipped, messages.lines).select(trained)
+    found = Results(study, skipped, messages.lines).select(trained)
     if not found.is_trained:
         raise LossbenchError(f"No trial could be trained: {'; '.join(found.failed)}")
     return found

@@ -12,7 +12,7 @@ from lossbench import records
 from lossbench.analysis.comparison import Asked, compare
 from lossbench.analysis.study import FOLDER, Study
 from lossbench.analysis.summary import Summary
-from lossbench.errors import Incompatible, InvalidValue, unknown
+from lossbench.errors import InvalidValue, unknown
 from lossbench.records import CURVES, TRIALS, UNTRAINED
 from lossbench.report.tables import summaries as summary_tables
 from lossbench.report.tables.html import preformat
@@ -34,13 +34,13 @@ FIGURES = ("curves", "robustness", "differences", "tuning")
 class Results:
     """Trials on record, and what can be said of them. Nothing is read again but what was left out at first.
 
-    study: the trials, those of tuning included. skipped: combinations that do not fit together, with their reasons.
+    study: the trials, those of tuning included. skipped: combinations that do not fit together, a line per reason.
     messages: what was said while they were trained.
     """
 
-    def __init__(self, study: Study, skipped: Sequence[Incompatible | str] = (), messages: Sequence[str] = ()) -> None:
+    def __init__(self, study: Study, skipped: Sequence[str] = (), messages: Sequence[str] = ()) -> None:
         self.study = study
-        self.skipped = [str(reason) for reason in skipped]
+        self.skipped = list(skipped)
         self.messages = list(messages)
 
     def select(self, *parts: Trained) -> "Results":
@@ -156,7 +156,7 @@ class Results:
         return len(self.study.reported)
 
     def __str__(self) -> str:
-        return render_text(summary_tables.table(self.summaries))
+        return "\n".join([render_text(summary_tables.table(self.summaries)), *self.skipped])
 
     def __repr__(self) -> str:
         return f"<Results: {len(self)} trials of {', '.join(sorted(set(self.study.reported['loss'])))}>"

@@ -327,8 +327,14 @@ def test_one_failing_loss_takes_no_other_with_it(run):
 
 def test_what_does_not_fit_is_skipped_with_its_reason(run):
     found = run(losses=["mse", "bce"])
-    assert len(found.skipped) == 1
-    assert "bce" in found.skipped[0]
+    assert found.skipped == ["Skipped, for another task: bce."]
+    assert found.skipped[0] in found.messages
+    assert found.skipped[0] in str(found)
+
+
+def test_what_is_skipped_is_told_where_there_is_no_bar_either(run, capsys):
+    run(losses=["mse", "bce"], progress=None)
+    assert "Skipped, for another task: bce." in capsys.readouterr().err
 
 
 def test_tables(results):

@@ -17,14 +17,13 @@ from lossbench.cli.hydra.compat import BASIC_SWEEPER
 from lossbench.cli.hydra.translation import translate
 from lossbench.cli.output import (
     Mode,
-    describe_skipped,
     messages_console,
     print_lines,
     print_results,
     print_results_json,
 )
 from lossbench.config.resolve import Combinations, combinations
-from lossbench.errors import Incompatible, InvalidValue, LossbenchError
+from lossbench.errors import Incompatible, InvalidValue, LossbenchError, describe_skipped
 
 if TYPE_CHECKING:  # what trains is imported when there is something to train
     from lossbench.analysis.study import Study

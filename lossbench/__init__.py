@@ -22,13 +22,13 @@ _NAMES = {
     "Model": "lossbench.interfaces",
     "Metric": "lossbench.interfaces",
     "TermWeighting": "lossbench.interfaces",
-    "same_shape": "lossbench.interfaces.loss",
-    "one_axis_less": "lossbench.interfaces.loss",
+    "check_same_shape": "lossbench.interfaces.loss",
+    "check_index_shape": "lossbench.interfaces.loss",
     "Examples": "lossbench.types",
     "Space": "lossbench.types",
     "Encoding": "lossbench.types",
     "Head": "lossbench.types",
-    "Need": "lossbench.types",
+    "Requirement": "lossbench.types",
     "LossbenchError": "lossbench.errors",
 }
 __all__ = ["__version__", *_MODULES, *_NAMES]  # noqa: PLE0604  # ruff does not see that the names are strings

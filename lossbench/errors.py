@@ -42,7 +42,7 @@ def group_skipped(skipped: Iterable[Incompatible]) -> dict[str, list[str]]:
 def describe_skipped(skipped: Iterable[Incompatible]) -> list[str]:
     """Return one line per reason, which names all that is skipped for it."""
     return [
-        f"Skipped, {why}: {enumerated(parts)}." if parts else f"Skipped: {why}"
+        f"Skipped, {why}: {join_names(parts)}." if parts else f"Skipped: {why}"
         for why, parts in group_skipped(skipped).items()
     ]
 
@@ -51,25 +51,25 @@ NAMED = 60
 """How many valid names a message lists."""
 
 
-def enumerated(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """The names in a row, up to `NAMED`, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
 
 
-def unknown(kind: str, name: object, choices: Iterable[str], label: str = "Known") -> UnknownName:
+def make_unknown(kind: str, name: object, choices: Iterable[str], label: str = "Known") -> UnknownName:
     """The error for an unknown `name`, with the nearest valid one and all of them, if they are not too many."""
     choices = sorted(choices)
     near = get_close_matches(str(name), choices, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return UnknownName(f"Unknown {kind} {str(name)!r}.{hint} {label}: {enumerated(choices) or 'none'}.")
+    return UnknownName(f"Unknown {kind} {str(name)!r}.{hint} {label}: {join_names(choices) or 'none'}.")
 
 
 LONGEST = 300
 """Characters of a stranger's error that are told."""
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """A stranger's error in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:LONGEST]}{'…' if len(text) > LONGEST else ''}"

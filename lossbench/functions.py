@@ -10,16 +10,16 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from lossbench import registry
-from lossbench.errors import InvalidValue, unknown
+from lossbench.errors import InvalidValue, make_unknown
 from lossbench.interfaces import Loss
 from lossbench.interfaces.encodings import DEFAULT_ENCODING
 from lossbench.interfaces.spaces import DEFAULT_SPACE
-from lossbench.types import Encoding, Head, Need, Space
+from lossbench.types import Encoding, Head, Requirement, Space
 from lossbench.validation import check_number, check_switch, check_whole
 
 E = TypeVar("E", bound=StrEnum)
 CLAIMS = ("convex", "bounded", "robust", "symmetric", "held_still", "flaws")
-FACTS = ("use_when", "beware", "known_as", "scalar_fields", *CLAIMS)
+FACTS = ("use_when", "pitfall", "aliases", "static_fields", *CLAIMS)
 CHECKS: dict[Any, Callable[..., None]] = {float: check_number, int: check_whole, bool: check_switch}
 """What every value of a field is asked for, by its annotation."""
 
@@ -29,23 +29,24 @@ def loss(
     space: Space | str = DEFAULT_SPACE,
     encoding: Encoding | str = DEFAULT_ENCODING,
     head: Head | str = Head.LINEAR,
-    needs: Sequence[Need | str] = (),
-    coupled: bool = False,
+    requires: Sequence[Requirement | str] = (),
+    batch_level: bool = False,
     name: str | None = None,
     **facts: Any,
 ) -> Callable[[Callable[..., Any]], type[Loss]]:
     """Make a loss of a function `(prediction, target, *, field=default, ...)` that returns one value per example.
 
-    Keyword arguments with a default become fields, those that `needs` names are given at each call. `facts`: use_when,
-    beware, known_as, scalar_fields, convex, bounded, robust, symmetric, held_still, flaws. Raises `InvalidValue` for a
-    signature that does not fit; the class raises it for a field that is no number (whole number, switch) but should be.
+    Keyword arguments with a default become fields, those that `requires` names are given at each call. `facts`:
+    use_when, pitfall, aliases, static_fields, convex, bounded, robust, symmetric, held_still, flaws. Raises
+    `InvalidValue` for a signature that does not fit; the class raises it for a field that is no number (whole number,
+    switch) but should be.
     """
     if callable(tasks):
         raise InvalidValue('@lossbench.loss needs to know the tasks: @lossbench.loss(tasks=("regression",)).')
     for fact in facts.keys() - set(FACTS):
         arguments = [*inspect.signature(loss).parameters, *FACTS]
-        raise unknown("argument of @lossbench.loss:", fact, set(arguments) - {"facts"}, "It takes")
-    wanted = tuple(_member(Need, "needs", n) for n in _listed(needs))
+        raise make_unknown("argument of @lossbench.loss:", fact, set(arguments) - {"facts"}, "It takes")
+    wanted = tuple(_member(Requirement, "requires", n) for n in _listed(requires))
 
     def decorate(function: Callable[..., Any]) -> type[Loss]:
         given = _fields(function, wanted)
@@ -59,8 +60,8 @@ def loss(
             "space": _member(Space, "space", space),
             "encoding": _member(Encoding, "encoding", encoding),
             "head": _member(Head, "head", head),
-            "needs": wanted,
-            "coupled": coupled,
+            "requires": wanted,
+            "batch_level": batch_level,
             **facts,
             "__post_init__": _check_fields,
             "__call__": call,
@@ -74,11 +75,11 @@ def loss(
     return decorate
 
 
-def _fields(function: Callable[..., Any], needs: tuple[Need, ...]) -> list[tuple[str, Any, Any]]:
+def _fields(function: Callable[..., Any], requires: tuple[Requirement, ...]) -> list[tuple[str, Any, Any]]:
     parameters = list(inspect.signature(function).parameters.values())
     if len(parameters) < 2 or any(p.default is not p.empty for p in parameters[:2]):
         raise InvalidValue(f"A loss function takes (prediction, target, ...). {function.__name__} does not.")
-    extra = [p for p in parameters[2:] if p.name not in needs]
+    extra = [p for p in parameters[2:] if p.name not in requires]
     for p in extra:
         if p.default is p.empty:
             raise InvalidValue(f"The argument {p.name!r} of {function.__name__} needs a default: it becomes a field.")

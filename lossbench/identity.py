@@ -41,8 +41,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from lossbench.seeds import stable_hash
-from lossbench.sources import is_versioned, list_versions, without_docstrings
+from lossbench.seeds import hash_values
+from lossbench.sources import is_versioned, list_versions, parse_undocumented
 
 GENERATED = "<string>"
 """The file of methods that dataclasses write, and of all that `python -c` runs."""
@@ -82,7 +82,7 @@ def identify(value: Any) -> str:
     package: its name and the package's version, and what a function made there holds of others. Raises `Unidentified`
     where there is no source, where that has changed since it ran, or where there is no way to see the state.
     """
-    return stable_hash("object", _Description().of(value))
+    return hash_values("object", _Description().of(value))
 
 
 class _Description:
@@ -183,7 +183,7 @@ class _Description:
     def _of_module(self, module: ModuleType) -> Any:
         if _has_version(module):
             return _versioned(module.__name__, "")
-        return ["module", ast.unparse(without_docstrings(inspect.getsource(module)))]
+        return ["module", ast.unparse(parse_undocumented(inspect.getsource(module)))]
 
     @_of_object.register
     def _of_class(self, kind: type) -> Any:
@@ -362,7 +362,7 @@ def _source(function: FunctionType) -> list[Any]:
     if _is_stale(code):
         raise Unidentified(f"the file of {function.__qualname__} has changed since it was imported")
     try:
-        tree = without_docstrings(text)
+        tree = parse_undocumented(text)
     except SyntaxError:  # a line of a larger expression
         return [text.strip(), *_code(function.__code__)]
     return [ast.unparse(tree), *(_code(function.__code__) if function.__name__ == "<lambda>" else ())]

@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from lossbench import registry
-from lossbench.errors import InvalidValue, LossbenchError, told
-from lossbench.seeds import stable_hash
-from lossbench.sources import own_line
+from lossbench.errors import InvalidValue, LossbenchError, describe_error
+from lossbench.seeds import hash_values
+from lossbench.sources import find_user_line
 
 FILE = ".py"
 
@@ -33,7 +33,7 @@ class Plugin:
 _loaded: dict[str, Plugin] = {}
 
 
-def loaded() -> tuple[Plugin, ...]:
+def list_loaded() -> tuple[Plugin, ...]:
     """What this process has loaded, in that order."""
     return tuple(_loaded.values())
 
@@ -44,7 +44,7 @@ def load(places: Iterable[str]) -> None:
     Raises `InvalidValue`, with the line, for what cannot be imported or holds nothing of ours, and `NameClash`.
     """
     for place in places:
-        plugin = found(place)
+        plugin = find_plugin(place)
         if _loaded.get(plugin.module) != plugin:
             start(plugin)
 
@@ -59,7 +59,7 @@ def start(plugin: Plugin) -> None:
         for name, kind in _own(names, module):
             if kind not in known:
                 names.register(name, kind, plugin.place)
-    if not any(offers(plugin).values()):
+    if not any(list_offers(plugin).values()):
         raise InvalidValue(
             f"{plugin.place} defines nothing to choose: no public Loss, Weighting, Corruption, Dataset, Model, Metric "
             f"or Task, and no function decorated with @lossbench.loss.{_unfinished(module)}"
@@ -73,7 +73,7 @@ def _unfinished(module: ModuleType) -> str:
     return "".join(f" {kind.__name__} lacks {', '.join(sorted(kind.__abstractmethods__))}." for kind in kinds)
 
 
-def offers(plugin: Plugin) -> dict[str, list[str]]:
+def list_offers(plugin: Plugin) -> dict[str, list[str]]:
     """The registered names of what it defines, by kind."""
     return {
         group: [name for name, entry in names.entries().items() if _is_of(entry.kind, plugin.module)]
@@ -90,7 +90,7 @@ def _is_of(kind: type, module: str) -> bool:
     return f"{kind.__module__}.".startswith(f"{module}.")  # a package offers what its modules define
 
 
-def found(place: str) -> Plugin:
+def find_plugin(place: str) -> Plugin:
     """A file (`path/to/file.py`) or a module (`package.module`), not yet run."""
     if not place.endswith(FILE):
         return Plugin(place, place)
@@ -108,7 +108,7 @@ def _module_name(path: Path) -> str:
     if name.isidentifier() and _is_free(name, path):
         return name
     plain = re.sub(r"\W", "_", name)
-    return f"{plain}_{stable_hash(str(path))[:8]}"
+    return f"{plain}_{hash_values(str(path))[:8]}"
 
 
 def _is_free(name: str, path: Path) -> bool:
@@ -144,8 +144,10 @@ def _importing(plugin: Plugin, folder: Path) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
-        where = "" if isinstance(error, SyntaxError) else own_line(error)  # which says it itself
-        kind, said = (type(error), str(error)) if isinstance(error, LossbenchError) else (InvalidValue, told(error))
+        where = "" if isinstance(error, SyntaxError) else find_user_line(error)  # which says it itself
+        kind, said = (
+            (type(error), str(error)) if isinstance(error, LossbenchError) else (InvalidValue, describe_error(error))
+        )
         raise kind(f"{plugin.place!r} cannot be imported: {said}{where}") from error
     finally:
         sys.path[:], sys.dont_write_bytecode = before, written

@@ -121,7 +121,7 @@ def score_of(metric: str) -> str:
     return f"score/{metric}"
 
 
-def trials_table(rows: list[dict[str, Any]]) -> "pa.Table":
+def build_trials(rows: list[dict[str, Any]]) -> "pa.Table":
     """A row per trial, with the columns of any."""
     import pyarrow as pa
 
@@ -139,7 +139,7 @@ def _column(values: list[Any]) -> "pa.Array":
         return pa.array([None if value is None else str(value) for value in values])
 
 
-def curves_table(records: Sequence[Record]) -> "pa.Table":
+def build_curves(records: Sequence[Record]) -> "pa.Table":
     """A row per trial, split, metric and evaluation."""
     import pyarrow as pa
 
@@ -156,7 +156,7 @@ def curves_table(records: Sequence[Record]) -> "pa.Table":
     return pa.table(columns)
 
 
-def test_table(records: Sequence[Record]) -> "pa.Table":
+def build_test(records: Sequence[Record]) -> "pa.Table":
     """A row per trial, epoch and test example."""
     import pyarrow as pa
 
@@ -184,7 +184,7 @@ def _other(name: str, record: Record, epoch: str) -> Array | None:
     return record.others.get(name) if epoch == "last" else None
 
 
-def predictions_table(records: Sequence[Record]) -> "pa.Table":
+def build_predictions(records: Sequence[Record]) -> "pa.Table":
     """A row per trial, epoch and test example that can be drawn."""
     import pyarrow as pa
 
@@ -241,7 +241,7 @@ def save(folder: Path, records: Sequence[Record], config: Mapping[str, Any]) -> 
 
 def check_writable(folder: Path) -> None:
     """Raise RecordError if `save` would fail on `folder`: not writable, or holding a damaged file. Creates nothing."""
-    with telling("write", folder):
+    with explain_errors("write", folder):
         place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=place, prefix=".") as stream:
             stream.write(b"\0")
@@ -250,7 +250,7 @@ def check_writable(folder: Path) -> None:
             _read(folder / name, [])  # the footer only, which a cut file lacks
 
 
-def statuses(folder: Path) -> dict[str, str]:
+def read_statuses(folder: Path) -> dict[str, str]:
     """The status of every trial on record in `folder`, by id."""
     if not (folder / TRIALS).exists():
         return {}
@@ -258,9 +258,9 @@ def statuses(folder: Path) -> dict[str, str]:
     return dict(zip(rows["trial"].to_pylist(), rows["status"].to_pylist(), strict=True))
 
 
-def finished(folder: Path) -> set[str]:
+def find_finished(folder: Path) -> set[str]:
     """Ids of the trials that need no further training: finished or diverged (others are tried again)."""
-    return {trial for trial, status in statuses(folder).items() if status in ("finished", "diverged")}
+    return {trial for trial, status in read_statuses(folder).items() if status in ("finished", "diverged")}
 
 
 def load(folder: Path) -> Results:
@@ -290,7 +290,7 @@ def _load_pictures(folder: Path, known: "pa.Array") -> tuple["pd.DataFrame", Sam
         return predictions, Samples(str(held["kind"]), held["inputs"], held["targets"], names)
 
 
-def columns(folder: Path, name: str, wanted: Callable[[str], bool]) -> "pa.Table":
+def read_columns(folder: Path, name: str, wanted: Callable[[str], bool]) -> "pa.Table":
     """Some columns of one of a folder's tables. Raises RecordError as `load` does."""
     import pyarrow.parquet as pq
 
@@ -307,7 +307,7 @@ def find(root: Path) -> list[Path]:
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Hold `folder` (made if missing) alone among processes. An OSError inside becomes a RecordError."""
-    with telling("write", folder):
+    with explain_errors("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("ab") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)  # goes with the process: a kill leaves nobody locked out
@@ -325,14 +325,14 @@ def _contents(folder: Path, records: dict[str, Record], config: Mapping[str, Any
     fresh = list(records.values())
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     # Replaced trials are withdrawn first, lest an old row be read with new curves.
-    withdrawal = [(TRIALS, _parquet(trials_table(kept)))] if len(kept) < len(old) else []
+    withdrawal = [(TRIALS, _parquet(build_trials(kept)))] if len(kept) < len(old) else []
     return [
         *withdrawal,
-        (CURVES, _parquet(_merged(folder / CURVES, ids, curves_table(fresh)))),
-        (TEST, _parquet(_merged(folder / TEST, ids, test_table(fresh)))),
+        (CURVES, _parquet(_merged(folder / CURVES, ids, build_curves(fresh)))),
+        (TEST, _parquet(_merged(folder / TEST, ids, build_test(fresh)))),
         *_pictures(folder, ids, fresh),
         (CONFIG, lambda stream: stream.write(text.encode())),
-        (TRIALS, _parquet(trials_table(kept + [{"trial": r.trial} | r.row | {"trial": r.trial} for r in fresh]))),
+        (TRIALS, _parquet(build_trials(kept + [{"trial": r.trial} | r.row | {"trial": r.trial} for r in fresh]))),
     ]
 
 
@@ -341,7 +341,7 @@ def _pictures(folder: Path, kept: "pa.Array", fresh: Sequence[Record]) -> list[t
     path, samples = folder / PREDICTIONS, next((r.samples for r in fresh if r.samples is not None), None)
     if samples is None and not path.exists():
         return []
-    merged = _merged(path, kept if path.exists() else kept[:0], predictions_table(fresh))
+    merged = _merged(path, kept if path.exists() else kept[:0], build_predictions(fresh))
     own = [] if samples is None else [(SAMPLES, _npz(samples))]
     return [*own, (PREDICTIONS, _parquet(merged))]
 
@@ -397,7 +397,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def telling(doing: str, path: Path) -> Iterator[None]:
+def explain_errors(doing: str, path: Path) -> Iterator[None]:
     """Turn an OSError into a RecordError that names the path and the reason."""
     try:
         yield

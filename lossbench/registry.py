@@ -20,11 +20,11 @@ from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any, Generic, TypeVar, get_type_hints
 
-from lossbench.errors import InvalidValue, LossbenchError, unknown
+from lossbench.errors import InvalidValue, LossbenchError, make_unknown
 from lossbench.identity import Unidentified, identify
 from lossbench.interfaces import Corruption, Dataset, Loss, Metric, Model, Scheme, Task
-from lossbench.seeds import stable_hash
-from lossbench.sources import definition, list_versions
+from lossbench.seeds import hash_values
+from lossbench.sources import extract_definition, list_versions
 from lossbench.types import Choice
 
 T = TypeVar("T")
@@ -62,17 +62,17 @@ class Problem:
         return f"{self.source} failed to load ({self.group}: {self.name}): {self.reason}"
 
 
-def snake_case(name: str) -> str:
+def to_snake_case(name: str) -> str:
     """`GeneralizedCrossEntropy` to `generalized_cross_entropy`, `MSE` to `mse`, `SmoothL1` to `smooth_l1`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def required(kind: type) -> list[str]:
+def list_required(kind: type) -> list[str]:
     """Names of the fields without a default."""
     return [f.name for f in _fields(kind) if f.default is MISSING and f.default_factory is MISSING]
 
 
-def usual_values(kind: type) -> dict[str, Any]:
+def get_defaults(kind: type) -> dict[str, Any]:
     """Return the defaults of the fields that have one, as YAML knows them."""
     found: dict[str, Any] = {}
     for f in _fields(kind):
@@ -89,7 +89,7 @@ def _fields(kind: type) -> tuple["Field[Any]", ...]:
     return fields(kind) if is_dataclass(kind) else ()
 
 
-def hints(kind: type) -> dict[str, Any]:
+def get_annotations(kind: type) -> dict[str, Any]:
     """The annotations; none where only their own module's type checker can resolve them."""
     try:
         return get_type_hints(kind)
@@ -99,13 +99,13 @@ def hints(kind: type) -> dict[str, Any]:
 
 def _typed(kind: type, name: str, value: Any) -> Any:
     """Whole numbers to floats and texts to enums, as the field's annotation asks: `delta=2` is `delta=2.0`."""
-    hint = hints(kind).get(name)
+    hint = get_annotations(kind).get(name)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not (inspect.isclass(hint) and issubclass(hint, Enum)):
         return value
     if value not in [m.value for m in hint]:
-        raise unknown(f"value of {name!r}:", value, [str(m.value) for m in hint], "Its values")
+        raise make_unknown(f"value of {name!r}:", value, [str(m.value) for m in hint], "Its values")
     return hint(value)
 
 
@@ -162,7 +162,7 @@ class Registry(Generic[T]):
     def names(self, task: str | None = None) -> list[str]:
         """Their names; those that fit `task` if one is given. Objects in place of names are no offer to others."""
         if task is not None and task not in tasks.entries():
-            raise unknown("task", task, tasks.entries(), "Tasks")
+            raise make_unknown("task", task, tasks.entries(), "Tasks")
         offered = {name: entry.kind for name, entry in self.entries().items() if not entry.identity}
         return [name for name, kind in offered.items() if task is None or fits_task(kind, task)]
 
@@ -173,7 +173,7 @@ class Registry(Generic[T]):
             label = f"{self.group.capitalize()} for {task}" if task else self.group.capitalize()
             broken = [p for p in self.problems if p.name == name]
             why = "".join(f" ({p.source} offers it and failed to load: {p.reason})" for p in broken)
-            raise type(e := unknown(self.word, name, self.names(task), label))(f"{e}{why}")
+            raise type(e := make_unknown(self.word, name, self.names(task), label))(f"{e}{why}")
         return entry.kind
 
     def get(self, name: str, **values: Any) -> T:
@@ -184,8 +184,8 @@ class Registry(Generic[T]):
         """An instance of a class, registered or not, that is called `name` in errors."""
         known = {f.name for f in _fields(kind)}
         for given in values.keys() - known:
-            raise unknown(f"field of {self.word} {name!r}:", given, known, "Its fields")
-        if missing := set(required(kind)) - values.keys():
+            raise make_unknown(f"field of {self.word} {name!r}:", given, known, "Its fields")
+        if missing := set(list_required(kind)) - values.keys():
             raise InvalidValue(f"The {self.word} {name!r} needs a value for {', '.join(sorted(missing))}.")
         return kind(**{n: _typed(kind, n, v) for n, v in values.items()})
 
@@ -261,7 +261,7 @@ def _file(kind: type) -> str | None:
 def _derived_name(attribute: str, kind: type) -> str:
     # only the class's own fact: an inherited one would give a subclass its parent's name
     own = vars(kind).get("name")
-    return own if isinstance(own, str) else snake_case(attribute)
+    return own if isinstance(own, str) else to_snake_case(attribute)
 
 
 def _source(point: EntryPoint) -> str:
@@ -307,9 +307,9 @@ GROUPS: dict[str, Registry[Any]] = {
 LIBRARIES = ("lossbench", "torch", "numpy", "scikit-learn")
 
 
-def fingerprint(*parts: tuple[str, Choice]) -> str:
+def compute_fingerprint(*parts: tuple[str, Choice]) -> str:
     """Sixteen hex digits of the library versions, and of version and source of each part that is not built in."""
-    return stable_hash(_versions(), [origin for part in parts for origin in _foreign(*part)])[:16]
+    return hash_values(_versions(), [origin for part in parts for origin in _foreign(*part)])[:16]
 
 
 @cache
@@ -352,14 +352,14 @@ def _origin_of_path(target: str) -> list[str]:
 
 def _part(given: Any) -> Choice:
     """A choice inside a choice."""
-    return Choice(given) if isinstance(given, str) else Choice.of(given["name"], given)
+    return Choice(given) if isinstance(given, str) else Choice.from_fields(given["name"], given)
 
 
 def _origin(module: str, name: str, value: Any) -> list[str]:
     """Versions of the distributions that hold it, and its source where there is one."""
     known = list_versions(module)
     try:
-        return known + definition(module, name)
+        return known + extract_definition(module, name)
     except (KeyError, OSError, TypeError):  # made in a notebook's cell or a shell, or compiled
         return [*known, f"{module}.{name}", _identity(value)]
 

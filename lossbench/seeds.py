@@ -31,15 +31,15 @@ class Purpose(StrEnum):
     CORRUPTION = "corruption"
 
 
-FIRST_SPELLINGS: dict[str, str] = {}
+FIRST_SPELLINGS: dict[str, str] = {"Trial.corruption_rate": "rate", "loss/external.batch_level": "coupled"}
 """What enters a hash, by today's spelling: the spelling of the release that first drew from it.
 
-A field by its class, as `Trial.rate`; a choice by its group, as `loss/huber`; a choice's field as `loss/huber.delta`;
-a word that a field holds as `metric=mae`. A renamed thing so keeps its seeds and its ids.
+A field by its class, as `Trial.corruption_rate`; a choice by its group, as `loss/huber`; a choice's field as
+`loss/huber.delta`; a word that a field holds as `metric=mae`. A renamed thing so keeps its seeds and its ids.
 """
 
 
-def stable_hash(*parts: object) -> str:
+def hash_values(*parts: object) -> str:
     """The SHA-256 of plain values, the same in every process and on every machine."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -113,7 +113,7 @@ def _spelt_value(group: str, value: Any) -> Any:
     return _spelt(group, value) if isinstance(value, dict) and "name" in value else value
 
 
-def seed_for(purpose: Purpose, trial: Trial, *extra: object) -> int:
+def derive_seed(purpose: Purpose, trial: Trial, *extra: object) -> int:
     """A 63-bit seed from what `purpose` may depend on: never the loss, never (but for corruption's kind) the rate.
 
     A higher corruption rate contains the rows of a lower one because the rate is no part of the hash.
@@ -131,16 +131,16 @@ def seed_for(purpose: Purpose, trial: Trial, *extra: object) -> int:
         Purpose.ORDER: (*data, trial.seed),
         Purpose.CORRUPTION: (*data, corruption, trial.seed),
     }
-    return int(stable_hash(purpose.value, *depends[purpose], *extra)[:16], 16) >> 1
+    return int(hash_values(purpose.value, *depends[purpose], *extra)[:16], 16) >> 1
 
 
 @cache
 def trial_id(trial: Trial) -> str:
     """Sixteen hex digits from all that the trial's numbers depend on; finished trials are found by it."""
-    return stable_hash("trial", trial)[:16]
+    return hash_values("trial", trial)[:16]
 
 
-def stacks(trials: Iterable[Trial]) -> tuple[Stack, ...]:
+def group_stacks(trials: Iterable[Trial]) -> tuple[Stack, ...]:
     """Trials that can train together, together; in the order in which their kinds first appear."""
     groups: dict[tuple[object, ...], list[Trial]] = {}
     for trial in dict.fromkeys(trials):

@@ -20,7 +20,7 @@ AS_SCRIPT = "__name__ == '__main__'"
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def definition(module: str, name: str) -> list[str]:
+def extract_definition(module: str, name: str) -> list[str]:
     """The statement that makes `name`, the others of its module that it needs, and whole modules beside that.
 
     Needed is what a needed statement names, and what binds no name: calls, mostly. Comments, layout and docstrings do
@@ -36,7 +36,7 @@ def _definition(home: ModuleType, name: str) -> tuple[str, ...]:
     return (*map(ast.unparse, statements), *(ast.unparse(_tree(m)) for m in beside))
 
 
-def own_line(error: BaseException) -> str:
+def find_user_line(error: BaseException) -> str:
     """` (my_losses.py, line 3)`: where in the user's own files it was raised; empty if in none of them."""
     files = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
     own = [f" ({path.name}, line {n})" for path, n in files if is_beside(str(path), path.parent) and path.is_absolute()]
@@ -65,11 +65,11 @@ def _distributions() -> dict[str, list[str]]:
 
 
 def _tree(module: ModuleType) -> ast.Module:
-    return without_docstrings(inspect.getsource(module))
+    return parse_undocumented(inspect.getsource(module))
 
 
 @cache
-def without_docstrings(source: str) -> ast.Module:
+def parse_undocumented(source: str) -> ast.Module:
     """Return a source's tree without docstrings; raises SyntaxError for what is no source."""
     tree = ast.parse(source)
     for node in ast.walk(tree):

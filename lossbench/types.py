@@ -51,7 +51,7 @@ class Setting:
         return (config[self.group] if self.group else config)[self.key]
 
 
-def setting(
+def define_setting(
     path: str,
     text: str,
     *,
@@ -73,7 +73,7 @@ def setting(
     return field(default=default, metadata={KEY: facts})
 
 
-def settings_of(kind: Any) -> tuple[Setting, ...]:
+def list_settings(kind: Any) -> tuple[Setting, ...]:
     """Return the settings among the fields of a dataclass, in their order."""
     return tuple(_setting_of(f) for f in fields(kind) if KEY in f.metadata)
 
@@ -91,9 +91,9 @@ def enters_hashes(f: "Field[Any]", value: Any) -> bool:
     return f.compare and not (facts.get("later") and value == facts["default"])
 
 
-def record_columns(owner: Any) -> Iterator[tuple[str, Any]]:
+def list_columns(owner: Any) -> Iterator[tuple[str, Any]]:
     """Yield the columns of `trials.parquet` that hold an instance's settings, with its values."""
-    for one in settings_of(owner):
+    for one in list_settings(owner):
         yield one.column, getattr(owner, one.name)
 
 
@@ -157,14 +157,14 @@ EMBEDDING_WIDTH = 32
 """How many numbers the embedding head puts out."""
 
 
-class Need(StrEnum):
+class Requirement(StrEnum):
     """A keyword argument that a loss or weighting asks for beyond prediction and target."""
 
     CLASS_COUNTS = "class_counts"  # [..., 1, C]: training examples per class, as corrupted
     RESIDUAL_SCALE = "residual_scale"  # [..., 1, D]: 1.4826 MAD of the residuals, refreshed as training goes
     PROGRESS = "progress"  # share of training done, 0 to 1
-    PARAMETERS = "parameters"  # trainable tensors by name, made by `parameters()`
-    STATE = "state"  # a tensor made by `state()`; the call returns the next one beside the losses
+    PARAMETERS = "parameters"  # trainable tensors by name, made by `init_parameters()`
+    STATE = "state"  # a tensor made by `init_state()`; the call returns the next one beside the losses
     INDEX = "index"  # [...]: each example's position in the training split
     SAMPLE_WEIGHT = "sample_weight"  # [...]: the data's own weights, of mean 1 over the training split
     CLASS_NAMES = "class_names"  # tuple of str
@@ -191,7 +191,9 @@ class Choice:
     local: str = field(default="{}", compare=False)  # the same, of what no number depends on: where files lie
 
     @staticmethod
-    def of(name: str, fields: Mapping[str, Any] | None = None, local: Mapping[str, Any] | None = None) -> "Choice":
+    def from_fields(
+        name: str, fields: Mapping[str, Any] | None = None, local: Mapping[str, Any] | None = None
+    ) -> "Choice":
         """Make a choice from mappings of fields (plain values, lists and mappings)."""
         return Choice(name, *(json.dumps(dict(f or {}), sort_keys=True, default=str) for f in (fields, local)))
 
@@ -222,36 +224,36 @@ def _said(value: Any) -> str:
 class Optimizer:
     """How a trial is optimised. `lr`, decay, schedule, warm-up and `clip` may differ between the rows of a stack."""
 
-    name: str = setting(
+    name: str = define_setting(
         "optimizer.name", "the rule of a step", default="adamw", options=("adamw", "sgd"), column="optimizer"
     )
-    lr: float = setting(
+    lr: float = define_setting(
         "lr", "the learning rate, after warm-up", default=1e-3, unset=None, check=check_positive, listed=True
     )
-    weight_decay: float = setting(  # decoupled: theta <- theta (1 - lr decay)
+    weight_decay: float = define_setting(  # decoupled: theta <- theta (1 - lr decay)
         "optimizer.weight_decay", "decoupled weight decay", default=0.0, check=check_nonnegative, listed=True
     )
-    momentum: float = setting("optimizer.momentum", "of sgd", default=0.9, check=check_below_one)
-    beta1: float = setting("optimizer.beta1", "of adamw", default=0.9, check=check_below_one)
-    beta2: float = setting("optimizer.beta2", "of adamw", default=0.999, check=check_below_one)
-    eps: float = setting("optimizer.eps", "of adamw", default=1e-8, check=check_positive)
-    schedule: str = setting(
+    momentum: float = define_setting("optimizer.momentum", "of sgd", default=0.9, check=check_below_one)
+    beta1: float = define_setting("optimizer.beta1", "of adamw", default=0.9, check=check_below_one)
+    beta2: float = define_setting("optimizer.beta2", "of adamw", default=0.999, check=check_below_one)
+    eps: float = define_setting("optimizer.eps", "of adamw", default=1e-8, check=check_positive)
+    schedule: str = define_setting(
         "optimizer.schedule", "of the learning rate over the steps", default="cosine", options=("constant", "cosine")
     )
-    warmup: float = setting(
+    warmup: float = define_setting(
         "optimizer.warmup",
         "share of the steps with a linearly rising learning rate",
         default=0.0,
         check=check_share,
         listed=True,
     )
-    clip_mode: str = setting(
+    clip_mode: str = define_setting(
         "clip.mode",
         "clipping of gradients, per trial",
         default="none",
         options=("none", "norm", "value", "per_tensor"),
     )
-    clip: float = setting(
+    clip: float = define_setting(
         "clip.threshold", "above which gradients are clipped", default=1.0, check=check_positive, listed=True
     )
 
@@ -271,27 +273,29 @@ class Trial:
     loss: Choice
     weighting: Choice
     corruption: Choice
-    rate: float
+    corruption_rate: float
     seed: int
     optimizer: Optimizer
-    head: str = setting("head", "the last layer", unset=None)
-    batch_size: int = setting("batch_size", "examples per step", unset=None, check=check_count)
-    epochs: float = setting("epochs", "passes over the training split", unset=None, check=check_positive)
-    evaluations: int = setting("evaluations", "points of the learning curve", unset=25, check=check_count)
-    metric: str = setting("metric", "that losses are compared by", unset=None)
-    validation: str = setting(
+    head: str = define_setting("head", "the last layer", unset=None)
+    batch_size: int = define_setting("batch_size", "examples per step", unset=None, check=check_count)
+    epochs: float = define_setting("epochs", "passes over the training split", unset=None, check=check_positive)
+    evaluations: int = define_setting("evaluations", "points of the learning curve", unset=25, check=check_count)
+    metric: str = define_setting("metric", "that losses are compared by", unset=None)
+    validation: str = define_setting(
         "validation",
         "whether validation examples are corrupted like training",
         unset="corrupted",
         options=("corrupted", "clean"),
     )
-    split_test: float = setting(
+    split_test: float = define_setting(
         "split.test", "share of the test split; the data's own is kept", unset=0.25, check=check_inside_one
     )
-    split_validation: float = setting(
+    split_validation: float = define_setting(
         "split.validation", "share of what is not test", unset=0.2, check=check_inside_one
     )
-    precision: str = setting("precision", "of the network's arithmetic", unset="32", options=("32", "bf16", "64"))
+    precision: str = define_setting(
+        "precision", "of the network's arithmetic", unset="32", options=("32", "bf16", "64")
+    )
     fingerprint: str = ""  # versions, and the sources of what is not built in
     contender: str = ""  # where fields of the loss are tuned: the name under which its variants compete as one
 

@@ -10,7 +10,7 @@ from lossbench.errors import InvalidValue
 _demands: ContextVar[dict[str, str] | None] = ContextVar("_demands", default=None)
 
 
-def demands(make: Callable[[], object]) -> dict[str, str]:
+def collect_demands(make: Callable[[], object]) -> dict[str, str]:
     """What each parameter must be: the words of all checks that `make()` runs through."""
     found: dict[str, str] = {}
     token = _demands.set(found)

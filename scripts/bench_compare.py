@@ -28,7 +28,8 @@ N_TEST, EVALUATIONS, STEPS = 200, 21, 500
 FIXED = {
     "task": "regression", "data": "friedman1", "model": "mlp", "head": "linear", "weighting": "none",
     "corruption": "outliers", "optimizer": "adamw", "batch_size": 64, "epochs": 50.0, "validation": "corrupted",
-    "metric": "mae", "higher_is_better": False, "transform": "mean", "perfect": 0.0, "trivial": 4.1, "target": 2.0,
+    "metric": "mae", "higher_is_better": False, "transform": "mean", "perfect": 0.0,
+    "baseline_predictor": 4.1, "target": 2.0,
     "wall_seconds": 0.1, "status": "finished", "reason": "", "steps": STEPS,
 }  # fmt: skip
 
@@ -44,7 +45,11 @@ def made_up(loss: str, lr: float, rate: float, seed: int) -> Record:
     curves |= {("train", m): curve for m in ("loss", "gradient_norm")}
     ends = {f"{s}/{m}/{e}": float(scores[e].mean()) for (s, m) in curves if s != "train" for e in scores}
     trial = f"{abs(hash((loss, lr, rate, seed))):016x}"[:16]
-    row = FIXED | {"loss": loss, "lr": lr, "rate": rate, "seed": seed, "realised_rate": rate, "best_step": 500} | ends
+    row = (
+        FIXED
+        | {"loss": loss, "lr": lr, "corruption_rate": rate, "seed": seed, "realised_rate": rate, "best_step": 500}
+        | ends
+    )
     return Record(trial, row, steps, steps * 0.006, curves, np.arange(N_TEST), scores)
 
 

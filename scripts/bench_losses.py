@@ -23,9 +23,9 @@ from torchvision import ops
 
 from lossbench import losses, registry
 from lossbench.interfaces import Loss
-from lossbench.registry import required
+from lossbench.registry import list_required
 from lossbench.training.run import keep_heap
-from lossbench.types import EMBEDDING_WIDTH, PADDING, Encoding, Need, Problem, Space
+from lossbench.types import EMBEDDING_WIDTH, PADDING, Encoding, Problem, Requirement, Space
 
 N, C = 1_000_000, 10
 STEPS, TOKENS, LONGEST = 40, 100, 12
@@ -40,7 +40,7 @@ class Call(NamedTuple):
 
     prediction: Tensor
     target: Tensor
-    needs: dict[str, Any]
+    requires: dict[str, Any]
 
 
 def shape_of(loss: Loss, name: str) -> tuple[int, ...]:
@@ -119,25 +119,25 @@ def call_of(loss: Loss, name: str) -> Call:
     shape = shape_of(loss, name)
     n_outputs = C if loss.space == Space.EMBEDDING else shape[-1]
     problem = Problem(input_shape=(1,), n_outputs=n_outputs, n_examples=shape[0])
-    state = loss.state(problem)
+    state = loss.init_state(problem)
     given = {
-        Need.CLASS_COUNTS: torch.randint(1, 50, (1, C)),
-        Need.RESIDUAL_SCALE: torch.ones(1, 1),
-        Need.PARAMETERS: loss.parameters(problem, torch.Generator().manual_seed(0)),
-        Need.STATE: None if state is None else state + 0.05,
-        Need.INDEX: torch.arange(shape[0]),
-        Need.PROGRESS: 0.5,
+        Requirement.CLASS_COUNTS: torch.randint(1, 50, (1, C)),
+        Requirement.RESIDUAL_SCALE: torch.ones(1, 1),
+        Requirement.PARAMETERS: loss.init_parameters(problem, torch.Generator().manual_seed(0)),
+        Requirement.STATE: None if state is None else state + 0.05,
+        Requirement.INDEX: torch.arange(shape[0]),
+        Requirement.PROGRESS: 0.5,
     }
     prediction = in_space(torch.randn(shape), loss).requires_grad_()
-    return Call(prediction, target_of(loss, shape), {str(n): given[n] for n in loss.needs})
+    return Call(prediction, target_of(loss, shape), {str(n): given[n] for n in loss.requires})
 
 
 def ours(loss: Loss, call: Call) -> Side:
     """The mean of our losses."""
 
     def run() -> Tensor:
-        values = loss(call.prediction, call.target, **call.needs)
-        values = values[0] if Need.STATE in loss.needs else values
+        values = loss(call.prediction, call.target, **call.requires)
+        values = values[0] if Requirement.STATE in loss.requires else values
         return values.sum() / values.numel()  # as LossModule does: torch's mean divides each gradient
 
     return run
@@ -210,7 +210,7 @@ RIVALS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def built_in() -> list[str]:
     """All but what is made of other losses."""
     entries = registry.losses.entries().items()
-    return [n for n, e in entries if e.kind.__module__.startswith("lossbench.") and not required(e.kind)]
+    return [n for n, e in entries if e.kind.__module__.startswith("lossbench.") and not list_required(e.kind)]
 
 
 def timed(side: Side, prediction: Tensor) -> float:

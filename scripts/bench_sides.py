@@ -69,7 +69,7 @@ def loss_of(task: Task, scaling: Scaling) -> Loss:
 def point_of(task: Task, problem: Problem, scaling: Scaling) -> Callable[[Tensor], Tensor]:
     """What the metrics take, of raw outputs."""
     space = registry.losses.find(task.defaults["loss"]).space
-    return lambda raw: task.point(raw, space, problem, scaling)
+    return lambda raw: task.predict(raw, space, problem, scaling)
 
 
 def fit_of(trial: Trial) -> Fit:

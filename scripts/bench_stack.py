@@ -29,9 +29,9 @@ from rich.table import Table
 
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
-from lossbench.seeds import stacks
-from lossbench.training.build import cores
-from lossbench.training.replicas import one_core
+from lossbench.seeds import group_stacks
+from lossbench.training.build import count_cores
+from lossbench.training.replicas import get_one_core_environment
 from lossbench.training.run import run_stack
 from lossbench.types import Stack, Trial
 
@@ -52,7 +52,7 @@ def plan(overrides: Sequence[str], trials: int, epochs: float) -> Stack:
     with initialize_config_module("lossbench.configs", version_base="1.3"):
         cfg = compose("config", overrides=[*overrides, *length, "batch_size=64", "optimizer.schedule=constant"])
     (experiment,) = resolve(cfg)
-    (stack,) = stacks(experiment.trials())
+    (stack,) = group_stacks(experiment.trials())
     return stack
 
 
@@ -60,8 +60,8 @@ class Processes:
     """One process per core, of one thread each, that all work at once."""
 
     def __init__(self) -> None:
-        self.pools = [ProcessPoolExecutor(1, get_context("spawn"), initializer=quiet) for _ in range(cores())]
-        with _environment(one_core()):  # as our workers have it
+        self.pools = [ProcessPoolExecutor(1, get_context("spawn"), initializer=quiet) for _ in range(count_cores())]
+        with _environment(get_one_core_environment()):  # as our workers have it
             self.start_seconds = timed(self.run, time.sleep, [0] * len(self.pools))
 
     def run(self, work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
@@ -103,7 +103,7 @@ def ours(stack: Stack, processes: Processes) -> float:
 def compare(overrides: list[str], given: argparse.Namespace, processes: Processes) -> dict[str, float]:
     """Median seconds per trial of each side."""
     stack = plan(overrides, given.trials, given.epochs)
-    few = stack.trials[: 2 * cores()]
+    few = stack.trials[: 2 * count_cores()]
     sides: dict[str, Callable[[], float]] = {
         "plain": lambda: timed(processes.run, plain, [few]) / len(few),
         "plain, threads": lambda: timed(plain, few) / len(few),
@@ -136,7 +136,7 @@ def comparison(given: argparse.Namespace) -> Table:
         ratios = [f"{best / t[side]:.2f}x" for side in ("workers", "one process", "one")]
         table.add_row(label, *(f"{1000 * t[s]:.2f}" for s in sides), *ratios, f"{t['ceiling'] / t['workers']:.0%}")
     processes.close()
-    table.caption = f"{cores()} processes started and imported in {processes.start_seconds:.1f} s, not counted"
+    table.caption = f"{count_cores()} processes started and imported in {processes.start_seconds:.1f} s, not counted"
     return table
 
 
@@ -157,16 +157,16 @@ def scaling(given: argparse.Namespace) -> Table:
 def _scaled(stack: Stack, turns: int) -> tuple[float, int]:
     """Median seconds per trial, and the largest peak of a process in kilobytes."""
     processes = Processes()
-    processes.over(stacked, stack.trials[: 2 * cores()])  # warm up
+    processes.over(stacked, stack.trials[: 2 * count_cores()])  # warm up
     turns = turns if len(stack.trials) < 1000 else 1
     seconds = statistics.median(ours(stack, processes) for _ in range(turns))
-    peak = max(processes.over(stacked, stack.trials[: cores()]))
+    peak = max(processes.over(stacked, stack.trials[: count_cores()]))
     processes.close()
     return seconds / len(stack.trials), peak
 
 
 def _machine() -> str:
-    return f"torch {torch.__version__}, {cores()} cores"
+    return f"torch {torch.__version__}, {count_cores()} cores"
 
 
 def main() -> None:

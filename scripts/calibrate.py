@@ -55,7 +55,7 @@ class Sizes:
 
     seeds: int = 20
     tuning_seeds: int = 10
-    widen: int = 1
+    grid_extensions: int = 1
     epochs: float | None = None
 
 
@@ -151,9 +151,9 @@ SCENARIOS = {
 
 def single_core() -> None:
     """Processes started from here have one core each, and no GPU: these models are too small for that."""
-    from lossbench.training.replicas import one_core
+    from lossbench.training.replicas import get_one_core_environment
 
-    os.environ.update(one_core(), CUDA_VISIBLE_DEVICES="")
+    os.environ.update(get_one_core_environment(), CUDA_VISIBLE_DEVICES="")
 
 
 def ready() -> None:
@@ -190,7 +190,10 @@ def configuration(scenario: Scenario, number: int, sizes: Sizes, output: str, **
         "model": {"name": "mlp", "width": scenario.width, "depth": 1}, "losses": list(scenario.losses),
         "corruption": scenario.corruption, "rates": [scenario.rate], "batch_size": scenario.batch_size,
         "epochs": sizes.epochs or scenario.epochs, "lr": list(scenario.lrs), "evaluations": 2, "seeds": seeds,
-        "protocol": {"name": "tuned", "seeds": sizes.seeds, "tuning_seeds": sizes.tuning_seeds, "widen": sizes.widen},
+        "protocol": {
+            "name": "tuned", "seeds": sizes.seeds, "tuning_seeds": sizes.tuning_seeds,
+            "grid_extensions": sizes.grid_extensions,
+        },
         "split": {"validation": 0.2}, "plugins": [str(PLUGIN)], "output": output,
     }  # fmt: skip
     return OmegaConf.merge(OmegaConf.structured(Schema), settings, more)
@@ -198,11 +201,11 @@ def configuration(scenario: Scenario, number: int, sizes: Sizes, output: str, **
 
 def trained(wanted: Sequence[Experiment]) -> list[list[Record]]:
     """The records of each experiment; all train in shared stacks."""
-    from lossbench.seeds import stacks, trial_id
+    from lossbench.seeds import group_stacks, trial_id
     from lossbench.training.run import run_stack
 
     trials = [experiment.trials() for experiment in wanted]
-    found = {r.trial: r for stack in stacks(t for own in trials for t in own) for r in run_stack(stack)}
+    found = {r.trial: r for stack in group_stacks(t for own in trials for t in own) for r in run_stack(stack)}
     return [[found[trial_id(t)] for t in own] for own in trials]
 
 
@@ -216,10 +219,10 @@ def save(wanted: Sequence[Experiment]) -> None:
 
 def tuned(cfg: DictConfig) -> list[Experiment]:
     """The experiments that are reported, once the protocol's rounds of tuning are trained."""
-    from lossbench.config.resolve import combinations
+    from lossbench.config.resolve import make_combinations
     from lossbench.runner.tuning import choose_settings
 
-    made = combinations(cfg)
+    made = make_combinations(cfg)
     if not made.protocol.tunes:
         return list(made.experiments)
     steps = choose_settings(made.experiments, made.protocol)
@@ -302,7 +305,7 @@ def by_seeds_alone(level: Level) -> int:
 
 def truth(name: str, number: int, sizes: Sizes) -> dict[str, Any]:
     """The metric on the truth, by loss and learning rate, of two trainings on a draw."""
-    from lossbench.config.resolve import combinations
+    from lossbench.config.resolve import make_combinations
 
     scenario, started = SCENARIOS[name], time.process_time()
     if scenario.task == "regression":
@@ -312,7 +315,7 @@ def truth(name: str, number: int, sizes: Sizes) -> dict[str, Any]:
     cfg = configuration(
         scenario, TRUTH + number, sizes, "unused", **more, protocol={"name": "quick", "tuning_seeds": 0}
     )
-    wanted = combinations(cfg).experiments
+    wanted = make_combinations(cfg).experiments
     values: dict[str, dict[str, float | None]] = defaultdict(dict)
     for one, found in zip(wanted, trained(wanted), strict=True):
         rows = [r.row for r in found if r.row["status"] == "finished"]

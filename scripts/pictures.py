@@ -112,7 +112,7 @@ def before_and_after(task: Task, clean: Examples, draws: dict[str, Corrupted]) -
         picture,
         np.concatenate(inputs).clip(clean.inputs.min(), clean.inputs.max()),
         np.concatenate([clean.targets[some]] * len(draws)),
-        as_prediction(picture, np.concatenate(targets), task.n_outputs(clean)),
+        as_prediction(picture, np.concatenate(targets), task.count_outputs(clean)),
         clean.class_names,
         [title for kind in draws for title in (kind, *[""] * (N_SHOWN - 1))],
         N_SHOWN,

@@ -21,7 +21,7 @@ def page(results: Results) -> bytes:
     """Ten examples, what they are and what was predicted."""
     samples = results.samples
     assert samples is not None, "this task has no pictures"
-    trial = results.trials[results.trials.status == "finished"].sort_values(["rate", "seed"]).trial.iloc[0]
+    trial = results.trials[results.trials.status == "finished"].sort_values(["corruption_rate", "seed"]).trial.iloc[0]
     rows = results.predictions[(results.predictions.trial == trial) & (results.predictions.epoch == "last")]
     predicted = np.stack(rows["values"].to_list())[:N_SHOWN]
     shown = slice(N_SHOWN)

@@ -76,12 +76,12 @@ def settings_table() -> Iterator[str]:
 
 
 def table(names: Registry[Any]) -> Iterator[str]:
-    """Name and fields, what it is, when to use it, what to beware of."""
-    yield "| name | what it is | use when | beware |\n| --- | --- | --- | --- |"
+    """Name and fields, what it is, when to use it, what to pitfall of."""
+    yield "| name | what it is | use when | pitfall |\n| --- | --- | --- | --- |"
     for entry in built_in(names):
         own = [f"`{_cell(format_field(f))}`" for f in describe_class(names, entry)["fields"]]
         name = "<br>".join([f"**{entry.name}**", *own])
-        texts = (parse_docstring(entry.kind).summary, *(getattr(entry.kind, n, "") for n in ("use_when", "beware")))
+        texts = (parse_docstring(entry.kind).summary, *(getattr(entry.kind, n, "") for n in ("use_when", "pitfall")))
         yield f"| {name} | {' | '.join(_cell(markdown(text)) for text in texts)} |"
     yield ""
 
@@ -123,13 +123,13 @@ def loss_text(entry: Entry[Any]) -> Iterator[str]:
 def points(entry: Entry[Any], known: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What is said in few words."""
     said = parse_docstring(entry.kind)
-    for name in ("use_when", "beware"):
+    for name in ("use_when", "pitfall"):
         yield name.replace("_", " ").capitalize(), markdown(getattr(entry.kind, name, ""))
     yield "Fields", "; ".join(f"`{format_field(f)}`" for f in known["fields"])
     yield "Takes", f"{known['takes']}; target: {known['target']}; head: {known['head']}"
     yield "Raises", markdown(said.raises)
     yield "Facts", format_facts(known["facts"])
-    yield "Known as", "; ".join(map(elsewhere, entry.kind.known_as))
+    yield "Known as", "; ".join(map(elsewhere, entry.kind.aliases))
     yield "Same as", f"`{entry.kind.same_as}`, at the default fields" if entry.kind.same_as else ""
     yield "Tasks", ", ".join("any" if t == "*" else t for t in known["tasks"])
     yield "Reference", markdown(said.reference)

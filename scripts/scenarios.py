@@ -167,7 +167,7 @@ class UpperPinball(ExampleMetric):
     tasks: ClassVar[tuple[str, ...]] = ("regression",)
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         short = (target - prediction).mean(-1)
         return torch.maximum(QUANTILE * short, (QUANTILE - 1) * short)
 
@@ -179,7 +179,7 @@ class PoissonDeviance(ExampleMetric):
     tasks: ClassVar[tuple[str, ...]] = ("regression",)
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         rate = prediction.clamp_min(0.01)
         # a mean over non-finite predictions stays not finite: clamp keeps NaN, and infinite rates lose infinitely
         return 2 * (torch.xlogy(target, target / rate) - target + rate).mean(-1)

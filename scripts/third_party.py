@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_module
 
 from lossbench import registry
 from lossbench.check import Status, check_loss
-from lossbench.check.stand_in import StandIn, stand_in
+from lossbench.check.stand_in import StandIn, make_stand_in
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
 from lossbench.losses import External
@@ -129,7 +129,7 @@ def outcomes(task: str, losses: Sequence[str]) -> list[Outcome]:
 
 def failed_checks(loss: External) -> str:
     """The checks that it fails, or none; and how it is called, if not as others are."""
-    called = stand_in(loss)
+    called = make_stand_in(loss)
     how = f" ({called.given()})" if isinstance(called, StandIn) else ""
     failed = {r.check: r.message for r in check_loss(loss) if r.status is Status.FAILED}
     first = failed.get("one_value_per_example", "")
@@ -149,7 +149,7 @@ def takes(loss: External) -> str:
 
 def line(found: Outcome) -> str:
     """One row of the table."""
-    gives = "batch" if found.loss.coupled else "example"
+    gives = "batch" if found.loss.batch_level else "example"
     status = found.record.row["status"]
     result = status if status == "finished" else f"{status}: {found.record.row['reason']}"
     cells: list[str] = [

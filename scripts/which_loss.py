@@ -61,8 +61,8 @@ def lines_of(rule: Rule) -> Iterator[str]:
         yield f"- weightings: {names(rule.weightings)}"
     if rule.when:
         yield f"- when: {condition(rule)}"
-    if rule.beware:
-        yield f"- beware: {rule.beware}"
+    if rule.pitfall:
+        yield f"- pitfall: {rule.pitfall}"
     yield f"- source: {rule.source}"
     yield f"- try: `{rule.command}`"
     if rule.measured:

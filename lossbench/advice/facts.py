@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 
-from lossbench.errors import InvalidValue, unknown
+from lossbench.errors import InvalidValue, make_unknown
 
 RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -97,7 +97,7 @@ class Condition:
 def known(fact: str) -> Fact:
     """The fact of that name; raises `UnknownName` with the nearest."""
     if fact not in FACTS:
-        raise unknown("fact", fact, FACTS, "Facts")
+        raise make_unknown("fact", fact, FACTS, "Facts")
     return FACTS[fact]
 
 
@@ -112,7 +112,7 @@ def check_facts(facts: Mapping[str, object]) -> None:
 def _checked(name: str, value: object) -> bool | str:
     fact = known(name)
     if fact.words and value not in fact.words:
-        raise unknown(f"value of {name!r}:", value, fact.words, "Its values")
+        raise make_unknown(f"value of {name!r}:", value, fact.words, "Its values")
     kinds = {"number": Real, "switch": bool, "word": str}
     if not isinstance(value, kinds[fact.kind]) or (fact.kind == "number" and isinstance(value, bool)):
         wanted = {"number": "a number", "switch": "true or false", "word": "a word"}[fact.kind]

@@ -7,10 +7,10 @@ from importlib.resources import files
 from typing import Any
 
 from lossbench.advice.facts import Condition, check_facts
-from lossbench.errors import InvalidValue, UnknownName, unknown
+from lossbench.errors import InvalidValue, UnknownName, make_unknown
 from lossbench.types import Choice
 
-KEYS = ("id", "task", "title", "when", "losses", "weightings", "because", "beware", "source", "try", "measured")
+KEYS = ("id", "task", "title", "when", "losses", "weightings", "because", "pitfall", "source", "try", "measured")
 NEEDED = ("id", "task", "title", "losses", "because", "source", "try")
 
 
@@ -21,7 +21,7 @@ class Rule:
     id, title: for programs, and for people. task: of which its losses are; some are of no registered task.
     when: all of which must hold; none for what to take where nothing is known.
     losses: in order of preference. weightings: what to try with the task's default loss instead.
-    because, beware, source: the reason, the trap, and where to read on. command: `lossbench ...`, to compare them.
+    because, pitfall, source: the reason, the trap, and where to read on. command: `lossbench ...`, to compare them.
     measured: what that command has shown, if it was run; on its data, not on others.
     """
 
@@ -32,7 +32,7 @@ class Rule:
     losses: tuple[Choice, ...]
     weightings: tuple[Choice, ...]
     because: str
-    beware: str
+    pitfall: str
     source: str
     command: str
     measured: str
@@ -45,7 +45,7 @@ def rules(task: str | None = None) -> tuple[Rule, ...]:
         return found
     tasks = {rule.task for rule in found}
     if task not in tasks:
-        raise unknown("task", task, tasks, "Tasks with advice")
+        raise make_unknown("task", task, tasks, "Tasks with advice")
     return tuple(rule for rule in found if rule.task == task)
 
 
@@ -78,10 +78,10 @@ def rule_from(plain: Mapping[str, Any]) -> Rule:
     of another task.
     """
     for key in plain.keys() - set(KEYS):
-        raise unknown("key of a rule:", key, KEYS, "Its keys")
+        raise make_unknown("key of a rule:", key, KEYS, "Its keys")
     if missing := [key for key in NEEDED if not plain.get(key)]:
         raise InvalidValue(f"The rule {plain.get('id')!r} needs {', '.join(missing)}.")
-    texts = {key: " ".join(str(plain.get(key, "")).split()) for key in ("title", "because", "beware", "source")}
+    texts = {key: " ".join(str(plain.get(key, "")).split()) for key in ("title", "because", "pitfall", "source")}
     return Rule(
         id=plain["id"],
         task=plain["task"],
@@ -111,4 +111,4 @@ def _choice(word: str, given: Any, task: str) -> Choice:
     part = (registry.losses if word == "loss" else registry.weightings).get(name, **fields)
     if not {task, "*"} & set(part.tasks):
         raise UnknownName(f"The {word} {name!r} is for {' and '.join(part.tasks)}, not for {task}.")
-    return Choice.of(name, fields)
+    return Choice.from_fields(name, fields)

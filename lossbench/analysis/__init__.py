@@ -1,6 +1,6 @@
 """Analysis: numbers and intervals from records, as pure functions on arrays and tables."""
 
-from lossbench.analysis.intervals import Estimate, interval, interval_over_seeds
+from lossbench.analysis.intervals import Estimate, estimate_over_seeds, interval
 from lossbench.analysis.summary import Degradation, Reach, Summary, area, degradation, reach, steps_to_target, summarise
 
 __all__ = [
@@ -10,8 +10,8 @@ __all__ = [
     "Summary",
     "area",
     "degradation",
+    "estimate_over_seeds",
     "interval",
-    "interval_over_seeds",
     "reach",
     "steps_to_target",
     "summarise",

@@ -30,7 +30,7 @@ class Ranking:
     task: str
     metric: str
     corruption: str
-    rate: float
+    corruption_rate: float
     data: tuple[str, ...]
     names: tuple[str, ...]
     ranks: tuple[float, ...]
@@ -58,18 +58,18 @@ class Profile:
     left_out: tuple[str, ...]
 
 
-def rankings(comparisons: Sequence[Comparison], alpha: float = 0.05) -> list[Ranking]:
+def rank_losses(comparisons: Sequence[Comparison], alpha: float = 0.05) -> list[Ranking]:
     """One for each task, metric, corruption and rate that several data sets have; seeds are no data sets."""
     groups: dict[Any, dict[str, Level]] = defaultdict(dict)
     for one in comparisons:
         shared = tuple((k, v) for k, v in one.settings.items() if k != "data")
         for level in one.levels:
-            groups[shared, one.corruption, level.rate][str(one.settings.get("data"))] = level
+            groups[shared, one.corruption, level.corruption_rate][str(one.settings.get("data"))] = level
     found = (_ranking(key, levels, alpha) for key, levels in groups.items() if len(levels) > 1)
     return [one for one in found if one]
 
 
-def profiles(comparisons: Sequence[Comparison]) -> list[Profile]:
+def compute_profiles(comparisons: Sequence[Comparison]) -> list[Profile]:
     """One for each task and metric with several subjects on which some loss arrives at the target."""
     groups: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     for one in comparisons:
@@ -114,7 +114,7 @@ def _ranking(key: Any, levels: Mapping[str, Level], alpha: float) -> Ranking | N
         task=str(told.get("task")),
         metric=str(told.get("metric")),
         corruption=corruption,
-        rate=rate,
+        corruption_rate=rate,
         data=tuple(levels),
         names=tuple(names[i] for i in order),
         ranks=tuple(float(ranks[i]) for i in order),

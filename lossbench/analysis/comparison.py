@@ -14,14 +14,14 @@ from lossbench.analysis.rivals import Sample, rivals
 from lossbench.analysis.scale import Scale, scale
 from lossbench.analysis.study import DEFAULT_LOSS, Study
 from lossbench.analysis.summary import Evidence, Reach, Summary, reach, steps_to_target
-from lossbench.analysis.tuning import Tuned, contender, tune
+from lossbench.analysis.tuning import Tuned, get_contender, tune
 from lossbench.analysis.verdicts import judge
-from lossbench.errors import InvalidValue, unknown
+from lossbench.errors import InvalidValue, make_unknown
 
 OWN = ("head", "lr", "contender")
 """Settings that a loss may have of its own in a comparison."""
 TARGET_SHARE = 0.9
-"""Where "steps to target" aims: this share of the way from the trivial predictor to the best clean result."""
+"""Where "steps to target" aims: this share of the way from the baseline predictor to the best clean result."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Level:
     sample: the test rows that differences are over; none where intervals speak for new seeds only.
     """
 
-    rate: float
+    corruption_rate: float
     rows: tuple[Row, ...]
     baseline: str
     scale: Scale
@@ -93,7 +93,7 @@ class Comparison:
     settings: dict[str, Any]
     corruption: str
     levels: tuple[Level, ...]
-    trivial: float
+    baseline_predictor: float
     target: float
     confidence: float
 
@@ -116,9 +116,9 @@ def compare(study: Study, asked: Asked) -> list[Comparison]:
     if not several:
         raise InvalidValue(_nothing_to_compare(summaries))
     baseline = asked.baseline or _default(study)
-    named = {_name(s) for s in summaries} | {contender(s) for s in summaries}
+    named = {_name(s) for s in summaries} | {get_contender(s) for s in summaries}
     if asked.baseline and asked.baseline not in named:
-        raise unknown("baseline", asked.baseline, {_name(s) for s in summaries}, "Losses on record")
+        raise make_unknown("baseline", asked.baseline, {_name(s) for s in summaries}, "Losses on record")
     targets, tuning = _targets(summaries), _grouped(study.summarise_tuning(asked.confidence))
     return [
         _comparison(levels, tuning[subject], targets[subject[0]], study.evidence, asked, baseline)
@@ -134,7 +134,7 @@ def _grouped(summaries: Sequence[Summary]) -> dict[Any, dict[float, list[Summary
     """By all that rivals share and their corruption, then by rate."""
     groups: dict[Any, dict[float, list[Summary]]] = defaultdict(lambda: defaultdict(list))
     for summary in summaries:
-        groups[_subject(summary), summary.corruption][summary.rate].append(summary)
+        groups[_subject(summary), summary.corruption][summary.corruption_rate].append(summary)
     return groups
 
 
@@ -144,12 +144,12 @@ def _subject(summary: Summary) -> tuple[Any, ...]:
 
 
 def _key(summary: Summary) -> tuple[Any, ...]:
-    return contender(summary), summary.weighting, summary.settings.get("head")
+    return get_contender(summary), summary.weighting, summary.settings.get("head")
 
 
 def _name(summary: Summary) -> str:
     """Of a loss whose fields are tuned, without them."""
-    return summary.name.replace(summary.loss, contender(summary), 1)
+    return summary.name.replace(summary.loss, get_contender(summary), 1)
 
 
 def _nothing_to_compare(summaries: Sequence[Summary]) -> str:
@@ -158,7 +158,11 @@ def _nothing_to_compare(summaries: Sequence[Summary]) -> str:
         return f"There is one loss only, {names[0]}: nothing to compare. Give folders of several losses."
     values: dict[str, set[Any]] = defaultdict(set)
     for summary in summaries:
-        for setting, value in {**summary.settings, "corruption": summary.corruption, "rate": summary.rate}.items():
+        for setting, value in {
+            **summary.settings,
+            "corruption": summary.corruption,
+            "corruption_rate": summary.corruption_rate,
+        }.items():
             values[setting].add(value)
     differing = [f"{n} ({', '.join(sorted(map(str, v)))})" for n, v in values.items() if len(v) > 1 and n not in OWN]
     return f"No two of {', '.join(names[:10])} share all settings: they differ in {'; '.join(differing)}."
@@ -171,7 +175,7 @@ def _default(study: Study) -> str:
 
 
 def _targets(summaries: Sequence[Summary]) -> dict[Any, tuple[float, float]]:
-    """By subject, the trivial predictor's value and the target: from what is best at the lowest rate."""
+    """By subject, the baseline predictor's value and the target: from what is best at the lowest rate."""
     groups: dict[Any, list[Summary]] = defaultdict(list)
     for summary in summaries:
         groups[_subject(summary)].append(summary)
@@ -179,9 +183,9 @@ def _targets(summaries: Sequence[Summary]) -> dict[Any, tuple[float, float]]:
 
 
 def _target(summaries: Sequence[Summary]) -> tuple[float, float]:
-    trivial = float(np.mean([s.trivial for s in summaries if np.isfinite(s.trivial)] or [np.nan]))
-    cleanest = min(s.rate for s in summaries)
-    values = [s.last.value for s in summaries if s.rate == cleanest and s.last]
+    trivial = float(np.mean([s.baseline_predictor for s in summaries if np.isfinite(s.baseline_predictor)] or [np.nan]))
+    cleanest = min(s.corruption_rate for s in summaries)
+    values = [s.last.value for s in summaries if s.corruption_rate == cleanest and s.last]
     if not values or not np.isfinite(trivial):
         return trivial, np.nan
     up = summaries[0].higher_is_better
@@ -229,7 +233,7 @@ def _level(
     rows.sort(key=lambda row: (_badness(row.summary), row.name))
     inside = np.ix_(judged.recommended, judged.recommended)
     return Level(
-        rate=rate,
+        corruption_rate=rate,
         rows=tuple(rows),
         baseline=baseline,
         scale=measured,
@@ -248,7 +252,7 @@ def _tuned(found: Sequence[Summary], candidates: Sequence[Summary], measured: Sc
     for name, (key, own) in zip(names, groups.items(), strict=True):
         told = name if names.count(name) == 1 else f"{name}, head={own[0].settings.get('head')}"
         by = chosen_by[key]
-        tuned[told] = tune(own, by, measured, clean=bool(by) and by[0].rate != own[0].rate)
+        tuned[told] = tune(own, by, measured, clean=bool(by) and by[0].corruption_rate != own[0].corruption_rate)
     return tuned
 
 

@@ -48,5 +48,5 @@ def _found(
         if found is None:
             continue
         ends = [float(limit[0, 1]) for limit in found.limits(confidence)]
-        value, *limits = map(scale.shown, (float(found.value[0, 1]), *ends))
+        value, *limits = map(scale.to_display, (float(found.value[0, 1]), *ends))
         yield Interaction(loss, weighting, *base, value, min(limits), max(limits), int(found.n_seeds[0, 1]))

@@ -81,7 +81,7 @@ def interval(
     return Estimate(float(rows.mean()), low, high, n_seeds, n_examples, _share(*parts), groups is not None)
 
 
-def interval_over_seeds(
+def estimate_over_seeds(
     values: Array, higher_is_better: bool = False, confidence: float = 0.95, perfect: float | None = None
 ) -> Estimate:
     """Student's t over seeds, for a metric without scores per example: it speaks for new seeds only.

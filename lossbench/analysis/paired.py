@@ -46,7 +46,7 @@ class Paired:
         at = names.index(one), names.index(other)
         if not found.n_seeds[at]:
             return None
-        value, *limits = (self.scale.shown(float(harm[at])) for harm in (found.value, self._low, self._high))
+        value, *limits = (self.scale.to_display(float(harm[at])) for harm in (found.value, self._low, self._high))
         verdict, same = Verdict(self.judged.verdicts[at]), self.rivals.same[at]
         unsettled = verdict is Verdict.INCONCLUSIVE and not self.judged.flattered[at]
         return Difference(

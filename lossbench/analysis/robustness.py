@@ -19,7 +19,7 @@ class Robustness:
         is missing, or some trial diverged.
     clean: the difference from the baseline at rate 0: the price of robustness.
     gap: last against best epoch at the highest rate, in the metric's unit; positive: training on memorised.
-    falls_at: the rate at which the metric is no better than the trivial predictor's, between two rates by a straight
+    falls_at: the rate at which the metric is no better than the baseline predictor's, between two rates by a straight
         line, or at which all trials diverged; infinite where it stays better.
     """
 
@@ -31,14 +31,14 @@ class Robustness:
     falls_at: float
 
 
-def robustness(comparison: Comparison) -> list[Robustness]:
+def measure_robustness(comparison: Comparison) -> list[Robustness]:
     """Each loss over all rates, the least degraded first; nothing of a single rate."""
-    rates = [level.rate for level in comparison.levels]
+    rates = [level.corruption_rate for level in comparison.levels]
     rows: dict[str, dict[float, Row]] = {}
     for level in comparison.levels:
         for row in level.rows:
-            rows.setdefault(row.name, {})[level.rate] = row
-    found = [_robustness(name, own, rates, comparison.trivial) for name, own in rows.items()]
+            rows.setdefault(row.name, {})[level.corruption_rate] = row
+    found = [_robustness(name, own, rates, comparison.baseline_predictor) for name, own in rows.items()]
     return sorted(found, key=lambda r: (np.nan_to_num(r.area, nan=np.inf), r.name)) if len(rates) > 1 else []
 
 

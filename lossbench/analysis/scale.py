@@ -30,7 +30,7 @@ class Scale:
         """What differences are told in."""
         return " points" if self.higher_is_better else "%"
 
-    def shown(self, harm: float) -> float:
+    def to_display(self, harm: float) -> float:
         """A difference in harm as one in the metric, in `unit`: of accuracy, more is better."""
         if self.log:
             return float(100 * np.expm1(harm))

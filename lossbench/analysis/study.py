@@ -12,8 +12,8 @@ import pandas as pd
 
 from lossbench import records
 from lossbench.analysis.intervals import Scores
-from lossbench.analysis.summary import SETTINGS, Evidence, Summary, filled, summarise_trials
-from lossbench.errors import InvalidValue, unknown
+from lossbench.analysis.summary import SETTINGS, Evidence, Summary, fill_columns, summarise_trials
+from lossbench.errors import InvalidValue, make_unknown
 from lossbench.records import CURVES, GROUP, TEST, TRIALS, RecordError, score_of
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Array
@@ -25,8 +25,8 @@ FOLDER, SCORED, DEFAULT_LOSS, SCORE = "folder", "scored", "default_loss", "score
 """Columns that are added to the table of trials, one that older records lack, and one of `test.parquet`."""
 KNOWN = frozenset(
     (
-        *("trial", "loss", "weighting", "corruption", "rate", "seed", *SETTINGS, DEFAULT_LOSS),
-        *("higher_is_better", "transform", "perfect", "trivial", "target", "status", "reason"),
+        *("trial", "loss", "weighting", "corruption", "corruption_rate", "seed", *SETTINGS, DEFAULT_LOSS),
+        *("higher_is_better", "transform", "perfect", "baseline_predictor", "target", "status", "reason"),
         *("wall_seconds", "realised_rate", "gradient_norm", "residual_scale", "diverged_step"),
     )
 )
@@ -119,7 +119,7 @@ def _near(root: Path) -> str:
 
 def _trials(folders: Sequence[Path]) -> pd.DataFrame:
     with ThreadPoolExecutor() as pool:
-        tables = list(pool.map(lambda folder: records.columns(folder, TRIALS, is_wanted), folders))
+        tables = list(pool.map(lambda folder: records.read_columns(folder, TRIALS, is_wanted), folders))
     trials = _joined(tables)
     if trials.empty:
         raise RecordError(f"There are no trials on record in {folders[0]}.")
@@ -131,9 +131,9 @@ def _joined(tables: Sequence["pa.Table"]) -> pd.DataFrame:
     import pyarrow as pa
 
     try:
-        return filled(pa.concat_tables(tables, promote_options="permissive").to_pandas())
+        return fill_columns(pa.concat_tables(tables, promote_options="permissive").to_pandas())
     except pa.ArrowTypeError:  # a column is of numbers here and of text there; ten times slower
-        return filled(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
+        return fill_columns(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
 
 
 def is_wanted(name: str) -> bool:
@@ -145,7 +145,7 @@ def _selected(trials: pd.DataFrame, where: Mapping[str, Sequence[str]]) -> pd.Da
     keys = sorted(KNOWN.intersection(trials))
     for key, values in where.items():
         if key not in keys:
-            raise unknown("setting", key, keys, "Settings on record")
+            raise make_unknown("setting", key, keys, "Settings on record")
         kept = trials[[any(_is_same(own, value) for value in values) for own in trials[key]]]
         if kept.empty:
             there = ", ".join(sorted({str(own) for own in trials[key]})[:20])
@@ -167,12 +167,12 @@ def _judged(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
         return trials.assign(scored=SCORE)
     names = {c.split("/")[1] for c in map(str, trials) if c.startswith("test/") and c.endswith("/last")}
     if metric not in names:
-        raise unknown("metric", metric, names, "On record")
+        raise make_unknown("metric", metric, names, "On record")
     own = trials["metric"] == metric
     if own.all():
         return trials.assign(scored=SCORE)
     facts = {n: trials.loc[own, n].iloc[0] for n in ("higher_is_better", "perfect")} if own.any() else _facts(metric)
-    strange: dict[str, Any] = {"metric": metric, "transform": "linear", "target": np.nan, "trivial": np.nan}
+    strange: dict[str, Any] = {"metric": metric, "transform": "linear", "target": np.nan, "baseline_predictor": np.nan}
     others = trials[~own].assign(**facts, **strange, scored=score_of(metric))
     return pd.concat([trials[own].assign(scored=SCORE), others], ignore_index=True)
 
@@ -198,8 +198,8 @@ def _evidence(trials: pd.DataFrame) -> Evidence:
 def _evidence_of(folder: Path, trials: pd.DataFrame) -> tuple[dict[Any, Any], dict[Any, Any]]:
     metrics = set(trials["metric"])
     own, scored = (dict(zip(trials["trial"], trials[name], strict=True)) for name in ("metric", SCORED))
-    curves = records.columns(folder, CURVES, {"trial", "step", "split", "metric", "value"}.__contains__)
-    scores = records.columns(folder, TEST, {"trial", "example", "epoch", GROUP, *scored.values()}.__contains__)
+    curves = records.read_columns(folder, CURVES, {"trial", "step", "split", "metric", "value"}.__contains__)
+    scores = records.read_columns(folder, TEST, {"trial", "example", "epoch", GROUP, *scored.values()}.__contains__)
     drawn = {
         trial: values
         for metric in metrics

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lossbench.analysis.intervals import SCORED, Estimate, Scores, crossed, interval, interval_over_seeds, is_sample
+from lossbench.analysis.intervals import SCORED, Estimate, Scores, crossed, estimate_over_seeds, interval, is_sample
 from lossbench.records import GROUP, UNTRAINED, Results
-from lossbench.types import Array, Optimizer, Trial, settings_of
+from lossbench.types import Array, Optimizer, Trial, list_settings
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ def degradation(
 
 SETTINGS = (
     *("task", "data", "model"),
-    *(one.column for kind in (Optimizer, Trial) for one in settings_of(kind)),
+    *(one.column for kind in (Optimizer, Trial) for one in list_settings(kind)),
     "contender",
 )
 """Columns of records: trials that differ in one of these are never averaged."""
-CELL = ("corruption", "loss", "weighting", "rate")
+CELL = ("corruption", "loss", "weighting", "corruption_rate")
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,16 @@ class Summary:
     loss: str
     weighting: str
     corruption: str
-    rate: float
+    corruption_rate: float
     realised_rate: float
     metric: str
     transform: str  # how scores per example become the metric: mean | root | linear | none
     higher_is_better: bool
     perfect: float
-    trivial: float  # the trivial predictor's value on test
-    target: float  # what "steps to target" aims at; like `trivial`, the mean over seeds where each has its own
+    baseline_predictor: float  # the baseline predictor's value on test
+    target: (
+        float  # what "steps to target" aims at; like `baseline_predictor`, the mean over seeds where each has its own
+    )
     last: Estimate | None  # test metric at the last epoch; None without a trial to average
     best: Estimate | None  # at the epoch that validation calls best
     validation: float  # mean validation metric at the last epoch, by which a learning rate is chosen
@@ -192,7 +194,7 @@ def summarise(results: Sequence[Results]) -> list[Summary]:
 
     A trial that several results hold counts once.
     """
-    trials = pd.concat([filled(result.trials) for result in results] or [pd.DataFrame({"trial": []})])
+    trials = pd.concat([fill_columns(result.trials) for result in results] or [pd.DataFrame({"trial": []})])
     trials = trials.drop_duplicates("trial", keep="last")
     return summarise_trials(trials, _evidence(results, trials)) if len(trials) else []
 
@@ -211,9 +213,9 @@ def _cells(trials: pd.DataFrame, keys: list[str]) -> list[_Rows]:
     return [_Rows(table, at) for at in np.split(order, starts)]
 
 
-def filled(trials: pd.DataFrame) -> pd.DataFrame:
+def fill_columns(trials: pd.DataFrame) -> pd.DataFrame:
     """The same with the columns that a cell needs, where records do not have them."""
-    defaults = {"weighting": "none", "corruption": "none", "rate": 0.0, "seed": 0}
+    defaults = {"weighting": "none", "corruption": "none", "corruption_rate": 0.0, "seed": 0}
     missing = pd.DataFrame({name: value for name, value in defaults.items() if name not in trials}, trials.index)
     return pd.concat([trials, missing], axis=1)
 
@@ -257,13 +259,13 @@ def _summary(rows: _Rows, keys: list[str], evidence: Evidence, confidence: float
         loss=str(first.first("loss")),
         weighting=str(first.first("weighting")),
         corruption=str(first.first("corruption")),
-        rate=float(first.first("rate")),
+        corruption_rate=float(first.first("corruption_rate")),
         realised_rate=_mean(rows.numbers("realised_rate")),
         metric=str(first.first("metric")),
         transform=str(first.first("transform")),
         higher_is_better=better,
         perfect=_mean(rows.numbers("perfect")),
-        trivial=_mean(rows.numbers("trivial")),
+        baseline_predictor=_mean(rows.numbers("baseline_predictor")),
         target=_mean(rows.numbers("target")),
         last=_estimate(good, "last", evidence, confidence),
         best=_estimate(good, "best", evidence, confidence),
@@ -306,7 +308,7 @@ def _estimate(rows: _Rows, epoch: str, evidence: Evidence, confidence: float) ->
         (table,), groups = crossed([known])
         if is_sample(table, groups):
             return interval(table, str(transform), better, confidence, perfect, groups)
-    return interval_over_seeds(rows.judged(epoch), better, confidence, perfect)
+    return estimate_over_seeds(rows.judged(epoch), better, confidence, perfect)
 
 
 def _steps(tried: _Rows, good: _Rows, evidence: Evidence) -> Reach | None:
@@ -322,7 +324,7 @@ def _steps(tried: _Rows, good: _Rows, evidence: Evidence) -> Reach | None:
 
 def _compared(summaries: list[Summary]) -> list[Summary]:
     """Add what a cell is only by comparison: its degradation, and seeds that others of the same data have."""
-    clean = {(*_kind(s), s.corruption): s for s in summaries if s.rate == 0}
+    clean = {(*_kind(s), s.corruption): s for s in summaries if s.corruption_rate == 0}
     seeds: dict[tuple[Any, ...], set[int]] = defaultdict(set)
     for summary in summaries:
         seeds[_subject(summary)] |= set(summary.seeds)
@@ -335,7 +337,7 @@ def _degradation(summary: Summary, clean: Mapping[tuple[Any, ...], Summary]) -> 
     """Against rate 0 of the same corruption, or of none."""
     same = (clean.get((*_kind(summary), corruption)) for corruption in (summary.corruption, "none"))
     base = next((other for other in same if other), None)
-    if summary.rate == 0 or base is None:
+    if summary.corruption_rate == 0 or base is None:
         return None
     return degradation(summary.values, base.values, summary.higher_is_better, summary.perfect)
 

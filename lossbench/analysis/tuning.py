@@ -32,7 +32,7 @@ class Tuned:
     @property
     def loss(self) -> str:
         """The loss, without the fields that were tuned."""
-        return contender(self.summary)
+        return get_contender(self.summary)
 
     @property
     def fields(self) -> str:
@@ -43,7 +43,7 @@ class Tuned:
     @property
     def at_edge(self) -> bool:
         """Whether the chosen rate is the lowest or the highest of several: a better one may lie beyond."""
-        return len(self.tried) > 1 and learning_rate(self.summary) in (self.tried[0], self.tried[-1])
+        return len(self.tried) > 1 and get_learning_rate(self.summary) in (self.tried[0], self.tried[-1])
 
 
 def tune(reported: Sequence[Summary], candidates: Sequence[Summary], scale: Scale, clean: bool = False) -> Tuned:
@@ -53,32 +53,32 @@ def tune(reported: Sequence[Summary], candidates: Sequence[Summary], scale: Scal
     """
     pool = candidates or reported
     at = {_setting(summary): summary for summary in reported}
-    chosen = next((at[_setting(s)] for s in ranked(pool) if _setting(s) in at), ranked(reported)[0])
+    chosen = next((at[_setting(s)] for s in rank_settings(pool) if _setting(s) in at), rank_settings(reported)[0])
     seeds = {seed for summary in candidates for seed in summary.seeds}
-    rates = tuple(sorted({learning_rate(s) for s in pool}))
+    rates = tuple(sorted({get_learning_rate(s) for s in pool}))
     return Tuned(chosen, tuple(pool), rates, len(pool), len(seeds), clean and bool(candidates), _ease(pool, scale))
 
 
-def ranked(found: Sequence[Summary]) -> list[Summary]:
+def rank_settings(found: Sequence[Summary]) -> list[Summary]:
     """Best mean validation metric at the last epoch first; settings with more trials that diverged come behind.
 
     found: the same loss and all else, at one setting each.
     """
-    return sorted(found, key=lambda s: (_share_lost(s), _badness(s), learning_rate(s)))
+    return sorted(found, key=lambda s: (_share_lost(s), _badness(s), get_learning_rate(s)))
 
 
-def contender(summary: Summary) -> str:
+def get_contender(summary: Summary) -> str:
     """The loss, under the name for which its variants compete where fields of it are tuned."""
     return str(summary.settings.get("contender") or summary.loss)
 
 
-def learning_rate(summary: Summary) -> float:
+def get_learning_rate(summary: Summary) -> float:
     """Of its trials; 0 where records do not tell."""
     return float(summary.settings.get("lr") or 0)
 
 
 def _setting(summary: Summary) -> tuple[float, str]:
-    return learning_rate(summary), summary.loss
+    return get_learning_rate(summary), summary.loss
 
 
 def _share_lost(summary: Summary) -> float:

@@ -23,7 +23,7 @@ def right_beats_wrong(loss: Loss) -> None:
     """The right prediction has a lower value than a wrong one, for each class, sign and size of target."""
     call = call_for(loss)
     _compare(loss, call, *answers(loss, call))
-    if of_classes(loss) and not loss.coupled:
+    if of_classes(loss) and not loss.batch_level:
         hot = get_hot(loss, call.target)
         by_class = call.target if call.target.shape == hot.shape else hot
         for place, value in sorted({(i, v) for i in range(C) for v in by_class[:, i].tolist()}):

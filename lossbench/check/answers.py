@@ -77,7 +77,7 @@ def _valued(loss: Loss, target: Tensor, off: float) -> Tensor:
 
 def _embedded(call: Call) -> Answers:
     """Along the vector of the class and that of the next, or else alike within classes and alike across them."""
-    held = call.needs.get("parameters", {})
+    held = call.requires.get("parameters", {})
     weight = held.get("weight")
     if held and (weight is None or weight.shape != (C, EMBEDDING_WIDTH)):
         raise NotApplicable("it is not known which of its parameters are the classes' vectors")

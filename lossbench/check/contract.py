@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import torch
 
-from lossbench.errors import told
+from lossbench.errors import describe_error
 from lossbench.interfaces.loss import Loss
 
 
@@ -87,7 +87,7 @@ class Check:
         except CheckFailed as failure:
             return Status.FAILED, str(failure)
         except Exception as error:  # a stranger's loss may raise anything
-            return Status.FAILED, f"it raises {told(error)}"
+            return Status.FAILED, f"it raises {describe_error(error)}"
 
 
 def built_in(loss: Loss) -> bool:

@@ -14,7 +14,7 @@ from lossbench.training.groups import choose
 LOOPING = frozenset({"External", "StandIn"})
 """Classes of built-in losses that call one row at a time, reviewed: nothing faster is known, or it is not ours."""
 EXAMPLES = 8192
-COUPLED_EXAMPLES = 120  # some take all triples, or want halves or thirds
+BATCH_LEVEL_EXAMPLES = 120  # some take all triples, or want halves or thirds
 REPEATS = 3
 
 
@@ -31,7 +31,7 @@ def route_through_a_stack(loss: Loss) -> str:
 
 def _route(rows: list[Loss]) -> str:
     together = stack([call_for(row, seed) for seed, row in enumerate(rows)])
-    route = choose(rows, together.prediction, together.target, together.needs)
+    route = choose(rows, together.prediction, together.target, together.requires)
     if route == "loop" and built_in(rows[0]) and type(rows[0]).__name__ not in LOOPING:
         raise CheckFailed("found loop, one call per row, wanted broadcast, fold or vmap")
     return route
@@ -39,7 +39,7 @@ def _route(rows: list[Loss]) -> str:
 
 def time_per_element(loss: Loss) -> str:
     """Value and gradient in float32 on one batch: told, never failed."""
-    n = COUPLED_EXAMPLES if loss.coupled else EXAMPLES
+    n = BATCH_LEVEL_EXAMPLES if loss.batch_level else EXAMPLES
     call = call_for(loss).to(torch.float32).rows(torch.arange(n) % B)
     prediction = call.prediction.requires_grad_()
     seconds = []

@@ -11,10 +11,10 @@ from typing import Any, get_type_hints
 from lossbench.check.comparison import agree
 from lossbench.check.contract import CheckFailed, NotApplicable, built_in
 from lossbench.check.samples import call_for
-from lossbench.errors import InvalidValue, LossbenchError, told
+from lossbench.errors import InvalidValue, LossbenchError, describe_error
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.spaces import SPACES
-from lossbench.types import Encoding, Head, Need, Space
+from lossbench.types import Encoding, Head, Requirement, Space
 
 PARTS = (".. math::", "Returns", "Raises", "Reference:", "https://")
 """What the docstring of a built-in loss holds."""
@@ -37,7 +37,7 @@ def facts_are_declared(loss: Loss) -> None:
         if not isinstance(found := getattr(loss, fact, None), kind):
             raise CheckFailed(f"{fact}: found {found!r}, wanted a {kind.__name__}")
     _check_head(loss)
-    _check_names("scalar_fields", loss.scalar_fields, _names(loss))
+    _check_names("static_fields", loss.static_fields, _names(loss))
     if loss.flaws and built_in(loss):
         raise CheckFailed(f"flaws: found {', '.join(loss.flaws)}, wanted none in a built-in loss")
     _check_needs(loss)
@@ -64,15 +64,15 @@ def _check_names(fact: str, given: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _check_needs(loss: Loss) -> None:
-    _check_names("needs", loss.needs, list(Need))
+    _check_names("requires", loss.requires, list(Requirement))
     parameters = inspect.signature(loss.__call__).parameters.values()
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    if missing := [str(n) for n in loss.needs if n not in named and not open_ended]:
-        raise CheckFailed(f"needs: found {', '.join(missing)}, which __call__ does not take")
+    if missing := [str(n) for n in loss.requires if n not in named and not open_ended]:
+        raise CheckFailed(f"requires: found {', '.join(missing)}, which __call__ does not take")
     asked = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
-    if undeclared := asked - set(map(str, loss.needs)):
-        raise CheckFailed(f"__call__ asks for {', '.join(sorted(undeclared))}, which needs does not declare")
+    if undeclared := asked - set(map(str, loss.requires)):
+        raise CheckFailed(f"__call__ asks for {', '.join(sorted(undeclared))}, which `requires` does not declare")
 
 
 def docstring_is_complete(loss: Loss) -> None:
@@ -84,9 +84,9 @@ def docstring_is_complete(loss: Loss) -> None:
         return
     if missing := [part for part in PARTS if part not in doc]:
         raise CheckFailed(f"the docstring lacks {', '.join(missing)}")
-    if not loss.known_as:
-        raise CheckFailed("known_as: found none, wanted its names in other libraries")
-    for line in (loss.use_when, loss.beware, *loss.known_as):
+    if not loss.aliases:
+        raise CheckFailed("aliases: found none, wanted its names in other libraries")
+    for line in (loss.use_when, loss.pitfall, *loss.aliases):
         if not 2 < len(line) < 160:
             raise CheckFailed(f"found {line!r}, wanted a line of advice, or a name, of less than 160 characters")
 
@@ -125,7 +125,7 @@ def _check_refused(loss: Loss, name: str, value: Any) -> None:
     except LossbenchError:
         pass
     except Exception as error:
-        raise CheckFailed(f"{name}={value!r} raises {told(error)}, wanted InvalidValue") from error
+        raise CheckFailed(f"{name}={value!r} raises {describe_error(error)}, wanted InvalidValue") from error
     else:
         raise CheckFailed(f"{name}={value!r} is taken, wanted InvalidValue (lossbench.validation has checks)")
 
@@ -144,7 +144,7 @@ def whole_numbers_are_floats(loss: Loss) -> None:
 def float_fields(loss: Loss) -> list[str]:
     """Fields in which the rows of a stack may differ, or `NotApplicable`."""
     hints = get_type_hints(type(loss))
-    free = [f.name for f in _fields(loss) if hints.get(f.name) is float and f.name not in loss.scalar_fields]
+    free = [f.name for f in _fields(loss) if hints.get(f.name) is float and f.name not in loss.static_fields]
     if not free:
         raise NotApplicable("it has no field of floats")
     return free

@@ -36,11 +36,11 @@ def gradient_is_that_of_the_value(loss: Loss) -> str:
 
 
 def _is_slope(loss: Loss, call: Call, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3) -> bool:
-    trainable = call.needs.get("parameters", {})
+    trainable = call.requires.get("parameters", {})
 
     def losses(prediction: Tensor, *values: Tensor) -> Tensor:
-        needs = call.needs | ({"parameters": dict(zip(trainable, values, strict=True))} if trainable else {})
-        return Call(prediction, call.target, needs).of(loss)
+        requires = call.requires | ({"parameters": dict(zip(trainable, values, strict=True))} if trainable else {})
+        return Call(prediction, call.target, requires).of(loss)
 
     inputs = [x.detach().requires_grad_() for x in (call.prediction, *trainable.values())]
     return torch.autograd.gradcheck(losses, inputs, eps=eps, atol=atol, rtol=rtol, raise_exception=False)

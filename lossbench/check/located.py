@@ -4,7 +4,7 @@ import inspect
 from typing import Any
 
 from lossbench import plugins
-from lossbench.errors import InvalidValue, unknown
+from lossbench.errors import InvalidValue, make_unknown
 from lossbench.interfaces.loss import Loss
 
 Kind = type[Loss]
@@ -15,14 +15,14 @@ def is_place(text: str) -> bool:
     return ":" in text or text.endswith(plugins.FILE)
 
 
-def losses_at(place: str) -> dict[str, Kind]:
+def load_losses(place: str) -> dict[str, Kind]:
     """The loss classes at `place`, by name: the one behind the colon, or all that the file or module defines.
 
     Raises `InvalidValue` if there is no such file or module, if it raises anything when it is imported, or if what is
     there is no loss; `UnknownName`, with the nearest, if the name is none of its losses.
     """
     path, _, name = place.partition(":")
-    module = plugins.run(plugins.found(path))
+    module = plugins.run(plugins.find_plugin(path))
     own = {n: kind for n, kind in vars(module).items() if _is_loss(kind) and kind.__module__ == module.__name__}
     if not name:
         if not own:
@@ -30,7 +30,7 @@ def losses_at(place: str) -> dict[str, Kind]:
         return own
     found = getattr(module, name, None)
     if found is None:
-        raise unknown(f"loss of {path}:", name, own, "Its losses")
+        raise make_unknown(f"loss of {path}:", name, own, "Its losses")
     if not _is_loss(found):
         raise InvalidValue(
             f"{place} must be a subclass of lossbench.Loss, or a function decorated with @lossbench.loss. "

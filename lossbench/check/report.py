@@ -45,7 +45,7 @@ class Verdict:
         return next((r.message for r in self.results if r.check == check), "")
 
 
-def checks_table(verdict: Verdict) -> RenderableType:
+def render_checks(verdict: Verdict) -> RenderableType:
     """All checks of one loss. A failure also says what is demanded."""
     table = _table("check", "verdict", "ms", "what there is to say")
     told = set[str]()
@@ -58,7 +58,7 @@ def checks_table(verdict: Verdict) -> RenderableType:
     return Group(table, Text(""), Text(_sentence(verdict)))
 
 
-def losses_table(verdicts: Sequence[Verdict]) -> RenderableType:
+def render_verdicts(verdicts: Sequence[Verdict]) -> RenderableType:
     """A row per loss, with the checks that it fails or why it was skipped."""
     table = _table("loss", "verdict", "ms", "what there is to say")
     for v in verdicts:
@@ -74,7 +74,7 @@ def _status(verdict: Verdict) -> Status:
     return Status.FAILED if verdict.failed else Status.KNOWN if verdict.flaws else Status.PASSED
 
 
-def plain(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def convert_verdicts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """The same as a JSON document."""
     ran = [v for v in verdicts if not v.skipped]
     return {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lossbench.check import agreement, batches, cost, declaration, facts, gradients, values
 from lossbench.check.contract import Check, Result
-from lossbench.check.stand_in import stand_in
+from lossbench.check.stand_in import make_stand_in
 from lossbench.interfaces.loss import Loss
 
 CHECKS: tuple[Check, ...] = tuple(
@@ -59,5 +59,5 @@ def check_loss(loss: Loss, checks: Sequence[Check] = CHECKS) -> list[Result]:
     >>> [r.check for r in check_loss(lossbench.losses.get("huber")) if r.status == "failed"]
     []
     """
-    called = stand_in(loss)
+    called = make_stand_in(loss)
     return [check.run(loss if check.function.__module__ == declaration.__name__ else called) for check in checks]

@@ -10,7 +10,7 @@ from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.samples import B, C, N
 from lossbench.interfaces.spaces import SPACES, draw_extremes
-from lossbench.types import Need, Problem
+from lossbench.types import Problem, Requirement
 
 CLASS_NAMES = ("a", "b", "c", "d")
 PROBLEM = Problem(input_shape=(3,), n_outputs=C, n_examples=N, class_names=CLASS_NAMES)
@@ -21,12 +21,12 @@ class Call(NamedTuple):
 
     prediction: Tensor
     target: Tensor
-    needs: dict[str, Any]
+    requires: dict[str, Any]
 
     def of(self, loss: Loss) -> Tensor:
         """The losses; what a loss returns beside them is left out."""
-        result = loss(self.prediction, self.target, **self.needs)
-        return result[0] if Need.STATE in loss.needs else result
+        result = loss(self.prediction, self.target, **self.requires)
+        return result[0] if Requirement.STATE in loss.requires else result
 
     def to(self, dtype: torch.dtype) -> "Call":
         """The same in another type of floats."""
@@ -38,18 +38,18 @@ class Call(NamedTuple):
                 return value
             return value.to(dtype) if value.is_floating_point() else value
 
-        return Call(cast(self.prediction), cast(self.target), cast(self.needs))
+        return Call(cast(self.prediction), cast(self.target), cast(self.requires))
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors that are given, by name."""
-        parameters: dict[str, Tensor] = self.needs.get("parameters", {})
-        needs = {n: v for n, v in self.needs.items() if isinstance(v, Tensor)}
-        return {"prediction": self.prediction, "target": self.target, **needs, **parameters}
+        parameters: dict[str, Tensor] = self.requires.get("parameters", {})
+        requires = {n: v for n, v in self.requires.items() if isinstance(v, Tensor)}
+        return {"prediction": self.prediction, "target": self.target, **requires, **parameters}
 
     def rows(self, rows: slice | Tensor) -> "Call":
         """Some of the examples of one batch."""
-        needs = self.needs | ({"index": self.needs["index"][rows]} if "index" in self.needs else {})
-        return Call(self.prediction[rows], self.target[rows], needs)
+        requires = self.requires | ({"index": self.requires["index"][rows]} if "index" in self.requires else {})
+        return Call(self.prediction[rows], self.target[rows], requires)
 
 
 def stack(calls: Sequence[Call]) -> Call:
@@ -81,38 +81,38 @@ def needs_of(loss: Loss, draw: torch.Generator) -> dict[str, Any]:
     """What the loss needs beyond prediction and target; trainable tensors a little away from their start."""
 
     def made() -> dict[str, Tensor]:
-        start = loss.parameters(PROBLEM, draw)
+        start = loss.init_parameters(PROBLEM, draw)
         return {n: p.double() + 0.3 * torch.randn(p.shape, generator=draw).double() for n, p in start.items()}
 
-    ways: dict[Need, Callable[[], Any]] = {
-        Need.CLASS_COUNTS: lambda: torch.randint(1, 50, (1, C), generator=draw).double(),
-        Need.RESIDUAL_SCALE: lambda: torch.rand(1, C, generator=draw).double() + 0.5,
-        Need.PARAMETERS: made,
-        Need.STATE: lambda: torch.rand(_state_shape(loss), generator=draw).double() / C,
-        Need.INDEX: lambda: torch.randperm(N, generator=draw)[:B],
-        Need.PROGRESS: lambda: 0.5,
-        Need.CLASS_NAMES: lambda: CLASS_NAMES,
+    ways: dict[Requirement, Callable[[], Any]] = {
+        Requirement.CLASS_COUNTS: lambda: torch.randint(1, 50, (1, C), generator=draw).double(),
+        Requirement.RESIDUAL_SCALE: lambda: torch.rand(1, C, generator=draw).double() + 0.5,
+        Requirement.PARAMETERS: made,
+        Requirement.STATE: lambda: torch.rand(_state_shape(loss), generator=draw).double() / C,
+        Requirement.INDEX: lambda: torch.randperm(N, generator=draw)[:B],
+        Requirement.PROGRESS: lambda: 0.5,
+        Requirement.CLASS_NAMES: lambda: CLASS_NAMES,
     }
-    return {str(n): ways[n]() for n in loss.needs}
+    return {str(n): ways[n]() for n in loss.requires}
 
 
 def _state_shape(loss: Loss) -> torch.Size:
-    state = loss.state(PROBLEM)
+    state = loss.init_state(PROBLEM)
     return torch.Size((N, C)) if state is None else state.shape
 
 
 def extreme_call(loss: Loss, dtype: torch.dtype = torch.float32) -> Call:
     """Extremes with all that the loss needs, at its own ends: scales next to 0, embeddings along class vectors."""
     prediction, target = draw_extremes(loss.space, loss.encoding)
-    needs = needs_of(loss, torch.Generator().manual_seed(0))
-    if "index" in needs:
-        needs["index"] = torch.arange(len(prediction)) % N
-    if "residual_scale" in needs:
-        needs["residual_scale"] = torch.tensor([[1e-6, 1e-3, 1.0, 1e4]])
-    vectors = needs.get("parameters", {}).get("weight")
+    requires = needs_of(loss, torch.Generator().manual_seed(0))
+    if "index" in requires:
+        requires["index"] = torch.arange(len(prediction)) % N
+    if "residual_scale" in requires:
+        requires["residual_scale"] = torch.tensor([[1e-6, 1e-3, 1.0, 1e4]])
+    vectors = requires.get("parameters", {}).get("weight")
     if vectors is not None and vectors.shape == prediction[::C][:C].shape:
         # embeddings along, against and across their class vectors
-        needs["parameters"]["weight"] = prediction[::C][:C]
-    call = Call(prediction, target, needs).to(dtype)
+        requires["parameters"]["weight"] = prediction[::C][:C]
+    call = Call(prediction, target, requires).to(dtype)
     holds = ENCODINGS[loss.encoding].holds
     return call if holds is None else call.rows(holds(call.target).nonzero().flatten())

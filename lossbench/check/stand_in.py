@@ -11,7 +11,7 @@ from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.spaces import find_space
 from lossbench.losses.composition.external import External
-from lossbench.types import Encoding, Head, Need, Problem, Space
+from lossbench.types import Encoding, Head, Problem, Requirement, Space
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class StandIn(Loss):
         return single if self.single and single else self.loss.encoding  # type: ignore[return-value]
 
     @property
-    def coupled(self) -> bool:  # type: ignore[override]
+    def batch_level(self) -> bool:  # type: ignore[override]
         """As the loss is."""
-        return bool(self.loss.coupled)
+        return bool(self.loss.batch_level)
 
     @property
     def head(self) -> Head:  # type: ignore[override]
@@ -57,13 +57,13 @@ class StandIn(Loss):
         return self.loss.head
 
     @property
-    def needs(self) -> tuple[Need, ...]:  # type: ignore[override]
+    def requires(self) -> tuple[Requirement, ...]:  # type: ignore[override]
         """As the loss has them."""
-        return self.loss.needs
+        return self.loss.requires
 
-    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+    def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
         """Those of the loss."""
-        return self.loss.parameters(problem, generator)
+        return self.loss.init_parameters(problem, generator)
 
     def __call__(self, prediction: Tensor, target: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """Its values, in the type of the prediction."""
@@ -76,7 +76,7 @@ class StandIn(Loss):
             prediction = prediction.float()
             target = target.float() if target.is_floating_point() else target
         values = self.loss(prediction, target, parameters).to(dtype)
-        return values.unflatten(0, shape).mean(-1) if self.single and not self.coupled else values
+        return values.unflatten(0, shape).mean(-1) if self.single and not self.batch_level else values
 
     def _singly(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """`[N, D]` to `[N D, 1]`."""
@@ -105,7 +105,7 @@ def is_external(loss: Loss) -> bool:
     return isinstance(loss, External | StandIn)
 
 
-def stand_in(loss: Loss) -> Loss:
+def make_stand_in(loss: Loss) -> Loss:
     """What the checks call instead of a loss: the loss, if it can be called as ours can, or if nothing else can."""
     if not isinstance(loss, External) or _callable(loss):
         return loss

@@ -14,16 +14,16 @@ from lossbench.check.samples import PROBLEM, Call, call_for, stack
 from lossbench.interfaces.loss import REDUCTIONS, Loss
 from lossbench.interfaces.samples import B, C
 from lossbench.interfaces.spaces import SPACES
-from lossbench.types import Need
+from lossbench.types import Requirement
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.1}  # bfloat16 rounds each term by up to 0.4 %
 
 
 def one_value_per_example(loss: Loss) -> None:
-    """One finite value per example, in the type of the prediction; one per batch if coupled."""
+    """One finite value per example, in the type of the prediction; one per batch if batch-level."""
     losses = call_for(loss).of(loss)
-    kind = "one value per batch" if loss.coupled else "one value per example"
-    has_shape(losses, () if loss.coupled else (B,), kind)
+    kind = "one value per batch" if loss.batch_level else "one value per example"
+    has_shape(losses, () if loss.batch_level else (B,), kind)
     _check_type(losses, (torch.float64,))
     if not losses.isfinite().all():
         raise CheckFailed(f"found {losses.tolist()}, wanted finite values")
@@ -127,36 +127,40 @@ def module_is_the_call(loss: Loss) -> None:
 
 
 def _as_module(loss: Loss, reduction: str, call: Call) -> torch.Tensor:
-    held: dict[str, Any] = {n: call.needs[n] for n in ("class_counts", "residual_scale") if n in call.needs}
-    problem = {"problem": PROBLEM} if {Need.PARAMETERS, Need.STATE} & set(loss.needs) else {}
+    held: dict[str, Any] = {n: call.requires[n] for n in ("class_counts", "residual_scale") if n in call.requires}
+    problem = {"problem": PROBLEM} if {Requirement.PARAMETERS, Requirement.STATE} & set(loss.requires) else {}
     module = loss.module(reduction, **held, **problem)
-    if "state" in call.needs:
-        module.state = call.needs["state"]
-    if "parameters" in call.needs:
-        module.trainable.load_state_dict(call.needs["parameters"])
-    given = {n: call.needs[n] for n in ("index", "progress", "class_names") if n in call.needs}
+    if "state" in call.requires:
+        module.state = call.requires["state"]
+    if "parameters" in call.requires:
+        module.trainable.load_state_dict(call.requires["parameters"])
+    given = {n: call.requires[n] for n in ("index", "progress", "class_names") if n in call.requires}
     found: torch.Tensor = module(call.prediction, call.target, **given)
     return found
 
 
 def embeddings_give_scores(loss: Loss) -> None:
     """A loss with class vectors turns embeddings into one score per class, also for a stack; others have no scores."""
-    if not SPACES[loss.space].scored_by_loss or Need.PARAMETERS not in loss.needs or "multiclass" not in loss.tasks:
+    if (
+        not SPACES[loss.space].scored_by_loss
+        or Requirement.PARAMETERS not in loss.requires
+        or "multiclass" not in loss.tasks
+    ):
         _check_no_scores(loss)
         return
     calls = [call_for(loss, seed) for seed in range(2)]
-    alone = [loss.scores(c.prediction, c.needs["parameters"]) for c in calls]
+    alone = [loss.score_classes(c.prediction, c.requires["parameters"]) for c in calls]
     has_shape(alone[0], (B, C), "scores")
     both = stack(calls)
-    found = loss.scores(both.prediction, both.needs["parameters"])
+    found = loss.score_classes(both.prediction, both.requires["parameters"])
     agree(found, torch.stack(alone), "scores of a stack against those of its rows", rtol=1e-7, atol=1e-7)
 
 
 def _check_no_scores(loss: Loss) -> None:
     try:
-        loss.scores(torch.zeros(1, 1), {})
+        loss.score_classes(torch.zeros(1, 1), {})
     except NotImplementedError as error:
         if "needs no scores" not in str(error):
             raise
         raise NotApplicable(f"{loss.space} needs no scores") from error
-    raise CheckFailed(f"scores() answers for space {loss.space}, wanted NotImplementedError")
+    raise CheckFailed(f"score_classes() answers for space {loss.space}, wanted NotImplementedError")

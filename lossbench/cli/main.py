@@ -31,7 +31,7 @@ Protocols      protocol=quick (5 seeds, untuned)   tuned (equal grid of learning
 Lists          lossbench losses [--task TASK]    also: tasks, datasets, models, weightings, corruptions, metrics
 One name       lossbench describe huber    of any kind, or as other libraries call it: describe BCEWithLogitsLoss
 Check a loss   lossbench check huber        also: check huber loss.delta=2, check --all, check my_losses.py:MyLoss
-Compare losses lossbench compare results    also: --baseline mse --where rate=0.4 --format csv|json|latex|markdown
+Compare losses lossbench compare results    also: --baseline mse --where corruption_rate=0.4 --format csv|json|latex
 Draw losses    lossbench plot huber tukey   also: '{huber:{delta:2}}' --against AXIS --range -9,9 --output FILE.svg
 Your own       lossbench 'plugins=[my_losses.py]' loss=mine    what is installed: lossbench plugins
 Output         --quiet (nothing but errors)   --json (one JSON document, for programs)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossbench.errors import Incompatible, InvalidValue, group_skipped
-from lossbench.report.json_values import finite
+from lossbench.report.json_values import replace_nonfinite
 
 if TYPE_CHECKING:  # they import torch, which comparing records needs not; and rich, which help needs not
     from rich.console import Console
@@ -71,7 +71,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def print_document(document: Any) -> None:
     """Print a JSON document."""
-    print(json.dumps(finite(document), indent=1, ensure_ascii=False, allow_nan=False))
+    print(json.dumps(replace_nonfinite(document), indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def print_results(results: "Results", comparison: "Comparison | None" = None) -> None:
@@ -85,7 +85,11 @@ def print_results(results: "Results", comparison: "Comparison | None" = None) ->
     from lossbench.report.tables import summaries
 
     out = results_console()
-    out.print(comparison_tables.tables(comparison.parts) if comparison else summaries.table(results.summaries))
+    out.print(
+        comparison_tables.render_comparisons(comparison.parts)
+        if comparison
+        else summaries.render_summaries(results.summaries)
+    )
     for line in _places(results.folders):
         out.print(line, soft_wrap=True, markup=False)
 
@@ -97,10 +101,10 @@ def print_results_json(
     comparison: "Comparison | None" = None,
 ) -> None:
     """Print one JSON document: a summary per row of the table, folders, and what was skipped or failed as a job."""
-    from lossbench.report.tables.rows import plain
+    from lossbench.report.tables.rows import convert_summary
 
     document = {
-        "summaries": [plain(summary) for summary in results.summaries] if results else [],
+        "summaries": [convert_summary(summary) for summary in results.summaries] if results else [],
         **({"comparisons": comparison.to_dict()} if comparison else {}),
         "records": [str(folder) for folder in results.folders] if results else [],
         "skipped": [{"reason": why, "what": what} for why, what in group_skipped(skipped).items()],
@@ -115,5 +119,5 @@ def _places(folders: Sequence[Path]) -> list[str]:
     common = writer.find_common(folders)
     many = len(folders) > NAMED_FOLDERS
     told = [f"Records: {common} ({len(folders)} folders)"] if many else [f"Records: {folder}" for folder in folders]
-    board = writer.opened(folders)
+    board = writer.find_board(folders)
     return [*told, f"Curves:  tensorboard --logdir {shlex.quote(str(board))}"] if board else told

@@ -18,10 +18,10 @@ from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces import Level, Loss, Misfit, Model, Scaling, Scheme, Task
 from lossbench.losses.composition.combined import Combined
 from lossbench.losses.composition.external import External
-from lossbench.losses.composition.external.guess import completed
+from lossbench.losses.composition.external.guess import complete_fields
 from lossbench.registry import GROUPS
-from lossbench.seeds import stable_hash
-from lossbench.types import Choice, Need, Problem, Trial, settings_of
+from lossbench.seeds import hash_values
+from lossbench.types import Choice, Problem, Requirement, Trial, list_settings
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Experiment:
 
     def trials(self) -> tuple[Trial, ...]:
         """One trial per rate and seed."""
-        return tuple(replace(self.template, rate=r, seed=s) for r in self.rates for s in self.seeds)
+        return tuple(replace(self.template, corruption_rate=r, seed=s) for r in self.rates for s in self.seeds)
 
     @cached_property
     def folder(self) -> Path:
         """Where its records are: named for people, with a hash of all settings but seeds and rates."""
         t = self.template
         loss = t.loss.label if t.weighting.name == "none" else f"{t.loss.label}+{t.weighting.label}"
-        detail = f"{t.data.name}-{t.model.name}-{stable_hash('experiment', t)[:8]}"
+        detail = f"{t.data.name}-{t.model.name}-{hash_values('experiment', t)[:8]}"
         return self.output / t.task.name / _path_safe(loss) / detail
 
     def config(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Experiment:
         found: dict[str, Any] = {group: full_fields(group, getattr(t, group)) for group in GROUPS}
         found |= {"seeds": list(self.seeds), "rates": list(self.rates)}
         for owner in (t, t.optimizer):
-            for one in settings_of(owner):
+            for one in list_settings(owner):
                 home = found.setdefault(one.group, {}) if one.group else found
                 home[one.key] = getattr(owner, one.name)
         return found
@@ -80,8 +80,8 @@ def check_outputs(loss_name: str, loss: Loss, task_name: str, task: Task) -> Non
 
 def check_pair(loss_name: str, loss: Loss, weighting_name: str, weighting: Scheme, task: Task) -> None:
     """Raise `Incompatible`, with the reason, for a loss that cannot be weighed like this."""
-    misfit = weighting.misfit(loss, loss_name)
-    if misfit is None and weighting.level(task, N_LABELS) is Level.LABEL and not is_mean_over_labels(loss, task):
+    misfit = weighting.find_misfit(loss, loss_name)
+    if misfit is None and weighting.get_level(task, N_LABELS) is Level.LABEL and not is_mean_over_labels(loss, task):
         misfit = Misfit(
             f"weighs each label, and loss={loss_name} is no mean of one value per label. Use a loss that is, as bce.",
             "labels cannot be weighed in a loss that is no mean over them",
@@ -96,14 +96,14 @@ def check_scheme(weighting: Choice, built: Scheme, task: str, data: Choice) -> N
     if not {task, "*", *registry.tasks.find(task).like} & set(built.tasks):
         told = f"weighting={weighting.label} is for {' and '.join(built.tasks)}, not for task={task}."
         raise Incompatible(told, weighting.label, "for another task")
-    if Need.SAMPLE_WEIGHT in built.needs and not registry.datasets.build(data).weighted:
+    if Requirement.SAMPLE_WEIGHT in built.requires and not registry.datasets.build(data).weighted:
         told = f"weighting={weighting.label} needs data that come with weights, and data={data.label} does not."
         raise Incompatible(told, weighting.label, "the data come without weights")
 
 
 def is_mean_over_labels(loss: Loss, task: Task) -> bool:
     """Whether each label by itself, and then the mean, gives the same: tried on random scores and labels."""
-    if loss.needs or loss.coupled or isinstance(loss, Combined):
+    if loss.requires or loss.batch_level or isinstance(loss, Combined):
         return False
     draw = torch.Generator().manual_seed(0)
     raw = 3 * torch.randn(16, N_LABELS, generator=draw, dtype=torch.float64)
@@ -122,7 +122,7 @@ ALL, SHORTLIST = "all", "shortlist"
 COMBINED = "combined"
 
 
-def choice(group: str, given: Any, task: str | None = None) -> Choice:
+def make_choice(group: str, given: Any, task: str | None = None) -> Choice:
     """A validated choice with only the fields that differ from the defaults, so that equal settings are equal."""
     if isinstance(given, str):
         given = {"name": given}
@@ -133,7 +133,7 @@ def choice(group: str, given: Any, task: str | None = None) -> Choice:
     names = GROUPS[group]
     kind = names.find(name, task)
     if task is not None and issubclass(kind, External) and not _is_open(kind, given):
-        given = completed(given, task, kind)
+        given = complete_fields(given, task, kind)
     if (group, name) == ("loss", COMBINED) and isinstance(given.get("terms"), list):
         given["terms"] = [_term(one, task) for one in given["terms"]]
     check_fits(names, name, kind, task)
@@ -143,7 +143,7 @@ def choice(group: str, given: Any, task: str | None = None) -> Choice:
     part = names.get(name, **given)
     set_to = {n: _plain(getattr(part, n)) for n in given if _differs(kind, n, getattr(part, n))}
     local = {f.name for f in fields(kind) if not f.compare}
-    return Choice.of(
+    return Choice.from_fields(
         name, {n: v for n, v in set_to.items() if n not in local}, {n: v for n, v in set_to.items() if n in local}
     )
 
@@ -160,7 +160,7 @@ def _term(given: Any, task: str | None) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise InvalidValue(f"A term must be a loss's name, or a mapping with name and fields. Got {given!r} instead.")
     own = {name: given[name] for name in ("weight", "outputs") if name in given}
-    made = choice("loss", {n: v for n, v in given.items() if n not in own}, task)
+    made = make_choice("loss", {n: v for n, v in given.items() if n not in own}, task)
     return {"name": made.name, **made.fields, **own}
 
 
@@ -182,7 +182,7 @@ def _made_for(kind: type) -> str:
     return f"is for {' and '.join(getattr(kind, 'tasks', ()))}"
 
 
-def listed(group: str, plain: Mapping[str, Any], task: str) -> list[Any]:
+def list_choices(group: str, plain: Mapping[str, Any], task: str) -> list[Any]:
     """What is asked for of `group`: the list if there is one, all that needs no value for `all`, else the one.
 
     `losses=shortlist`: the task's few losses of different kinds.
@@ -195,7 +195,7 @@ def listed(group: str, plain: Mapping[str, Any], task: str) -> list[Any]:
         kind = registry.tasks.find(task)
         return list(kind.shortlist or [kind.defaults["loss"]])
     if given == ALL:
-        return [name for name in GROUPS[group].names(task) if not registry.required(GROUPS[group].find(name))]
+        return [name for name in GROUPS[group].names(task) if not registry.list_required(GROUPS[group].find(name))]
     if not isinstance(given, list):
         raise InvalidValue(
             f"{setting} must be a list in brackets, as in '{setting}=[{given}]', or {setting}=all. "

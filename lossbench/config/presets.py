@@ -18,7 +18,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, cast
 
-from lossbench.errors import InvalidValue, LossbenchError, unknown
+from lossbench.errors import InvalidValue, LossbenchError, make_unknown
 from lossbench.registry import GROUPS, NameClash, Problem
 
 GROUP = "lossbench.configs"
@@ -38,12 +38,12 @@ class Package:
     configs: tuple[str, ...]
 
 
-def packages() -> tuple[Package, ...]:
+def list_packages() -> tuple[Package, ...]:
     """Ours, then those of others that have no problem."""
     return _found()[0]
 
 
-def problems() -> tuple[Problem, ...]:
+def list_problems() -> tuple[Problem, ...]:
     """What is left out, and why."""
     return _found()[1]
 
@@ -76,7 +76,7 @@ def _new(point: EntryPoint, others: list[Package]) -> Package:
     for config in package.configs:
         group, _, name = config.partition("/")
         if group not in FOLDERS:
-            raise unknown("folder of configurations", group, FOLDERS, "Folders")
+            raise make_unknown("folder of configurations", group, FOLDERS, "Folders")
         if holder := taken.get(config) or _registered(group, name):
             raise NameClash(f"{config}.yaml clashes with {name!r} of {holder}: rename it.")
     return package
@@ -111,7 +111,7 @@ def add_folder(folder: Path) -> None:
 
 def list_presets(group: str) -> list[str]:
     """Return the names of a group's presets, those in folders included."""
-    packaged = [config for package in packages() for config in package.configs]
+    packaged = [config for package in list_packages() for config in package.configs]
     added = [str(path.relative_to(folder).with_suffix("")) for folder in _folders for path in folder.rglob("*.yaml")]
     found = (config.removeprefix(f"{group}/") for config in (*packaged, *added) if config.startswith(f"{group}/"))
     return sorted(set(found))
@@ -137,7 +137,7 @@ def load_protocol(name: str) -> dict[str, Any]:
     """Return what a protocol sets. Raises `UnknownName`."""
     held = _load_file(f"{PROTOCOL}/{name}")
     if held is None:
-        raise unknown("protocol", name, list_presets(PROTOCOL), "Protocols")
+        raise make_unknown("protocol", name, list_presets(PROTOCOL), "Protocols")
     return held
 
 
@@ -145,7 +145,7 @@ def load_experiment(name: str) -> dict[str, Any]:
     """Return the settings of an experiment's preset. Raises `UnknownName`."""
     held = _load_file(f"{EXPERIMENT}/{name}")
     if held is None:
-        raise unknown("experiment", name, list_presets(EXPERIMENT), "Experiments")
+        raise make_unknown("experiment", name, list_presets(EXPERIMENT), "Experiments")
     found: dict[str, Any] = {}
     for base in _bases(held, f"{EXPERIMENT}/{name}"):
         if not isinstance(base, Mapping) or len(base) != 1:
@@ -200,7 +200,7 @@ def _read_file(config: str) -> str | None:
     for folder in _folders:
         if (path := folder / f"{config}.yaml").is_file():
             return path.read_text("utf-8")
-    home = next((package for package in packages() if config in package.configs), None)
+    home = next((package for package in list_packages() if config in package.configs), None)
     return files(home.name).joinpath(f"{config}.yaml").read_text("utf-8") if home else None
 
 
@@ -221,7 +221,7 @@ def _load_base(group: str, base: Any) -> dict[str, Any]:
         return {"name": name}
     found = load_preset(group, name)
     if found is None:
-        raise unknown(GROUPS[group].word, name, [*GROUPS[group].entries(), *list_presets(group)], "There are")
+        raise make_unknown(GROUPS[group].word, name, [*GROUPS[group].entries(), *list_presets(group)], "There are")
     return found
 
 

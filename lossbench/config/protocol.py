@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any, Self
 
 from lossbench.config.choices import Experiment
-from lossbench.config.schema import THE_EXPERIMENT, as_numbers, check_value
+from lossbench.config.schema import THE_EXPERIMENT, check_value, parse_numbers
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Choice, Optimizer
@@ -44,12 +44,12 @@ Space = tuple[Any, ...] | Range
 class Protocol:
     """What is done before losses are compared, the same for each of them.
 
-    seeds: that are reported, where a command names none.
-    tuning_seeds: on which learning rates (and `fields`) are chosen, by validation; they are not reported. 0: untuned.
-    lrs: the grid. clean: it is chosen at rate 0 for all rates, and not at each. widen: how often the grid may be
-        widened where the best is at its edge.
-    fields: by loss, its own fields to be tuned. search: candidates of a search that replaces the grid, per loss and
-        rate; each round of `batch` trains together. 0: the grid.
+    seeds: the reported seeds, where a command names none.
+    tuning_seeds: seeds that only choose learning rates (and `search_space`), by validation. 0: nothing is tuned.
+    lrs: the learning-rate grid. clean: choose once, at corruption rate 0, and not at each rate.
+    grid_extensions: how often the grid may grow where its best value lies at an edge.
+    search_space: by loss, the fields of its own that are tuned.
+    search: candidates of a search in place of the grid, per loss and rate; `batch` of them train together. 0: the grid.
     """
 
     name: str
@@ -57,30 +57,30 @@ class Protocol:
     tuning_seeds: int = 0
     lrs: tuple[float, ...] = ()
     clean: bool = False
-    widen: int = 0
-    fields: tuple[tuple[str, tuple[tuple[str, Space], ...]], ...] = ()
+    grid_extensions: int = 0
+    search_space: tuple[tuple[str, tuple[tuple[str, Space], ...]], ...] = ()
     search: int = 0
     batch: int = 1
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any], lr: float) -> Self:
+    def from_config(cls, plain: Mapping[str, Any], lr: float) -> Self:
         """From a configuration; `lr` is the task's own. Raises `InvalidValue`."""
         given = plain["protocol"]
         check_count(THE_EXPERIMENT, **{"protocol.seeds": given["seeds"]})
         if not given["tuning_seeds"]:
             _check_unused(given)
             return cls(given["name"], given["seeds"])
-        counts = {f"protocol.{n}": given[n] for n in ("tuning_seeds", "widen", "search") if given[n]}
+        counts = {f"protocol.{n}": given[n] for n in ("tuning_seeds", "grid_extensions", "search") if given[n]}
         check_count(THE_EXPERIMENT, **counts, **{"protocol.batch": given["batch"]})
         check_value("protocol.tune_at", given["tune_at"], (EACH_RATE, CLEAN))
         return cls(
             given["name"],
             given["seeds"],
             given["tuning_seeds"],
-            _grid(plain["lr"], lr, given["factors"]),
+            _grid(plain["lr"], lr, given["lr_grid"]),
             given["tune_at"] == CLEAN,
-            given["widen"],
-            _fields({} if given["fields"] is None else given["fields"], bool(given["search"])),
+            given["grid_extensions"],
+            _fields({} if given["search_space"] is None else given["search_space"], bool(given["search"])),
             given["search"],
             given["batch"],
         )
@@ -97,7 +97,7 @@ class Protocol:
 
     def space(self, loss: str) -> dict[str, Space]:
         """The fields of a loss that are tuned."""
-        return dict(dict(self.fields).get(loss, ()))
+        return dict(dict(self.search_space).get(loss, ()))
 
     def variants(self, loss: str) -> list[dict[str, Any]]:
         """All combinations of those fields on the grid; of a search, the two ends of what it may try."""
@@ -112,14 +112,14 @@ class Protocol:
         return replace(experiment, seeds=seeds, rates=(0.0,) if self.clean else experiment.rates)
 
 
-def contender(experiment: Experiment) -> Contender:
+def get_contender(experiment: Experiment) -> Contender:
     """What of an experiment is not tuned: candidates with the same compete for being it."""
     t = experiment.template
     loss = t.contender or t.loss
     return replace(t, loss=Choice(""), optimizer=replace(t.optimizer, lr=1.0)), loss, experiment.output
 
 
-def with_lr(experiment: Experiment, lr: float) -> Experiment:
+def replace_lr(experiment: Experiment, lr: float) -> Experiment:
     """The same at another learning rate."""
     optimizer: Optimizer = replace(experiment.template.optimizer, lr=lr)
     return replace(experiment, template=replace(experiment.template, optimizer=optimizer))
@@ -127,7 +127,7 @@ def with_lr(experiment: Experiment, lr: float) -> Experiment:
 
 def _check_unused(given: Mapping[str, Any]) -> None:
     """Nothing is tuned without tuning seeds: who asks for it is told."""
-    for name in ("fields", "search"):
+    for name in ("search_space", "search"):
         if given[name]:
             raise InvalidValue(
                 f"protocol.{name} is tuned on tuning seeds, of which protocol={given['name']} has none. "
@@ -137,17 +137,17 @@ def _check_unused(given: Mapping[str, Any]) -> None:
 
 def _grid(given: Any, lr: float, factors: list[float]) -> tuple[float, ...]:
     """The listed learning rates; or one, the task's own if none is given, times the factors."""
-    middles = as_numbers("lr", lr if given is None else given)
+    middles = parse_numbers("lr", lr if given is None else given)
     if isinstance(given, list):
         return tuple(sorted(set(middles)))
     if not factors:
-        raise InvalidValue("protocol.factors=[] leaves no learning rate to try. Give at least one, for example [1].")
+        raise InvalidValue("protocol.lr_grid=[] leaves no learning rate to try. Give at least one, for example [1].")
     for factor in factors:
-        check_positive(THE_EXPERIMENT, **{"protocol.factors": factor})
-    return tuple(sorted({rounded(middle * factor) for middle in middles for factor in factors}))
+        check_positive(THE_EXPERIMENT, **{"protocol.lr_grid": factor})
+    return tuple(sorted({round_value(middle * factor) for middle in middles for factor in factors}))
 
 
-def rounded(value: float) -> float:
+def round_value(value: float) -> float:
     """Three digits, which people can read and type."""
     return float(f"{value:.3g}")
 
@@ -155,8 +155,8 @@ def rounded(value: float) -> float:
 def _fields(given: Any, search: bool) -> tuple[tuple[str, tuple[tuple[str, Space], ...]], ...]:
     if not isinstance(given, Mapping) or not all(isinstance(own, Mapping) and own for own in given.values()):
         raise InvalidValue(
-            "protocol.fields must say which fields of which losses are tuned, as in "
-            f"'protocol.fields={{huber:{{delta:[0.5,1,2]}}}}'. Got {given!r} instead."
+            "protocol.search_space must say which fields of which losses are tuned, as in "
+            f"'protocol.search_space={{huber:{{delta:[0.5,1,2]}}}}'. Got {given!r} instead."
         )
     return tuple(
         (loss, tuple((name, _space(f"{loss}.{name}", space, search)) for name, space in own.items()))
@@ -170,29 +170,31 @@ def _space(name: str, given: Any, search: bool) -> Space:
     if isinstance(given, Mapping) and given.keys() <= RANGE and {"low", "high"} <= given.keys():
         if not search:
             raise InvalidValue(
-                f"protocol.fields: the range of {name} needs a search: set protocol.search=20, or list its values."
+                f"protocol.search_space: a range of {name} needs a search. Set protocol.search=20, or list its values."
             )
         return _range(name, Range(**given))
     raise InvalidValue(
-        f"protocol.fields: {name} must be a list of values, or a range as in {{low: 0.1, high: 10, log: true}}. "
+        f"protocol.search_space: {name} must be a list of values, or a range as in {{low: 0.1, high: 10, log: true}}. "
         f"Got {given!r} instead."
     )
 
 
 def _range(name: str, given: Range) -> Range:
-    check_number(THE_EXPERIMENT, **{f"protocol.fields.{name}.{end}": getattr(given, end) for end in ("low", "high")})
+    check_number(
+        THE_EXPERIMENT, **{f"protocol.search_space.{name}.{end}": getattr(given, end) for end in ("low", "high")}
+    )
     if not given.low < given.high or (given.log and given.low <= 0):
         wanted = "0 < low < high, as log is set" if given.log else "low < high"
-        raise InvalidValue(f"protocol.fields: {name} must have {wanted}. Got low={given.low}, high={given.high}.")
+        raise InvalidValue(f"protocol.search_space: {name} must have {wanted}. Got low={given.low}, high={given.high}.")
     return given
 
 
 def check_used(protocol: Protocol, losses: list[str]) -> None:
     """Raise `Incompatible` for tuned fields of a loss that is not compared."""
-    for name, _ in protocol.fields:
+    for name, _ in protocol.search_space:
         if name not in losses:
             raise Incompatible(
-                f"protocol.fields names {name!r}, which is not among the losses: {', '.join(losses)}.",
+                f"protocol.search_space names {name!r}, which is not among the losses: {', '.join(losses)}.",
                 name,
                 "is not compared",
             )

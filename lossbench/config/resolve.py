@@ -20,8 +20,8 @@ from lossbench.config.choices import (
     check_outputs,
     check_pair,
     check_scheme,
-    choice,
-    listed,
+    list_choices,
+    make_choice,
 )
 from lossbench.config.presets import (
     EXPERIMENT,
@@ -34,12 +34,12 @@ from lossbench.config.presets import (
     merge_settings,
 )
 from lossbench.config.protocol import Protocol, check_used
-from lossbench.config.schema import LISTS, THE_EXPERIMENT, as_numbers, check_setting, check_types
-from lossbench.errors import Incompatible, InvalidValue, unknown
+from lossbench.config.schema import LISTS, THE_EXPERIMENT, check_setting, check_types, parse_numbers
+from lossbench.errors import Incompatible, InvalidValue, make_unknown
 from lossbench.interfaces import Task
-from lossbench.registry import GROUPS, fingerprint
+from lossbench.registry import GROUPS, compute_fingerprint
 from lossbench.seeds import FIRST_TUNING_SEED
-from lossbench.types import Choice, Head, Optimizer, Setting, Trial, settings_of
+from lossbench.types import Choice, Head, Optimizer, Setting, Trial, list_settings
 from lossbench.validation import check_count, check_share
 
 
@@ -138,7 +138,7 @@ def to_plain(value: Any) -> Any:
 
 def make_optimizers(plain: Mapping[str, Any], task: Task) -> list[Optimizer]:
     """One per combination of the listed numbers, in their order."""
-    values = {one.name: _values(one, plain, task) for one in settings_of(Optimizer)}
+    values = {one.name: _values(one, plain, task) for one in list_settings(Optimizer)}
     made = [Optimizer(**dict(zip(values, own, strict=True))) for own in product(*values.values())]
     return list(dict.fromkeys(map(_without_the_unused, made)))
 
@@ -147,7 +147,7 @@ def _values(one: Setting, plain: Mapping[str, Any], task: Task) -> list[Any]:
     given = one.read(plain)
     given = task.settings[one.name] if given is None else given
     if one.listed:
-        return as_numbers(one.path, given)
+        return parse_numbers(one.path, given)
     check_setting(one, given)
     return [given]
 
@@ -165,7 +165,7 @@ def read_sizes(plain: Mapping[str, Any], task: Task) -> dict[str, Any]:
     if plain["workers"] is not None:
         check_count(THE_EXPERIMENT, workers=plain["workers"])
     found = {}
-    for one in settings_of(Trial):
+    for one in list_settings(Trial):
         value = one.read(plain)
         if value is None:
             if one.name not in task.settings:
@@ -218,10 +218,10 @@ class Combinations:
 
 def resolve(settings: Mapping[str, Any]) -> tuple[Experiment, ...]:
     """Return the experiments of some settings. Raises `LossbenchError` for anything that is off."""
-    return combinations(settings).experiments
+    return make_combinations(settings).experiments
 
 
-def combinations(settings: Mapping[str, Any]) -> Combinations:
+def make_combinations(settings: Mapping[str, Any]) -> Combinations:
     """One experiment per loss, weighting, corruption and set of numbers that fit together, in the order of the lists.
 
     settings: as `complete` takes them; Hydra's composed configuration is one such mapping.
@@ -234,7 +234,7 @@ def combinations(settings: Mapping[str, Any]) -> Combinations:
     plain = complete(settings)
     shared = _Shared(plain)
     skipped: list[Incompatible] = []
-    options = [_fitting(listed(g, plain, shared.task.name), partial(shared.part, g), skipped) for g in LISTS]
+    options = [_fitting(list_choices(g, plain, shared.task.name), partial(shared.part, g), skipped) for g in LISTS]
     datasets, losses, weightings, corruptions = options
     check_used(shared.protocol, [loss.choice.name for loss in losses])
     variants = [variant for loss in losses for variant in shared.variants(loss)]
@@ -272,17 +272,17 @@ class _Shared:
 
     def __init__(self, plain: Mapping[str, Any]) -> None:
         self.plain = plain
-        self.task = choice("task", plain["task"])
+        self.task = make_choice("task", plain["task"])
         self.kind: Task = registry.tasks.build(self.task)
-        self.model = choice("model", plain["model"], self.task.name)
+        self.model = make_choice("model", plain["model"], self.task.name)
         self.metric = self._metric(plain["metric"])
         self.sizes = read_sizes(plain, self.kind)
-        self.protocol = Protocol.of(plain, self.kind.settings["lr"])
+        self.protocol = Protocol.from_config(plain, self.kind.settings["lr"])
         self.seeds = read_seeds(self.protocol.seeds if plain["seeds"] is None else plain["seeds"])
         self.output = Path(plain["output"])
 
     def part(self, group: str, given: Any) -> _Part:
-        found = choice(group, given, self.task.name)
+        found = make_choice(group, given, self.task.name)
         built = GROUPS[group].build(found)
         if group == "loss":
             check_outputs(found.label, built, self.task.name, self.kind)
@@ -319,12 +319,12 @@ class _Shared:
         }
         template = Trial(
             **parts,
-            rate=0.0,
+            corruption_rate=0.0,
             seed=0,
             optimizer=optimizer,
             **self.sizes | {"head": self._head(loss), "metric": self.metric},
             contender=loss.contender,
-            fingerprint=fingerprint(
+            fingerprint=compute_fingerprint(
                 *((GROUPS[g].group, c) for g, c in parts.items()), ("metrics", Choice(self.metric))
             ),
         )
@@ -342,7 +342,7 @@ class _Shared:
             return str(wanted)
         heads = [str(h) for h in self.kind.heads]
         if asked not in heads:
-            raise unknown("head", asked, heads, f"Heads of {self.task.name}")
+            raise make_unknown("head", asked, heads, f"Heads of {self.task.name}")
         reads_only_its_own = wanted in (Head.MEAN_SCALE, Head.EMBEDDING)  # others can take means for values
         if asked != wanted and (reads_only_its_own or asked == Head.EMBEDDING):
             told = f"loss={loss.choice.name} needs head={wanted}; it cannot read the outputs of head={asked}."

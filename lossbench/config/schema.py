@@ -13,12 +13,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lossbench.config.mistakes import translate
-from lossbench.errors import InvalidValue, unknown
-from lossbench.types import Optimizer, Setting, Trial, settings_of
+from lossbench.errors import InvalidValue, make_unknown
+from lossbench.types import Optimizer, Setting, Trial, list_settings
 
 THE_EXPERIMENT = type("the experiment", (), {})()
 """Named in messages: The 'lr' parameter of the experiment must be ..."""
-SETTINGS: Mapping[str, Setting] = {one.path: one for one in (*settings_of(Trial), *settings_of(Optimizer))}
+SETTINGS: Mapping[str, Setting] = {one.path: one for one in (*list_settings(Trial), *list_settings(Optimizer))}
 """Those of a trial, by the path that is typed."""
 
 
@@ -48,10 +48,10 @@ class ProtocolConfig:
     name: str = "quick"
     seeds: int = 5  # that are reported, unless seeds= says otherwise
     tuning_seeds: int = 0  # of their own, on which settings are chosen; 0: untuned
-    factors: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])  # of lr, or of the task's
+    lr_grid: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])  # of lr, or of the task's
     tune_at: str = "each_rate"  # each_rate | clean: at rate 0 for all
-    widen: int = 0  # how often the grid may be widened where the best of it lies at its edge
-    fields: Any = None  # of losses, tuned too: {huber: {delta: [0.5, 1, 2]}}
+    grid_extensions: int = 0  # how often the grid may be widened where the best of it lies at its edge
+    search_space: Any = None  # of losses, tuned too: {huber: {delta: [0.5, 1, 2]}}
     search: int = 0  # candidates of a search by Optuna in place of the grid, per loss and rate; 0: the grid
     batch: int = 8  # of them that train together
     variety: bool = False  # several data sets and corruptions: the task's
@@ -121,7 +121,7 @@ def check_heeded(given: Mapping[str, str], lists: Mapping[str, Any]) -> None:
             )
 
 
-def as_numbers(path: str, given: Any) -> list[float]:
+def parse_numbers(path: str, given: Any) -> list[float]:
     """One of `LISTED` as a list: a single number is a list of one. Raises `InvalidValue`."""
     values = given if isinstance(given, list) else [given]
     if not values:
@@ -144,4 +144,4 @@ def check_setting(one: Setting, value: Any) -> None:
 def check_value(setting: str, given: str, allowed: Sequence[str]) -> None:
     """Raise `UnknownName` for what is not among the `allowed`."""
     if given not in allowed:
-        raise unknown(setting, given, allowed, "Its values")
+        raise make_unknown(setting, given, allowed, "Its values")

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lossbench.errors import InvalidValue, unknown
+from lossbench.errors import InvalidValue, make_unknown
 from lossbench.interfaces import Corrupted, Corruption
 from lossbench.types import Array, Examples
 
@@ -68,4 +68,4 @@ def _place(name: object, n_classes: int, class_names: Sequence[str]) -> int:
     for known in (list(class_names), numbers):
         if str(name) in known:
             return known.index(str(name))
-    raise unknown("class", name, class_names or numbers, "Classes")
+    raise make_unknown("class", name, class_names or numbers, "Classes")

@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 
-from lossbench.seeds import stable_hash
+from lossbench.seeds import hash_values
 from lossbench.types import Array
 
 log = logging.getLogger("lossbench")
@@ -37,7 +37,7 @@ def cached(key: object, make: Callable[[], Mapping[str, Array]]) -> dict[str, Ar
 
     A folder that cannot be written or read is no error: then each call makes them.
     """
-    name = f"{stable_hash(key)[:32]}.npz"
+    name = f"{hash_values(key)[:32]}.npz"
     try:
         return _read(folder() / name)
     except FileNotFoundError:
@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Array]:
 
 
 def _names(arrays: Mapping[str, Array]) -> bytes:
-    return stable_hash(list(arrays)).encode()
+    return hash_values(list(arrays)).encode()
 
 
 def _write(path: Path, arrays: Mapping[str, Array]) -> None:

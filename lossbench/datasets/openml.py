@@ -13,7 +13,7 @@ import numpy as np
 
 from lossbench.datasets.downloads import ROOT, data_folder
 from lossbench.datasets.subsets import subset
-from lossbench.errors import Incompatible, InvalidValue, Unavailable, unknown
+from lossbench.errors import Incompatible, InvalidValue, Unavailable, make_unknown
 from lossbench.interfaces import Dataset
 from lossbench.types import Array, Examples
 from lossbench.validation import check_count
@@ -88,7 +88,7 @@ class OpenML(Dataset):
         if not self.weights:
             return features, None
         if self.weights not in features:
-            raise unknown(f"column of {self._label}:", self.weights, features.columns, "Its columns")
+            raise make_unknown(f"column of {self._label}:", self.weights, features.columns, "Its columns")
         if self.weights not in features.select_dtypes("number"):
             raise Incompatible(f"The column {self.weights!r} of {self._label} is not numeric, as weights must be.")
         return features.drop(columns=self.weights), features[self.weights].to_numpy(np.float64)
@@ -116,7 +116,7 @@ class OpenML(Dataset):
             ) from error
         except ValueError as error:  # a name, a checksum, or something that scikit-learn does not read
             raise Unavailable(f"{self._label} cannot be loaded: {error} See {SITE}/search?type=data.") from error
-        raise unknown(f"column of {self._label}:", target, self._table(None).data.columns, "Its columns")
+        raise make_unknown(f"column of {self._label}:", target, self._table(None).data.columns, "Its columns")
 
     def _targets(self, target: "pd.Series[Any] | pd.DataFrame | None") -> tuple[Array, tuple[str, ...]]:
         """Floats `[N, D]`, or class numbers `[N]` and their names."""

@@ -12,13 +12,13 @@ from lossbench.errors import InvalidValue
 from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.guards import Doubt, Given
 from lossbench.interfaces.spaces import SPACES
-from lossbench.types import Array, Encoding, Head, Need, Problem, Space
+from lossbench.types import Array, Encoding, Head, Problem, Requirement, Space
 
 T = TypeVar("T")
 
 
 class Loss(ABC):
-    """One value per example (one per batch if `coupled`). Never averages over examples, never weights.
+    """One value per example (one per batch if `batch_level`). Never averages over examples, never weights.
 
     A loss is a frozen dataclass: its fields are its configuration, its class facts its documentation and contract,
     `__call__` the formula. Leading axes are free: a prediction `[B, C]` gives `[B]` and a stack `[r, B, C]` gives
@@ -36,21 +36,21 @@ class Loss(ABC):
     """What `target` must be; the task converts."""
     head: ClassVar[Head] = Head.LINEAR
     """The last layer that it asks for."""
-    needs: ClassVar[tuple[Need, ...]] = ()
+    requires: ClassVar[tuple[Requirement, ...]] = ()
     """Keyword arguments that `__call__` takes beyond prediction and target."""
-    coupled: ClassVar[bool] = False
+    batch_level: ClassVar[bool] = False
     """It couples the examples of a batch: `[..., B, C]` gives `[...]`."""
     has_terms: ClassVar[bool] = False
     """It is a sum of other losses, which a `TermWeighting` can weigh."""
-    scalar_fields: ClassVar[tuple[str, ...]] = ()
+    static_fields: ClassVar[tuple[str, ...]] = ()
     """Float fields that the formula cannot take as tensors; rows that differ in them do not share a call."""
-    known_as: ClassVar[tuple[str, ...]] = ()
+    aliases: ClassVar[tuple[str, ...]] = ()
     """Its names in other libraries."""
     same_as: ClassVar[str] = ""
     """The loss that it is under another name, both with their default fields: to compare the two shows nothing."""
     use_when: ClassVar[str] = ""
     """One line of advice."""
-    beware: ClassVar[str] = ""
+    pitfall: ClassVar[str] = ""
     """Its best-known trap."""
     convex: ClassVar[bool | None] = None
     """In the prediction, whatever the fields. None, here and below, claims nothing; the contract tries a claim."""
@@ -66,22 +66,22 @@ class Loss(ABC):
     """What another library's loss breaks of the contract and is used all the same: names of checks, and why."""
 
     @abstractmethod
-    def __call__(self, prediction: Tensor, target: Tensor, *_: Any, **needs: Any) -> Any:
-        """Return one value per example; with `Need.STATE` a pair of that and the next state."""
+    def __call__(self, prediction: Tensor, target: Tensor, *_: Any, **requires: Any) -> Any:
+        """Return one value per example; with `Requirement.STATE` a pair of that and the next state."""
 
-    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+    def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
         """Trainable tensors of one trial, by name. In a stack each gets a leading `[r]`."""
         return {}
 
-    def state(self, problem: Problem) -> Tensor | None:
-        """What one trial carries from step to step, if it declares `Need.STATE`. In a stack it gets a leading `[r]`."""
+    def init_state(self, problem: Problem) -> Tensor | None:
+        """Return what one trial carries from step to step (`Requirement.STATE`). A stack adds a leading `[r]`."""
         return None
 
-    def scores(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+    def score_classes(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         """Turn an embedding, where that is what it takes, into `[..., C]` class scores, for the metrics."""
-        raise NotImplementedError(f"{type(self).__name__} takes {self.space}, which needs no scores()")
+        raise NotImplementedError(f"{type(self).__name__} takes {self.space}, which needs no scores")
 
-    def parts(self, targets: Array, problem: Problem) -> "list[tuple[Loss, Array]]":
+    def split_parts(self, targets: Array, problem: Problem) -> "list[tuple[Loss, Array]]":
         """Return the losses that it is made of, each with those of the targets that it is taken of: itself, of all."""
         return [(self, targets)]
 
@@ -91,13 +91,13 @@ class Loss(ABC):
     def module(self, reduction: str = "mean", **extras: Any) -> "LossModule":
         """An ordinary `nn.Module` for your own training script: `module(prediction, target)`.
 
-        `reduction` is mean, sum or none. `extras`: what the loss `needs` (`class_counts=...`), `problem=` for losses
+        `reduction` is mean, sum or none. `extras`: what the loss `requires` (`class_counts=...`), `problem=` for losses
         that have trainable parameters or a state, and `check=False` to leave out the look at the values.
         """
         return LossModule(self, reduction, **extras)
 
 
-def same_shape(prediction: Tensor, target: Tensor) -> None:
+def check_same_shape(prediction: Tensor, target: Tensor) -> None:
     """Refuse what would broadcast: `(N, 1)` against `(N)` becomes `N x N` elsewhere, with only a warning."""
     if prediction.shape != target.shape:
         raise InvalidValue(
@@ -105,7 +105,7 @@ def same_shape(prediction: Tensor, target: Tensor) -> None:
         )
 
 
-def one_axis_less(prediction: Tensor, target: Tensor) -> None:
+def check_index_shape(prediction: Tensor, target: Tensor) -> None:
     """`target` must hold one class index per vector of `prediction`."""
     if prediction.shape[:-1] != target.shape:
         raise InvalidValue(
@@ -114,13 +114,13 @@ def one_axis_less(prediction: Tensor, target: Tensor) -> None:
         )
 
 
-def any_of(mask: Tensor) -> bool:
+def is_set(mask: Tensor) -> bool:
     """Whether a mask is set anywhere, to raise for what values must not be; False inside vmap, which hides values."""
     hidden: bool = torch._C._functorch.is_functorch_wrapped_tensor(mask)
     return not hidden and bool(mask.any())
 
 
-def replicated(part: T, **fields: Tensor) -> T:
+def replicate(part: T, **fields: Tensor) -> T:
     """A copy of a loss or weighting whose float fields are tensors, one value per row, each validated already."""
     copy = object.__new__(type(part))
     copy.__dict__.update(part.__dict__ | fields)
@@ -132,7 +132,7 @@ def check_values(loss: Loss, prediction: Tensor, target: Tensor, n_classes: int 
     space, encoding = SPACES[loss.space], ENCODINGS[loss.encoding]
     given = Given(prediction, target, encoding.exclusive, n_classes, getattr(loss, "ignore_index", None))
     doubts = [*space.guard(given), *encoding.guard(given)]
-    if doubts and any_of(torch.stack([doubt.wrong.any() for doubt in doubts])):
+    if doubts and is_set(torch.stack([doubt.wrong.any() for doubt in doubts])):
         _refuse(loss, next(doubt for doubt in doubts if doubt.wrong.any()))
 
 
@@ -197,19 +197,19 @@ class LossModule(nn.Module):
         self.loss, self.reduction, self.check = loss, reduction, check
         self.trainable = nn.ParameterDict()
         self._hold(extras)
-        if {Need.PARAMETERS, Need.STATE} & set(loss.needs):
+        if {Requirement.PARAMETERS, Requirement.STATE} & set(loss.requires):
             self._make(problem, seed)
 
     def _hold(self, extras: dict[str, Any]) -> None:
-        wanted = {Need.CLASS_COUNTS, Need.RESIDUAL_SCALE} & set(self.loss.needs)
+        wanted = {Requirement.CLASS_COUNTS, Requirement.RESIDUAL_SCALE} & set(self.loss.requires)
         for name in extras.keys() - wanted:
             given = ", ".join(sorted(wanted)) or "nothing"
             raise InvalidValue(f"{type(self.loss).__name__} has no use for {name!r}; it can be given: {given}.")
-        if Need.CLASS_COUNTS in wanted - extras.keys():
+        if Requirement.CLASS_COUNTS in wanted - extras.keys():
             raise InvalidValue(f"{type(self.loss).__name__} needs class_counts, the training examples per class.")
         self.fixed_scale = "residual_scale" in extras
         for name in wanted:
-            default = torch.zeros(()) if name == Need.RESIDUAL_SCALE else None
+            default = torch.zeros(()) if name == Requirement.RESIDUAL_SCALE else None
             self.register_buffer(str(name), torch.as_tensor(extras.get(name, default)))
 
     def _make(self, problem: Problem | None, seed: int) -> None:
@@ -218,18 +218,18 @@ class LossModule(nn.Module):
                 f"{type(self.loss).__name__} has trainable parameters or a state: give problem=Problem(...)."
             )
         generator = torch.Generator().manual_seed(seed)
-        self.trainable.update(self.loss.parameters(problem, generator))
-        self.register_buffer("state", self.loss.state(problem))
+        self.trainable.update(self.loss.init_parameters(problem, generator))
+        self.register_buffer("state", self.loss.init_state(problem))
 
     def _given(self, prediction: Tensor, target: Tensor, call: dict[str, Any]) -> dict[str, Any]:
-        held: dict[str, Any] = {name: getattr(self, name, None) for name in map(str, self.loss.needs)} | call
-        if Need.PARAMETERS in self.loss.needs:
+        held: dict[str, Any] = {name: getattr(self, name, None) for name in map(str, self.loss.requires)} | call
+        if Requirement.PARAMETERS in self.loss.requires:
             held["parameters"] = dict(self.trainable.items())
-        if Need.RESIDUAL_SCALE in self.loss.needs:
+        if Requirement.RESIDUAL_SCALE in self.loss.requires:
             held["residual_scale"] = self._scale(prediction, target)
-        if missing := [str(name) for name in self.loss.needs if held[name] is None]:
+        if missing := [str(name) for name in self.loss.requires if held[name] is None]:
             raise InvalidValue(f"{type(self.loss).__name__} needs {', '.join(missing)} with each call.")
-        return {str(name): held[name] for name in self.loss.needs}
+        return {str(name): held[name] for name in self.loss.requires}
 
     def _scale(self, prediction: Tensor, target: Tensor) -> Tensor:
         if self.fixed_scale:
@@ -254,7 +254,7 @@ class LossModule(nn.Module):
         if shares or not ENCODINGS[self.loss.encoding].whole:
             target = target.to(prediction.dtype)
         losses = self.loss(prediction, target, **self._given(prediction, target, call))
-        if Need.STATE in self.loss.needs:
+        if Requirement.STATE in self.loss.requires:
             losses, state = losses
             if self.training:
                 self.state = state.detach()

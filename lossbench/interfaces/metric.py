@@ -9,17 +9,17 @@ from torch import Tensor
 from lossbench.types import Array
 
 
-def wide(prediction: Tensor) -> Tensor:
+def widen(prediction: Tensor) -> Tensor:
     """Half precision as single."""
     return prediction if prediction.dtype in {torch.float32, torch.float64} else prediction.float()
 
 
-def finite(prediction: Tensor) -> Tensor:
+def is_finite(prediction: Tensor) -> Tensor:
     """Where all numbers of a prediction are finite, `[R, N, ...]` over the last axis."""
     return prediction.abs().amax(-1).isfinite()  # the largest is NaN where any is; isfinite() of all takes 5x as long
 
 
-def or_nan(values: Tensor, valid: Tensor) -> Tensor:
+def mask_invalid(values: Tensor, valid: Tensor) -> Tensor:
     """`values`, NaN where they are not valid."""
     return torch.where(valid, values, torch.nan)
 
@@ -49,7 +49,7 @@ class ScoredMetric(Metric):
     """A metric with one score per example, by which other test examples can be taken into account."""
 
     @abstractmethod
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One score per example, `[R, N]`."""
 
 
@@ -60,7 +60,7 @@ class ExampleMetric(ScoredMetric):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over examples, or its root."""
-        mean = self.scores(prediction, target).mean(-1)
+        mean = self.score_examples(prediction, target).mean(-1)
         return mean.sqrt() if self.transform == "root" else mean
 
 
@@ -80,17 +80,17 @@ class LinearisedMetric(ScoredMetric):
     transform: ClassVar[str] = "linear"
 
     @abstractmethod
-    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
         """What each example adds to the metric or takes from it, `[R, N]`, of mean 0."""
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The metric and each example's influence, `[R, N]`: their mean is the metric."""
-        return self(prediction, target).unsqueeze(-1) + self.influence(prediction, target)
+        return self(prediction, target).unsqueeze(-1) + self.compute_influence(prediction, target)
 
 
-def linear(metric: ScoredMetric, prediction: Tensor, target: Tensor) -> Tensor:
+def linearise(metric: ScoredMetric, prediction: Tensor, target: Tensor) -> Tensor:
     """Scores `[R, N]` whose mean is the metric: of a root, sqrt(M) + (x - M) / (2 sqrt(M)) for a mean M."""
-    scores = metric.scores(prediction, target)
+    scores = metric.score_examples(prediction, target)
     if metric.transform != "root":
         return scores
     mean = scores.mean(-1, keepdim=True)
@@ -98,16 +98,16 @@ def linear(metric: ScoredMetric, prediction: Tensor, target: Tensor) -> Tensor:
     return root + (scores - mean) / torch.where(root > 0, 2 * root, 1)
 
 
-def better(metric: Metric, new: Tensor, old: Tensor) -> Tensor:
+def is_better(metric: Metric, new: Tensor, old: Tensor) -> Tensor:
     """Where `new` is better than `old`; NaN never is."""
     return new > old if metric.higher_is_better else new < old
 
 
-def worst(metric: Metric) -> float:
+def get_worst(metric: Metric) -> float:
     """What any value is better than."""
     return -torch.inf if metric.higher_is_better else torch.inf
 
 
-def as_numpy(values: Tensor) -> Array:
+def to_numpy(values: Tensor) -> Array:
     """Results leave the device as float64."""
     return values.detach().double().cpu().numpy()

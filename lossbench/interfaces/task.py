@@ -60,18 +60,18 @@ class Task(ABC):
     settings: ClassVar[Mapping[str, float]]
     """Default epochs, batch_size and lr."""
     target_share: ClassVar[float]
-    """Where "steps to target" aims: this share of the way from the trivial predictor to a perfect one."""
+    """Where "steps to target" aims: this share of the way from the baseline predictor to a perfect one."""
 
     @abstractmethod
-    def n_outputs(self, examples: Examples) -> int:
+    def count_outputs(self, examples: Examples) -> int:
         """D targets, C classes or tokens, L labels (a binary task has one)."""
 
     @abstractmethod
-    def head_width(self, head: Head, problem: Problem) -> int:
+    def get_head_width(self, head: Head, problem: Problem) -> int:
         """How many numbers the head puts out per example."""
 
     @abstractmethod
-    def scaling(self, targets: Array) -> tuple[Array, Array]:
+    def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
         """Shift and scale `[D]` from the (corrupted) training targets; zeros and ones where there is none."""
 
     @abstractmethod
@@ -87,17 +87,17 @@ class Task(ABC):
         """Raise `Incompatible` if training targets cannot be given in `encoding` (negative counts, say)."""
 
     @abstractmethod
-    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+    def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
         """What the metrics take: values in original units or class scores, for a row trained in `space`."""
 
-    def shown(self, point: Tensor) -> Tensor:
+    def decode_for_picture(self, point: Tensor) -> Tensor:
         """What a picture shows of point predictions, `[..., n, K]`: corners, label scores, or tokens and `PADDING`."""
         return point
 
     @abstractmethod
-    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+    def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
         """The best constant prediction from clean training targets, repeated `n` times, as `point` gives it."""
 
     @abstractmethod
-    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+    def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
         """Training examples per class, `[C]` (positives per label, `[L]`); None where there are no classes."""

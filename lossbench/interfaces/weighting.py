@@ -11,7 +11,7 @@ from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.spaces import SPACES
 from lossbench.interfaces.task import Task
-from lossbench.types import Encoding, Need, Space
+from lossbench.types import Encoding, Requirement, Space
 
 
 class Level(StrEnum):
@@ -37,27 +37,27 @@ class Scheme(ABC):
 
     tasks: ClassVar[tuple[str, ...]]
     """Tasks that it fits."""
-    needs: ClassVar[tuple[Need, ...]] = ()
+    requires: ClassVar[tuple[Requirement, ...]] = ()
     """Keyword arguments that `__call__` takes beyond its positional ones."""
-    scalar_fields: ClassVar[tuple[str, ...]] = ()
+    static_fields: ClassVar[tuple[str, ...]] = ()
     """Float fields that cannot be tensors."""
-    known_as: ClassVar[tuple[str, ...]] = ()
+    aliases: ClassVar[tuple[str, ...]] = ()
     """Its names in other libraries."""
     use_when: ClassVar[str] = ""
     """One line of advice."""
-    beware: ClassVar[str] = ""
+    pitfall: ClassVar[str] = ""
     """Its best-known trap."""
 
     @abstractmethod
-    def __call__(self, losses: Tensor, *_: Any, **needs: Any) -> Any:
+    def __call__(self, losses: Tensor, *_: Any, **requires: Any) -> Any:
         """Return the weights of detached losses."""
 
     @abstractmethod
-    def level(self, task: Task, n_outputs: int) -> Level:
+    def get_level(self, task: Task, n_outputs: int) -> Level:
         """Return what its weights multiply in `task` with so many outputs."""
 
     @abstractmethod
-    def misfit(self, loss: Loss, name: str) -> Misfit | None:
+    def find_misfit(self, loss: Loss, name: str) -> Misfit | None:
         """Return why it cannot weigh a loss that is called `name`; None if it can."""
 
 
@@ -76,12 +76,12 @@ class Weighting(Scheme):
     encodings: ClassVar[tuple[Encoding, ...]] = ()
     """What `target` may be, of which it is given the first that the task has; none if it does not look at it."""
     per_example: ClassVar[bool] = True
-    """It needs one loss per example, so it refuses coupled losses."""
+    """It needs one loss per example, so it refuses batch-level losses."""
     differentiable: ClassVar[bool] = False
     """Its weights carry a gradient to the prediction; those of others are constants."""
 
     @abstractmethod
-    def __call__(self, losses: Tensor, prediction: Any, target: Any, **needs: Any) -> Any:
+    def __call__(self, losses: Tensor, prediction: Any, target: Any, **requires: Any) -> Any:
         """Return weights like losses `[..., B]`, or `[..., B, L]` where each label is weighed, and of their type.
 
         Losses are detached, the prediction too unless `differentiable`; it and the target are None unless declared.
@@ -91,19 +91,19 @@ class Weighting(Scheme):
         """Return what it is given as target in `task`."""
         return next((e for e in self.encodings if e in task.encodings), None)
 
-    def level(self, task: Task, n_outputs: int) -> Level:
+    def get_level(self, task: Task, n_outputs: int) -> Level:
         """Return LABEL if its target is one of several labels, none of which excludes another, else EXAMPLE."""
         encoding = self.encoding_in(task)
         of_labels = encoding is not None and ENCODINGS[encoding].per_label
         several = n_outputs > 1 and not any(ENCODINGS[e].exclusive for e in task.encodings)
         return Level.LABEL if of_labels and several else Level.EXAMPLE
 
-    def misfit(self, loss: Loss, name: str) -> Misfit | None:
+    def find_misfit(self, loss: Loss, name: str) -> Misfit | None:
         """Refuse losses of whole batches, and embeddings where scores are looked at."""
-        if self.per_example and loss.coupled:
+        if self.per_example and loss.batch_level:
             return Misfit(
                 f"weighs single examples, and loss={name} gives one value for a whole batch. Use weighting=none, or a "
-                "loss that is not coupled.",
+                "loss that is not batch-level.",
                 "single examples cannot be weighed in a loss of whole batches",
             )
         if self.space is not None and SPACES[loss.space].scored_by_loss:
@@ -117,24 +117,24 @@ class Weighting(Scheme):
 class TermWeighting(Scheme):
     """One multiplier per term of a combined loss, from the terms' means over the batch.
 
-    Rows of a stack share nothing here either: each weighs the terms of its own loss. With `Need.GRAMIAN` it is given
-    the inner products of the terms' gradients, which costs a backward pass per term.
+    Rows of a stack share nothing here either: each weighs the terms of its own loss. With `Requirement.GRAMIAN` it is
+    given the inner products of the terms' gradients, which costs a backward pass per term.
     """
 
     tasks = ("*",)
 
     @abstractmethod
-    def __call__(self, losses: Tensor, **needs: Any) -> Any:
-        """Return weights `[..., K]` of detached losses `[..., K]` of K terms; with `Need.STATE` also the next state.
+    def __call__(self, losses: Tensor, **requires: Any) -> Any:
+        """Return weights `[..., K]` of detached losses `[..., K]` of K terms; with `Requirement.STATE` also the state.
 
         Weights carry gradients to the parameters only.
         """
 
-    def level(self, task: Task, n_outputs: int) -> Level:
+    def get_level(self, task: Task, n_outputs: int) -> Level:
         """Return TERM."""
         return Level.TERM
 
-    def misfit(self, loss: Loss, name: str) -> Misfit | None:
+    def find_misfit(self, loss: Loss, name: str) -> Misfit | None:
         """Refuse a loss without terms."""
         if loss.has_terms:
             return None
@@ -144,12 +144,12 @@ class TermWeighting(Scheme):
             "there are no terms to weigh",
         )
 
-    def parameters(self, n_terms: int) -> dict[str, Tensor]:
+    def init_parameters(self, n_terms: int) -> dict[str, Tensor]:
         """Return trainable tensors of one trial, by name. In a stack each gets a leading `[r]`."""
         return {}
 
-    def state(self, n_terms: int, generator: torch.Generator) -> Tensor | None:
-        """Return what one trial carries on, if it declares `Need.STATE`. In a stack it gets a leading `[r]`."""
+    def init_state(self, n_terms: int, generator: torch.Generator) -> Tensor | None:
+        """Return what one trial carries on, if it declares `Requirement.STATE`. In a stack it gets a leading `[r]`."""
         return None
 
     def penalty(self, parameters: dict[str, Tensor]) -> Tensor | float:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lossbench.errors import InvalidValue
-from lossbench.interfaces.loss import Loss, any_of, same_shape
+from lossbench.interfaces.loss import Loss, check_same_shape, is_set
 from lossbench.losses.terms import mean
 from lossbench.numerics.boxes import EPS, area, centre_size, hull, iou, overlap, share, squared
 from lossbench.types import Encoding, Space
@@ -21,12 +21,12 @@ from lossbench.validation import check_at_least, check_nonnegative, check_positi
 
 def _check_corners(prediction: Tensor, target: Tensor) -> None:
     """Refuse swapped corners, which elsewhere give negative areas in silence, and shapes that differ."""
-    same_shape(prediction, target)
+    check_same_shape(prediction, target)
     for name, boxes in (("prediction", prediction), ("target", target)):
         if boxes.shape[-1] != 4:
             raise InvalidValue(f"{name} must hold boxes of shape [..., 4]. Got {tuple(boxes.shape)}.")
         swapped = (boxes[..., 2:] < boxes[..., :2]).any(-1)
-        if any_of(swapped):
+        if is_set(swapped):
             place = swapped.nonzero()[0].tolist()
             raise InvalidValue(
                 f"{name} must hold corners x1, y1, x2, y2 with x1 <= x2 and y1 <= y2. "
@@ -50,9 +50,9 @@ class IOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = ("Jaccard loss of boxes", "mmdet.IoULoss(mode='linear')")
+    aliases = ("Jaccard loss of boxes", "mmdet.IoULoss(mode='linear')")
     use_when = "the first guess overlaps already, and the metric is the IoU itself"
-    beware = "no gradient at all where the boxes are disjoint: a bad start never recovers"
+    pitfall = "no gradient at all where the boxes are disjoint: a bad start never recovers"
     convex = False
     bounded = True
 
@@ -78,9 +78,9 @@ class AlphaIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = ("power IoU loss",)
+    aliases = ("power IoU loss",)
     use_when = "boxes that fit well should fit even better (AP at high thresholds), or labels are a little off"
-    beware = "above 1 it barely pulls boxes that overlap little, and disjoint ones not at all"
+    pitfall = "above 1 it barely pulls boxes that overlap little, and disjoint ones not at all"
     bounded = True
     alpha: float = 3.0
 
@@ -111,13 +111,13 @@ class GIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = (
+    aliases = (
         "torchvision.ops.generalized_box_iou_loss, which takes no mean by default",
         "mmdet.GIoULoss",
         "tfa.losses.GIoULoss",
     )
     use_when = "a safe default: close to the metric, and it pulls disjoint boxes too"
-    beware = "disjoint boxes first grow until they overlap; inside one another it is the IoU loss"
+    pitfall = "disjoint boxes first grow until they overlap; inside one another it is the IoU loss"
     convex = False
     bounded = True
 
@@ -152,9 +152,9 @@ class DIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = ("torchvision.ops.distance_box_iou_loss, which takes no mean by default", "mmdet.DIoULoss")
+    aliases = ("torchvision.ops.distance_box_iou_loss, which takes no mean by default", "mmdet.DIoULoss")
     use_when = "centres matter, or boxes start far from their targets"
-    beware = "for disjoint boxes it only moves the centre, and grows the box to widen the diagonal"
+    pitfall = "for disjoint boxes it only moves the centre, and grows the box to widen the diagonal"
     convex = False
     bounded = True
 
@@ -189,9 +189,9 @@ class CIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = ("torchvision.ops.complete_box_iou_loss, which takes no mean by default", "mmdet.CIoULoss")
+    aliases = ("torchvision.ops.complete_box_iou_loss, which takes no mean by default", "mmdet.CIoULoss")
     use_when = "the shape matters beside place and overlap"
-    beware = "it compares ratios, not sizes; torchvision's gradient is NaN for a box without a height, and not here"
+    pitfall = "it compares ratios, not sizes; torchvision's gradient is NaN for a box without a height, and not here"
     convex = False
     bounded = True
     held_still: ClassVar = {}
@@ -229,9 +229,9 @@ class EIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = ("efficient IoU loss", "mmdet.EIoULoss, which bends it near 0")
+    aliases = ("efficient IoU loss", "mmdet.EIoULoss, which bends it near 0")
     use_when = "width and height should be right each by itself, not only their ratio"
-    beware = "four terms in one sum: its value compares with no other IoU loss"
+    pitfall = "four terms in one sum: its value compares with no other IoU loss"
     convex = False
     bounded = True
 
@@ -257,9 +257,9 @@ class FocalEIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = ("Focal-EIoU",)
+    aliases = ("Focal-EIoU",)
     use_when = "gross outliers among the boxes, and first guesses that overlap already"
-    beware = "disjoint boxes have weight 0 and never move; a smaller value can mean a worse box"
+    pitfall = "disjoint boxes have weight 0 and never move; a smaller value can mean a worse box"
     bounded = True
     held_still: ClassVar = {"gamma": 0.0}
     gamma: float = 0.5
@@ -297,9 +297,9 @@ class SIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = ("SCYLLA-IoU", "IOUloss(iou_type='siou') of YOLOv6", "mmyolo.IoULoss(iou_mode='siou')")
+    aliases = ("SCYLLA-IoU", "IOUloss(iou_type='siou') of YOLOv6", "mmyolo.IoULoss(iou_mode='siou')")
     use_when = "boxes are far from their targets, and should first come level with them"
-    beware = "a diagonal offset costs less than an equally long one along an axis; implementations differ"
+    pitfall = "a diagonal offset costs less than an equally long one along an axis; implementations differ"
     convex = False
     bounded = True
     theta: float = 4.0
@@ -343,9 +343,9 @@ class WIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = ("Wise-IoU v1",)
+    aliases = ("Wise-IoU v1",)
     use_when = "centres should be pulled in, but not where the overlap is good already"
-    beware = "versions 2 and 3 are other losses, with a running mean; disjoint boxes get no pull on their size"
+    pitfall = "versions 2 and 3 are other losses, with a running mean; disjoint boxes get no pull on their size"
     convex = False
     bounded = True
     held_still: ClassVar = {}
@@ -377,9 +377,9 @@ class NWD(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    known_as = ("normalized Wasserstein distance loss", "1 - NWD")
+    aliases = ("normalized Wasserstein distance loss", "1 - NWD")
     use_when = "tiny boxes, whose IoU jumps with every pixel"
-    beware = "it is not scale-invariant: the constant is in the boxes' unit, and far boxes have no gradient"
+    pitfall = "it is not scale-invariant: the constant is in the boxes' unit, and far boxes have no gradient"
     convex = False
     bounded = True
     constant: float = 12.8
@@ -412,16 +412,16 @@ class L1(Loss):
     tasks = ("boxes",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("torch.nn.L1Loss on box deltas", "mmdet.L1Loss")
+    aliases = ("torch.nn.L1Loss on box deltas", "mmdet.L1Loss")
     use_when = "a plain baseline, or some boxes are quite wrong"
-    beware = "the four are not the overlap: equal values can mean very different IoU"
+    pitfall = "the four are not the overlap: equal values can mean very different IoU"
     convex = True
     bounded = False
     robust = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean of the absolute differences."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         if prediction.shape[-1] != 4:
             raise InvalidValue(f"prediction must hold boxes of shape [..., 4]. Got {tuple(prediction.shape)}.")
         return mean((prediction - target).abs())

@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.errors import InvalidValue
-from lossbench.interfaces.loss import Loss, any_of, one_axis_less, same_shape
+from lossbench.interfaces.loss import Loss, check_index_shape, check_same_shape, is_set
 from lossbench.losses.terms import log_likelihood, mean, missing, pick_target, stacked, total
 from lossbench.numerics.softmax import log_softmax
-from lossbench.types import Encoding, Need, Space
+from lossbench.types import Encoding, Requirement, Space
 from lossbench.validation import (
     check_at_least,
     check_nonnegative,
@@ -43,7 +43,7 @@ class BCE(Loss):
     tasks = ("binary", "multilabel")
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
-    known_as = (
+    aliases = (
         "torch.nn.BCEWithLogitsLoss",
         "torch.nn.BCELoss, which takes probabilities and never exceeds 100",
         "keras.losses.BinaryCrossentropy(from_logits=True), by default of probabilities",
@@ -51,14 +51,14 @@ class BCE(Loss):
         "log loss",
     )
     use_when = "the default: calibrated probabilities, labels mostly right"
-    beware = "one confidently wrong label costs without bound"
+    pitfall = "one confidently wrong label costs without bound"
     convex = True
     bounded = False
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return mean(functional.binary_cross_entropy_with_logits(prediction, target, reduction="none"))
 
 
@@ -80,7 +80,7 @@ class CrossEntropy(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = (
+    aliases = (
         "torch.nn.CrossEntropyLoss, whose mean leaves ignored targets out",
         "keras.losses.SparseCategoricalCrossentropy(from_logits=True), by default of probabilities",
         "keras.losses.CategoricalCrossentropy(from_logits=True), the same of one-hot targets",
@@ -89,7 +89,7 @@ class CrossEntropy(Loss):
         "softmax loss",
     )
     use_when = "the default: calibrated probabilities, labels mostly right"
-    beware = "it takes logits: given probabilities it still falls, and learns badly"
+    pitfall = "it takes logits: given probabilities it still falls, and learns badly"
     convex = True
     bounded = False
     symmetric = False
@@ -131,16 +131,16 @@ class Brier(Loss):
     tasks = ("binary", "multiclass")
     space = Space.PROBABILITY
     encoding = Encoding.ONE_HOT
-    known_as = ("sklearn.metrics.brier_score_loss", "mean squared error on probabilities", "quadratic score")
+    aliases = ("sklearn.metrics.brier_score_loss", "mean squared error on probabilities", "quadratic score")
     use_when = "calibrated probabilities are wanted and some labels are wrong"
-    beware = "the gradient vanishes where the model is confidently wrong, so learning may start slowly"
+    pitfall = "the gradient vanishes where the model is confidently wrong, so learning may start slowly"
     convex = True
     bounded = True
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The sum over classes."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return (prediction - target).square().sum(-1)
 
 
@@ -162,12 +162,12 @@ class Focal(Loss):
     tasks = ("binary", "multilabel")
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
-    known_as = (
+    aliases = (
         "torchvision.ops.sigmoid_focal_loss, which takes no mean by default",
         "keras.losses.BinaryFocalCrossentropy(apply_class_balancing=True), by default without, and of probabilities",
     )
     use_when = "easy negatives outnumber everything else by far"
-    beware = "alpha = 0.25 weighs positives down, which suits gamma = 2; and it pulls probabilities towards 1/2"
+    pitfall = "alpha = 0.25 weighs positives down, which suits gamma = 2; and it pulls probabilities towards 1/2"
     bounded = False
     gamma: float = 2.0
     alpha: float = 0.25
@@ -178,7 +178,7 @@ class Focal(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         logit_t = prediction * (2 * target - 1)
         # (1 - p)^gamma from log(1 - p) = log_sigmoid(-z): the gradient of x ** gamma is infinite at 0 for gamma < 1
         fading = (self.gamma * functional.logsigmoid(-logit_t)).exp()
@@ -202,12 +202,12 @@ class FocalSoftmax(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = (
+    aliases = (
         "keras.losses.CategoricalFocalCrossentropy(alpha=1), by default 0.25 times that and of probabilities",
         "kornia.losses.FocalLoss(alpha=None)",
     )
     use_when = "cross_entropy is overconfident, or most examples are easy"
-    beware = "'focal' elsewhere is often one sigmoid per class (torchvision, monai), as our `focal` is: another loss"
+    pitfall = "'focal' elsewhere is often one sigmoid per class (torchvision, monai), as our `focal` is: another loss"
     bounded = False
     gamma: float = 2.0
 
@@ -240,9 +240,9 @@ class AsymmetricSoftmax(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("timm.loss.AsymmetricLossSingleLabel", "ASLSingleLabel of github.com/Alibaba-MIIL/ASL")
+    aliases = ("timm.loss.AsymmetricLossSingleLabel", "ASLSingleLabel of github.com/Alibaba-MIIL/ASL")
     use_when = "as cross_entropy with label_smoothing, where easy examples should fade"
-    beware = "gamma_neg only acts on the smoothing: without it this is focal_softmax. For labels see asymmetric"
+    pitfall = "gamma_neg only acts on the smoothing: without it this is focal_softmax. For labels see asymmetric"
     bounded = False
     gamma_pos: float = 1.0
     gamma_neg: float = 4.0
@@ -254,7 +254,7 @@ class AsymmetricSoftmax(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        one_axis_less(prediction, target)
+        check_index_shape(prediction, target)
         logs, index = log_softmax(prediction), target.long().unsqueeze(-1)
         is_target = torch.arange(prediction.shape[-1], device=target.device) == index
         smooth = self.label_smoothing / prediction.shape[-1]
@@ -282,9 +282,9 @@ class Poly1(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("optax.losses.poly_loss_cross_entropy", "PolyLoss", "Poly-1 cross-entropy")
+    aliases = ("optax.losses.poly_loss_cross_entropy", "PolyLoss", "Poly-1 cross-entropy")
     use_when = "cross_entropy with one more knob: above 0 it pushes harder where the target's probability is middling"
-    beware = "the default differs between libraries (2 here and in optax, 1 elsewhere), and papers tune it"
+    pitfall = "the default differs between libraries (2 here and in optax, 1 elsewhere), and papers tune it"
     bounded = False
     epsilon: float = 2.0
 
@@ -314,9 +314,9 @@ class Poly1BCE(Loss):
     tasks = ("binary", "multilabel")
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
-    known_as = ("PolyLoss on sigmoids", "Poly-1 binary cross-entropy")
+    aliases = ("PolyLoss on sigmoids", "Poly-1 binary cross-entropy")
     use_when = "bce with one more knob: above 0 it pushes harder where a probability is middling"
-    beware = "epsilon depends on the data: tune it, or keep bce"
+    pitfall = "epsilon depends on the data: tune it, or keep bce"
     bounded = False
     epsilon: float = 1.0
 
@@ -325,7 +325,7 @@ class Poly1BCE(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         logit_t = prediction * (2 * target - 1)
         return mean(self.epsilon * (-logit_t).sigmoid() - functional.logsigmoid(logit_t))
 
@@ -353,10 +353,10 @@ class NLL(Loss):
     tasks = ("multiclass",)
     space = Space.LOG_PROBABILITY
     encoding = Encoding.INDEX
-    known_as = ("torch.nn.NLLLoss", "logarithmic score", "cross_entropy on logits")
+    aliases = ("torch.nn.NLLLoss", "logarithmic score", "cross_entropy on logits")
     same_as = "cross_entropy"
     use_when = "your own model ends in log_softmax; otherwise use cross_entropy, which it is"
-    beware = "elsewhere logits are taken without a word, and the loss falls without bound; here they are refused"
+    pitfall = "elsewhere logits are taken without a word, and the loss falls without bound; here they are refused"
     convex = True
     bounded = False
     ignore_index: int = -100
@@ -366,11 +366,11 @@ class NLL(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        one_axis_less(prediction, target)
+        check_index_shape(prediction, target)
         flat = prediction.reshape(-1, prediction.shape[-1])
         index = target.reshape(-1).long()
         nll = functional.nll_loss(flat, index, reduction="none", ignore_index=self.ignore_index)
-        if any_of(nll < -ABOVE_ZERO):
+        if is_set(nll < -ABOVE_ZERO):
             raise _no_log_probabilities(-nll.min())
         return nll.reshape(target.shape)
 
@@ -393,20 +393,20 @@ class KLDivergence(Loss):
     tasks = ("multiclass",)
     space = Space.LOG_PROBABILITY
     encoding = Encoding.ONE_HOT
-    known_as = (
+    aliases = (
         "torch.nn.KLDivLoss(reduction='batchmean'), whose target is probabilities unless log_target is set",
         "keras.losses.KLDivergence, which takes the target first and probabilities for both",
         "scipy.special.rel_entr, to be summed over classes",
     )
     same_as = "cross_entropy"
     use_when = "targets are soft, as from several annotators or a teacher; with hard labels it is cross_entropy"
-    beware = "torch's default mean divides by the classes too, so it is C times too small"
+    pitfall = "torch's default mean divides by the classes too, so it is C times too small"
     convex = True
     bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The sum over classes."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         lost = functional.kl_div(prediction, target, reduction="none")
         # where a target is 0 the term is, even if log p is -inf, which torch makes NaN; the look is the cheaper pass
         return total(lost if _all_finite(prediction) else torch.where(target == 0, 0, lost))
@@ -417,9 +417,9 @@ def _all_finite(prediction: Tensor) -> bool:
     if prediction.numel() == 0:
         return False
     lowest, highest = prediction.detach().aminmax()
-    if any_of(highest > ABOVE_ZERO):
+    if is_set(highest > ABOVE_ZERO):
         raise _no_log_probabilities(highest)
-    return any_of(lowest > -torch.inf)
+    return is_set(lowest > -torch.inf)
 
 
 @dataclass(frozen=True)
@@ -441,9 +441,9 @@ class SquareOnLogits(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.ONE_HOT
-    known_as = ("rescaled square loss", "least squares on one-hot targets", "keras.losses.MeanSquaredError of scores")
+    aliases = ("rescaled square loss", "least squares on one-hot targets", "keras.losses.MeanSquaredError of scores")
     use_when = "as an alternative to cross_entropy whose gradient does not saturate"
-    beware = "scores near 0 and M are no log probabilities: log loss and calibration by softmax look bad"
+    pitfall = "scores near 0 and M are no log probabilities: log loss and calibration by softmax look bad"
     convex = True
     bounded = False
     robust = False
@@ -455,7 +455,7 @@ class SquareOnLogits(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over classes."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return mean((1 + (self.k - 1) * target) * (prediction - self.m * target).square())
 
 
@@ -478,16 +478,16 @@ class Sparsemax(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("optax.losses.multiclass_sparsemax_loss", "SparsemaxLoss of github.com/deep-spin/entmax")
+    aliases = ("optax.losses.multiclass_sparsemax_loss", "SparsemaxLoss of github.com/deep-spin/entmax")
     use_when = "a margin is wanted with the smoothness of cross-entropy near it"
-    beware = "its probabilities are sparsemax(z): a softmax of its scores is far too unsure, so log loss looks bad"
+    pitfall = "its probabilities are sparsemax(z): a softmax of its scores is far too unsure, so log loss looks bad"
     convex = True
     bounded = False
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        one_axis_less(prediction, target)
+        check_index_shape(prediction, target)
         wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
         scores = wide - wide.detach().amax(-1, keepdim=True)  # neither p nor the loss sees a shift
         threshold = _sparsemax_threshold(scores)
@@ -530,10 +530,10 @@ class Evidential(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.ONE_HOT
-    needs = (Need.PROGRESS,)
-    known_as = ("EDL", "Dirichlet evidential classification")
+    requires = (Requirement.PROGRESS,)
+    aliases = ("EDL", "Dirichlet evidential classification")
     use_when = "the model should say how much it has seen: C / S is its uncertainty"
-    beware = "probabilities are alpha / S, not softmax(z), so log loss looks bad; the divergence makes it learn late"
+    pitfall = "probabilities are alpha / S, not softmax(z), so log loss looks bad; the divergence makes it learn late"
     kl: float = 1.0
     annealing: float = 0.2
 
@@ -544,7 +544,7 @@ class Evidential(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor, *, progress: float) -> Tensor:
         """One value per example."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
         alpha = 1 + functional.softplus(wide)
         total = alpha.sum(-1, keepdim=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossbench.interfaces.loss import Loss, same_shape
+from lossbench.interfaces.loss import Loss, check_same_shape
 from lossbench.losses.terms import as_tensor, mean, softplus
 from lossbench.types import Encoding, Head, Space
 from lossbench.validation import check_between, check_positive
@@ -31,20 +31,20 @@ class PoissonNLL(Loss):
     tasks = ("regression",)
     space = Space.LOG_RATE
     encoding = Encoding.POSITIVE
-    known_as = (
+    aliases = (
         "torch.nn.PoissonNLLLoss, which takes a rate with log_input=False",
         "keras.losses.Poisson, which takes the rate",
         "Poisson loss",
     )
     use_when = "counts, or amounts whose variance grows with their mean"
-    beware = "it takes the log rate: a rate in its place is silently wrong; too noisy counts suit negative_binomial"
+    pitfall = "it takes the log rate: a rate in its place is silently wrong; too noisy counts suit negative_binomial"
     convex = True
     bounded = False
     robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return mean(prediction.exp() - target * prediction)
 
 
@@ -66,9 +66,9 @@ class NegativeBinomial(Loss):
     tasks = ("regression",)
     space = Space.LOG_RATE
     encoding = Encoding.POSITIVE
-    known_as = ("statsmodels.genmod.families.NegativeBinomial(alpha=dispersion)", "NB2", "gamma-Poisson mixture")
+    aliases = ("statsmodels.genmod.families.NegativeBinomial(alpha=dispersion)", "NB2", "gamma-Poisson mixture")
     use_when = "counts that vary more than Poisson's: variance far above the mean"
-    beware = "libraries differ: r, n, theta and total_count are 1 / dispersion"
+    pitfall = "libraries differ: r, n, theta and total_count are 1 / dispersion"
     convex = True
     bounded = False
     robust = True
@@ -79,7 +79,7 @@ class NegativeBinomial(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         log_share = prediction + as_tensor(self.dispersion, prediction).log()
         return mean((target + 1 / self.dispersion) * softplus(log_share) - target * prediction)
 
@@ -101,9 +101,11 @@ class Tweedie(Loss):
     tasks = ("regression",)
     space = Space.LOG_RATE
     encoding = Encoding.POSITIVE
-    known_as = ("sklearn.metrics.mean_tweedie_deviance / 2", "compound Poisson-gamma", "reg:tweedie of XGBoost")
+    aliases = ("sklearn.metrics.mean_tweedie_deviance / 2", "compound Poisson-gamma", "reg:tweedie of XGBoost")
     use_when = "many exact zeros among positive amounts: claims, rain, sales"
-    beware = "power has to be guessed; the likelihood itself has no closed form, so values of two powers do not compare"
+    pitfall = (
+        "power has to be guessed; the likelihood itself has no closed form, so values of two powers do not compare"
+    )
     convex = True
     bounded = False
     robust = False
@@ -114,7 +116,7 @@ class Tweedie(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         low, high = 1 - self.power, 2 - self.power
         nothing = target == 0
         log_target = torch.where(nothing, 1.0, target).log()
@@ -145,16 +147,16 @@ class GammaDeviance(Loss):
     tasks = ("regression",)
     space = Space.LOG_RATE
     encoding = Encoding.ABOVE_ZERO
-    known_as = ("sklearn.metrics.mean_gamma_deviance / 2", "Itakura-Saito divergence", "reg:gamma of XGBoost")
+    aliases = ("sklearn.metrics.mean_gamma_deviance / 2", "Itakura-Saito divergence", "reg:gamma of XGBoost")
     use_when = "positive amounts whose error is a share of their size, and the mean is wanted: costs, durations"
-    beware = "too low costs far more than too high, without bound"
+    pitfall = "too low costs far more than too high, without bound"
     convex = True
     bounded = False
     robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         log_ratio = target.log() - prediction
         return mean(log_ratio.expm1() - log_ratio)
 
@@ -178,16 +180,16 @@ class ZeroInflatedPoisson(Loss):
     space = Space.ZERO_INFLATED
     encoding = Encoding.POSITIVE
     head = Head.MEAN_SCALE
-    known_as = ("ZIP", "statsmodels.discrete.count_model.ZeroInflatedPoisson")
+    aliases = ("ZIP", "statsmodels.discrete.count_model.ZeroInflatedPoisson")
     use_when = "more zeros than the other counts explain: those who never buy beside those who bought nothing"
-    beware = "at low rates the two kinds of zero can hardly be told apart; the mean is the product of both outputs"
+    pitfall = "at low rates the two kinds of zero can hardly be told apart; the mean is the product of both outputs"
     bounded = False
     robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         log_rate, logit = prediction.chunk(2, -1)
-        same_shape(log_rate, target)
+        check_same_shape(log_rate, target)
         rate = log_rate.exp()
         # with pi = e^a / (1 + e^a) both cases share -log(1 - pi) = log(1 + e^a)
         case = torch.where(target == 0, -torch.logaddexp(logit, -rate), rate - target * log_rate)

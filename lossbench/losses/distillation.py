@@ -59,9 +59,9 @@ class Distillation(Loss):
     tasks = ("distillation",)
     space = Space.LOGIT
     encoding = Encoding.TEACHER
-    known_as = ("knowledge distillation", "Hinton loss", "soft target loss")
+    aliases = ("knowledge distillation", "Hinton loss", "soft target loss")
     use_when = "a larger model is there to learn from: the default"
-    beware = "without T² the teacher fades as T grows; torch's kl_div sums to KL only with reduction='batchmean'"
+    pitfall = "without T² the teacher fades as T grows; torch's kl_div sums to KL only with reduction='batchmean'"
     convex = True
     bounded = False
     robust = True
@@ -102,9 +102,9 @@ class DKD(Loss):
     tasks = ("distillation",)
     space = Space.LOGIT
     encoding = Encoding.TEACHER
-    known_as = ("decoupled knowledge distillation", "DKD of github.com/megvii-research/mdistiller")
+    aliases = ("decoupled knowledge distillation", "DKD of github.com/megvii-research/mdistiller")
     use_when = "the teacher is nearly always sure, so that distillation says little of the other classes"
-    beware = "beta multiplies the gradient: 8 is for a hundred classes and a warm-up, so try less first"
+    pitfall = "beta multiplies the gradient: 8 is for a hundred classes and a warm-up, so try less first"
     bounded = False
     robust = True
     alpha: float = 1.0
@@ -163,10 +163,10 @@ class DIST(Loss):
     tasks = ("distillation",)
     space = Space.LOGIT
     encoding = Encoding.TEACHER
-    coupled = True
-    known_as = ("DIST of github.com/hunto/DIST_KD", "correlation distillation")
+    batch_level = True
+    aliases = ("DIST of github.com/hunto/DIST_KD", "correlation distillation")
     use_when = "the teacher is so much stronger that its exact probabilities are out of reach"
-    beware = "it takes a batch at once: with few examples correlations within a class say little"
+    pitfall = "it takes a batch at once: with few examples correlations within a class say little"
     bounded = False
     beta: float = 1.0
     gamma: float = 1.0
@@ -204,16 +204,16 @@ class LogitMatching(Loss):
 
     prediction z: ``[..., C]`` logits; target: ``[..., 2, C]``, the teacher's logits t and below them the one-hot
     class. Returns ``[...]``. Raises `InvalidValue` if the shapes do not fit.
-    Reference: Ba and Caruana, Do Deep Nets Really Need to be Deep?, 2014, https://arxiv.org/abs/1312.6184
+    Reference: Ba and Caruana, Do Deep Nets Really Requirement to be Deep?, 2014, https://arxiv.org/abs/1312.6184
     """
 
     family = "distillation"
     tasks = ("distillation",)
     space = Space.LOGIT
     encoding = Encoding.TEACHER
-    known_as = ("mean squared error on logits", "logit regression", "mse on logits")
+    aliases = ("mean squared error on logits", "logit regression", "mse on logits")
     use_when = "the teacher is to be copied as it is, or there are no labels"
-    beware = "the loudest logits of the teacher count most, and it copies the teacher's errors as well"
+    pitfall = "the loudest logits of the teacher count most, and it copies the teacher's errors as well"
     convex = True
     bounded = False
     robust = False

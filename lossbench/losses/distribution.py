@@ -36,12 +36,12 @@ class GaussianNLL(Loss):
     space = Space.MEAN_LOG_SCALE
     encoding = Encoding.VALUE
     head = Head.MEAN_SCALE
-    known_as = (
+    aliases = (
         "torch.nn.GaussianNLLLoss(full=True), which takes the variance; by default without log(2 pi) / 2",
         "heteroscedastic regression",
     )
     use_when = "the noise differs between examples, or an error bar is wanted with each prediction"
-    beware = "where it fits exactly the scale runs to zero and the gradient grows without bound: clip it"
+    pitfall = "where it fits exactly the scale runs to zero and the gradient grows without bound: clip it"
     bounded = False
     robust = False
 
@@ -71,9 +71,9 @@ class BetaNLL(Loss):
     space = Space.MEAN_LOG_SCALE
     encoding = Encoding.VALUE
     head = Head.MEAN_SCALE
-    known_as = ("beta-NLL",)
+    aliases = ("beta-NLL",)
     use_when = "as for gaussian_nll, where that neglects examples which it calls noisy too early"
-    beware = "the weight moves with the training: falling values do not mean that the fit gets better"
+    pitfall = "the weight moves with the training: falling values do not mean that the fit gets better"
     bounded = False
     robust = False
     held_still: ClassVar = {"beta": 0.0}
@@ -107,9 +107,9 @@ class LaplaceNLL(Loss):
     space = Space.MEAN_LOG_SCALE
     encoding = Encoding.VALUE
     head = Head.MEAN_SCALE
-    known_as = ("scipy.stats.laplace", "the L1 loss with learned uncertainty")
+    aliases = ("scipy.stats.laplace", "the L1 loss with learned uncertainty")
     use_when = "the noise differs between examples and has heavier tails than the normal distribution's"
-    beware = "b is the mean absolute error and not the standard deviation, which is sqrt(2) b"
+    pitfall = "b is the mean absolute error and not the standard deviation, which is sqrt(2) b"
     bounded = False
     robust = False
 
@@ -141,9 +141,9 @@ class StudentTNLL(Loss):
     space = Space.MEAN_LOG_SCALE
     encoding = Encoding.VALUE
     head = Head.MEAN_SCALE
-    known_as = ("scipy.stats.t", "torch.distributions.StudentT")
+    aliases = ("scipy.stats.t", "torch.distributions.StudentT")
     use_when = "an error bar is wanted with each prediction, and some targets are far off"
-    beware = "sigma is not the standard deviation, which is larger by sqrt(df / (df - 2)), and infinite up to df 2"
+    pitfall = "sigma is not the standard deviation, which is larger by sqrt(df / (df - 2)), and infinite up to df 2"
     bounded = False
     robust = False
     df: float = 4.0
@@ -178,9 +178,9 @@ class CRPSGaussian(Loss):
     space = Space.MEAN_LOG_SCALE
     encoding = Encoding.VALUE
     head = Head.MEAN_SCALE
-    known_as = ("properscoring.crps_gaussian", "scoringrules.crps_normal")
+    aliases = ("properscoring.crps_gaussian", "scoringrules.crps_normal")
     use_when = "an error bar is wanted, and neither an outlier nor a perfect fit may run away with the training"
-    beware = "in the target's units, so large errors of noisy examples rule; values do not compare with likelihoods"
+    pitfall = "in the target's units, so large errors of noisy examples rule; values do not compare with likelihoods"
     bounded = False
     robust = False
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.errors import InvalidValue
-from lossbench.interfaces.loss import Loss, one_axis_less
+from lossbench.interfaces.loss import Loss, check_index_shape
 from lossbench.losses.terms import log_likelihood, log_sum, pick_target, softplus
-from lossbench.types import EMBEDDING_WIDTH, Encoding, Head, Need, Problem, Space
+from lossbench.types import EMBEDDING_WIDTH, Encoding, Head, Problem, Requirement, Space
 from lossbench.validation import check_below_one, check_between, check_choice, check_nonnegative, check_positive
 
 SHORTEST = 1e-4
@@ -81,10 +81,10 @@ class ArcFace(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    needs = (Need.PARAMETERS,)
-    known_as = ("pytorch_metric_learning.losses.ArcFaceLoss, whose margin is in degrees", "additive angular margin")
+    requires = (Requirement.PARAMETERS,)
+    aliases = ("pytorch_metric_learning.losses.ArcFaceLoss, whose margin is in degrees", "additive angular margin")
     use_when = "the embedding will be used to compare examples, or classes are many"
-    beware = "its scores lie within the scale, so probabilities are not calibrated; it overfits wrong labels"
+    pitfall = "its scores lie within the scale, so probabilities are not calibrated; it overfits wrong labels"
     scale: float = 16.0
     margin: float = 0.5
 
@@ -93,11 +93,11 @@ class ArcFace(Loss):
         if self.margin != 0:
             check_between(self, 0, math.pi / 2, margin=self.margin)
 
-    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+    def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
         """Class vectors of random directions and a length of about one: `[C, E]`."""
         return _draw_class_vectors(problem, generator)
 
-    def scores(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+    def score_classes(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         """Scaled cosines without the margin, `[..., B, C]`."""
         return self.scale * _cosines(prediction, parameters["weight"])
 
@@ -135,10 +135,10 @@ class CosFace(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    needs = (Need.PARAMETERS,)
-    known_as = ("pytorch_metric_learning.losses.CosFaceLoss", "large margin cosine loss", "AM-Softmax")
+    requires = (Requirement.PARAMETERS,)
+    aliases = ("pytorch_metric_learning.losses.CosFaceLoss", "large margin cosine loss", "AM-Softmax")
     use_when = "as arcface, with a margin that is easier to learn at the start"
-    beware = "its scores lie within the scale, so probabilities are not calibrated; it overfits wrong labels"
+    pitfall = "its scores lie within the scale, so probabilities are not calibrated; it overfits wrong labels"
     convex = False
     bounded = True
     scale: float = 16.0
@@ -148,11 +148,11 @@ class CosFace(Loss):
         check_positive(self, scale=self.scale)
         check_below_one(self, margin=self.margin)
 
-    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+    def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
         """Class vectors of random directions and a length of about one: `[C, E]`."""
         return _draw_class_vectors(problem, generator)
 
-    def scores(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+    def score_classes(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         """Scaled cosines without the margin, `[..., B, C]`."""
         return self.scale * _cosines(prediction, parameters["weight"])
 
@@ -189,10 +189,10 @@ class MagFace(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    needs = (Need.PARAMETERS,)
-    known_as = ("MagFace of github.com/IrvingMeng/MagFace",)
+    requires = (Requirement.PARAMETERS,)
+    aliases = ("MagFace of github.com/IrvingMeng/MagFace",)
     use_when = "the embedding should also say how clear an example is, by its length"
-    beware = "lengths outside lower and upper have no gradient: look how long embeddings are before you set the two"
+    pitfall = "lengths outside lower and upper have no gradient: look how long embeddings are before you set the two"
     convex = False
     bounded = True
     scale: float = 16.0
@@ -214,11 +214,11 @@ class MagFace(Loss):
                 f"Got {self.upper_margin}."
             )
 
-    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+    def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
         """Class vectors of random directions and a length of about one: `[C, E]`."""
         return _draw_class_vectors(problem, generator)
 
-    def scores(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+    def score_classes(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         """Scaled cosines without the margin, `[..., B, C]`."""
         return self.scale * _cosines(prediction, parameters["weight"])
 
@@ -260,10 +260,10 @@ class AdaFace(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    needs = (Need.PARAMETERS, Need.STATE)
-    known_as = ("AdaFace of github.com/mk-minchul/AdaFace", "quality adaptive margin")
+    requires = (Requirement.PARAMETERS, Requirement.STATE)
+    aliases = ("AdaFace of github.com/mk-minchul/AdaFace", "quality adaptive margin")
     use_when = "some inputs are too poor to be recognised, and should not be learnt by heart"
-    beware = "it takes short embeddings for poor inputs, which holds for blurred photographs, not for all data"
+    pitfall = "it takes short embeddings for poor inputs, which holds for blurred photographs, not for all data"
     convex = False
     bounded = True
     held_still: ClassVar = {"margin": 0.0}  # lengths
@@ -275,15 +275,15 @@ class AdaFace(Loss):
         check_positive(self, scale=self.scale, concentration=self.concentration)
         check_below_one(self, margin=self.margin)
 
-    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+    def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
         """Class vectors of random directions and a length of about one: `[C, E]`."""
         return _draw_class_vectors(problem, generator)
 
-    def state(self, problem: Problem) -> Tensor:
+    def init_state(self, problem: Problem) -> Tensor:
         """Mean and deviation of lengths, `[1, 2]`; a deviation of 0 stands for "none yet"."""
         return torch.zeros(1, 2)
 
-    def scores(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+    def score_classes(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         """Scaled cosines without the margin, `[..., B, C]`."""
         return self.scale * _cosines(prediction, parameters["weight"])
 
@@ -324,7 +324,7 @@ class Mining(StrEnum):
 
 def check_embeddings(prediction: Tensor, target: Tensor) -> Tensor:
     """The embeddings `[..., B, E]`, no narrower than float32, once there is one class index for each."""
-    one_axis_less(prediction, target)
+    check_index_shape(prediction, target)
     return prediction.to(torch.promote_types(prediction.dtype, torch.float32))
 
 
@@ -367,10 +367,12 @@ class Contrastive(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    coupled = True
-    known_as = ("pytorch_metric_learning.losses.ContrastiveLoss", "tfa.losses.ContrastiveLoss", "siamese loss")
+    batch_level = True
+    aliases = ("pytorch_metric_learning.losses.ContrastiveLoss", "tfa.losses.ContrastiveLoss", "siamese loss")
     use_when = "examples of one class should fall on one point, and distances mean something in themselves"
-    beware = "y is 1 for similar pairs here; many take 1 for different ones. It is no binary cross-entropy on distances"
+    pitfall = (
+        "y is 1 for similar pairs here; many take 1 for different ones. It is no binary cross-entropy on distances"
+    )
     convex = False
     bounded = False
     robust = False
@@ -408,13 +410,13 @@ class CosineEmbedding(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    coupled = True
-    known_as = (
+    batch_level = True
+    aliases = (
         "torch.nn.CosineEmbeddingLoss, which takes pairs with 1 and -1",
         "optax.losses.cosine_distance, of pairs of one class",
     )
     use_when = "embeddings will be compared by their direction, and one class may fill one direction"
-    beware = "torch's takes pairs with 1 and -1, and 0 and 1 without a word; here pairs come from classes"
+    pitfall = "torch's takes pairs with 1 and -1, and 0 and 1 without a word; here pairs come from classes"
     convex = False
     bounded = True
     margin: float = 0.0
@@ -452,10 +454,10 @@ class HingeEmbedding(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    coupled = True
-    known_as = ("torch.nn.HingeEmbeddingLoss, given distances",)
+    batch_level = True
+    aliases = ("torch.nn.HingeEmbeddingLoss, given distances",)
     use_when = "some labels are wrong, so that far pairs of one class should not dominate as in contrastive"
-    beware = "torch's takes distances, not embeddings, with 1 and -1; given 0 for different it forgets the margin term"
+    pitfall = "torch's takes distances, not embeddings, with 1 and -1; given 0 for different it forgets the margin term"
     convex = False
     bounded = False
     robust = True
@@ -494,14 +496,14 @@ class Triplet(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    coupled = True
-    known_as = (
+    batch_level = True
+    aliases = (
         "torch.nn.TripletMarginLoss, which takes triplets that are made already",
         "optax.losses.triplet_margin_loss",
         "batch-all and batch-hard triplets",
     )
     use_when = "only which of two is nearer counts, and a class may have several looks"
-    beware = "with mining=hard wrong labels are the hardest, and all embeddings may fall on one point, where it is m"
+    pitfall = "with mining=hard wrong labels are the hardest, and all embeddings may fall on one point, where it is m"
     convex = False
     bounded = False
     robust = True
@@ -566,8 +568,8 @@ class NTXent(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    coupled = True
-    known_as = (
+    batch_level = True
+    aliases = (
         "info_nce",
         "InfoNCE",
         "optax.losses.ntxent",
@@ -575,7 +577,9 @@ class NTXent(Loss):
         "SimCLR loss",
     )
     use_when = "pairs are known rather than classes: two views of an example, a question and its answer"
-    beware = "its value grows with the logarithm of the batch size; low temperatures look at the hardest negatives only"
+    pitfall = (
+        "its value grows with the logarithm of the batch size; low temperatures look at the hardest negatives only"
+    )
     convex = False
     bounded = True
     temperature: float = 0.1
@@ -612,10 +616,10 @@ class SupCon(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    coupled = True
-    known_as = ("pytorch_metric_learning.losses.SupConLoss", "SupConLoss of github.com/HobbitLong/SupContrast")
+    batch_level = True
+    aliases = ("pytorch_metric_learning.losses.SupConLoss", "SupConLoss of github.com/HobbitLong/SupContrast")
     use_when = "classes are known, and batches hold several examples of each"
-    beware = "its least value is not 0 but the logarithm of the number of positives, so batches are hard to compare"
+    pitfall = "its least value is not 0 but the logarithm of the number of positives, so batches are hard to compare"
     convex = False
     bounded = True
     temperature: float = 0.1
@@ -656,10 +660,10 @@ class MultiSimilarity(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    coupled = True
-    known_as = ("pytorch_metric_learning.losses.MultiSimilarityLoss",)
+    batch_level = True
+    aliases = ("pytorch_metric_learning.losses.MultiSimilarityLoss",)
     use_when = "search by similarity: hard negatives should count most, without a rule that picks them"
-    beware = "base is the cosine at which a pair is neither near nor far: classes cannot get closer than it allows"
+    pitfall = "base is the cosine at which a pair is neither near nor far: classes cannot get closer than it allows"
     convex = False
     bounded = True
     alpha: float = 2.0
@@ -703,10 +707,10 @@ class Circle(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    coupled = True
-    known_as = ("keras.losses.Circle", "pytorch_metric_learning.losses.CircleLoss")
+    batch_level = True
+    aliases = ("keras.losses.Circle", "pytorch_metric_learning.losses.CircleLoss")
     use_when = "pairs of one class and of two are learnt at different speed, as with few examples per class"
-    beware = "a wide margin asks for little: the target of cosines of one class is 1 - m, and m between classes"
+    pitfall = "a wide margin asks for little: the target of cosines of one class is 1 - m, and m between classes"
     convex = False
     bounded = True
     held_still: ClassVar = {}  # the weights
@@ -752,10 +756,10 @@ class NPair(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    coupled = True
-    known_as = ("pytorch_metric_learning.losses.NPairsLoss", "tfa.losses.NpairsLoss", "multi-class N-pair loss")
+    batch_level = True
+    aliases = ("pytorch_metric_learning.losses.NPairsLoss", "tfa.losses.NpairsLoss", "multi-class N-pair loss")
     use_when = "the length of an embedding should mean something, as how sure it is"
-    beware = "without l2 lengths grow without end: long embeddings make every right order surer"
+    pitfall = "without l2 lengths grow without end: long embeddings make every right order surer"
     convex = False
     bounded = False
     robust = False

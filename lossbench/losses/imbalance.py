@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
+from lossbench.interfaces.loss import Loss, check_index_shape, check_same_shape
 from lossbench.losses.terms import log_likelihood, mean
-from lossbench.types import Encoding, Head, Need, Space
+from lossbench.types import Encoding, Head, Requirement, Space
 from lossbench.validation import check_nonnegative, check_positive
 
 SMALLEST_SHARE = 1e-6
@@ -32,10 +32,10 @@ class LogitAdjusted(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    needs = (Need.CLASS_COUNTS,)
-    known_as = ("balanced softmax (tau=1)", "logit adjustment")
+    requires = (Requirement.CLASS_COUNTS,)
+    aliases = ("balanced softmax (tau=1)", "logit adjustment")
     use_when = "classes are imbalanced, and all of them should count alike"
-    beware = "its probabilities are for balanced classes: log loss and calibration on imbalanced data look bad"
+    pitfall = "its probabilities are for balanced classes: log loss and calibration on imbalanced data look bad"
     convex = True
     bounded = False
     symmetric = False
@@ -74,10 +74,10 @@ class LDAM(Loss):
     space = Space.LOGIT
     encoding = Encoding.INDEX
     head = Head.COSINE
-    needs = (Need.CLASS_COUNTS,)
-    known_as = ("LDAMLoss of github.com/kaidic/LDAM-DRW", "label-distribution-aware margin loss")
+    requires = (Requirement.CLASS_COUNTS,)
+    aliases = ("LDAMLoss of github.com/kaidic/LDAM-DRW", "label-distribution-aware margin loss")
     use_when = "classes are imbalanced; the authors add class weights late in training (deferred re-weighting)"
-    beware = "the cosine head changes more than the margin does, and memorises wrong labels: compare at head=cosine"
+    pitfall = "the cosine head changes more than the margin does, and memorises wrong labels: compare at head=cosine"
     convex = True
     bounded = False
     symmetric = False
@@ -91,7 +91,7 @@ class LDAM(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor, *, class_counts: Tensor) -> Tensor:
         """One value per example."""
-        one_axis_less(prediction, target)
+        check_index_shape(prediction, target)
         margin = self.max_margin * _rarity(class_counts.to(prediction.dtype))
         is_target = torch.arange(prediction.shape[-1], device=target.device) == target.unsqueeze(-1)
         cosine = prediction / self.head_scale
@@ -123,10 +123,10 @@ class AUCMargin(Loss):
     tasks = ("binary", "multilabel")
     space = Space.SCORE
     encoding = Encoding.SIGNED
-    coupled = True
-    known_as = ("pairwise squared hinge", "libauc.losses.PairwiseAUCLoss, by default", "AUC maximisation")
+    batch_level = True
+    aliases = ("pairwise squared hinge", "libauc.losses.PairwiseAUCLoss, by default", "AUC maximisation")
     use_when = "the order of scores counts (auroc), and classes are imbalanced"
-    beware = "it sets no threshold: accuracy at 0 means little. libauc's AUCMLoss is a min-max form with other optima"
+    pitfall = "it sets no threshold: accuracy at 0 means little. libauc's AUCMLoss is a min-max form with other optima"
     convex = True
     bounded = False
     margin: float = 1.0
@@ -136,7 +136,7 @@ class AUCMargin(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per batch."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         scores, positive = prediction.mT, (target > 0).mT  # [..., L, B]
         # infinitely far ahead: what is no pair lacks nothing
         above = torch.where(positive, scores - self.margin, torch.inf)

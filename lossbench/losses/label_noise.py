@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lossbench.errors import InvalidValue
-from lossbench.interfaces.loss import Loss, one_axis_less
+from lossbench.interfaces.loss import Loss, check_index_shape
 from lossbench.losses.terms import log_likelihood, missing, pick_target
 from lossbench.numerics.softmax import log_softmax, softmax
-from lossbench.types import Encoding, Need, Problem, Space
+from lossbench.types import Encoding, Problem, Requirement, Space
 from lossbench.validation import (
     check_at_least,
     check_below_one,
@@ -47,9 +47,9 @@ class GeneralizedCrossEntropy(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("keras.losses.CategoricalGeneralizedCrossEntropy, q 0.5 by default", "GCE", "L_q loss")
+    aliases = ("keras.losses.CategoricalGeneralizedCrossEntropy, q 0.5 by default", "GCE", "L_q loss")
     use_when = "some of the labels are wrong at random"
-    beware = "near q = 1 it hardly learns from what it gets wrong: many classes need a smaller q or more epochs"
+    pitfall = "near q = 1 it hardly learns from what it gets wrong: many classes need a smaller q or more epochs"
     convex = False
     bounded = True
     q: float = 0.7
@@ -85,10 +85,10 @@ class ELR(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    needs = (Need.STATE, Need.INDEX)
-    known_as = ("elr_loss of github.com/shengliu66/ELR", "early-learning regularization")
+    requires = (Requirement.STATE, Requirement.INDEX)
+    aliases = ("elr_loss of github.com/shengliu66/ELR", "early-learning regularization")
     use_when = "labels are wrong and the model would memorise them late in training"
-    beware = "it remembers a row per training example, so each must keep its index"
+    pitfall = "it remembers a row per training example, so each must keep its index"
     held_still: ClassVar = {"beta": 1.0}
     beta: float = 0.7
     lam: float = 3.0
@@ -97,7 +97,7 @@ class ELR(Loss):
         check_share(self, beta=self.beta)
         check_nonnegative(self, lam=self.lam)
 
-    def state(self, problem: Problem) -> Tensor:
+    def init_state(self, problem: Problem) -> Tensor:
         """The running means, from zero: `[n_examples, C]`."""
         return torch.zeros(problem.n_examples, problem.n_outputs)
 
@@ -132,9 +132,9 @@ class MAESoftmax(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("MAE of the label-noise literature (`mae` here is regression's)", "L1 on softmax")
+    aliases = ("MAE of the label-noise literature (`mae` here is regression's)", "L1 on softmax")
     use_when = "many labels are wrong, classes are few and training may be long"
-    beware = "its gradient vanishes where it is wrong, so it may never learn some classes. Some code has 1 - p_y: half"
+    pitfall = "its gradient vanishes where it is wrong, so it may never learn some classes. Some code has 1 - p_y: half"
     convex = False
     bounded = True
     symmetric = True
@@ -162,9 +162,9 @@ class ReverseCrossEntropy(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("RCE", "RCELoss of github.com/HanxunH/Active-Passive-Losses")
+    aliases = ("RCE", "RCELoss of github.com/HanxunH/Active-Passive-Losses")
     use_when = "as mae_softmax, of which it is a multiple: with adaptive optimisers there is no difference"
-    beware = "published code clamps 0 to 1e-4, which makes A 9.21"
+    pitfall = "published code clamps 0 to 1e-4, which makes A 9.21"
     convex = False
     bounded = True
     symmetric = True
@@ -198,9 +198,9 @@ class SymmetricCrossEntropy(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("SCE", "symmetric learning", "poly1 with epsilon = beta A / alpha, times alpha")
+    aliases = ("SCE", "symmetric learning", "poly1 with epsilon = beta A / alpha, times alpha")
     use_when = "some of the labels are wrong, and mae_softmax alone learns too slowly"
-    beware = "published code clamps 0 to 1e-4, which makes A 9.21 and not 4; alpha must grow with the classes"
+    pitfall = "published code clamps 0 to 1e-4, which makes A 9.21 and not 4; alpha must grow with the classes"
     alpha: float = 0.1
     beta: float = 1.0
     minus_log_zero: float = 4.0
@@ -233,9 +233,9 @@ class BootstrappingSoft(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("soft bootstrapping", "minimum entropy regularisation")
+    aliases = ("soft bootstrapping", "minimum entropy regularisation")
     use_when = "few labels are wrong and the model is right about most of them early"
-    beware = "some code detaches the mixture, which is another gradient. At 0.95 it is hardly more than cross_entropy"
+    pitfall = "some code detaches the mixture, which is another gradient. At 0.95 it is hardly more than cross_entropy"
     beta: float = 0.95
 
     def __post_init__(self) -> None:
@@ -265,9 +265,9 @@ class BootstrappingHard(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("hard bootstrapping", "self-labelling with weight 1 - beta")
+    aliases = ("hard bootstrapping", "self-labelling with weight 1 - beta")
     use_when = "some labels are wrong and the model is right about most of them early"
-    beware = "it trusts the model from the first step on, when its belief is worth nothing yet"
+    pitfall = "it trusts the model from the first step on, when its belief is worth nothing yet"
     beta: float = 0.8
 
     def __post_init__(self) -> None:
@@ -301,9 +301,9 @@ class ForwardCorrection(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("forward loss correction", "F-correction", "noise transition matrix")
+    aliases = ("forward loss correction", "F-correction", "noise transition matrix")
     use_when = "it is known how labels go wrong: measured on a part with clean labels, or set by the corruption"
-    beware = "it undoes only the noise that it is told of; at (C - 1) / C and above labels say nothing true"
+    pitfall = "it undoes only the noise that it is told of; at (C - 1) / C and above labels say nothing true"
     noise: float = 0.2
     transition: tuple[tuple[float, ...], ...] = ()
 
@@ -319,7 +319,7 @@ class ForwardCorrection(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        one_axis_less(prediction, target)
+        check_index_shape(prediction, target)
         return -(self._by_matrix if self.transition else self._symmetric)(prediction, target).squeeze(-1)
 
     def _symmetric(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -371,9 +371,9 @@ class JensenShannon(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("JS loss", "JensenShannonDivergenceWeightedScaled of github.com/erikenglesson/GJS")
+    aliases = ("JS loss", "JensenShannonDivergenceWeightedScaled of github.com/erikenglesson/GJS")
     use_when = "some of the labels are wrong: a pi near 0 for few, near 1 for many"
-    beware = "timm's JsdCrossEntropy is another: it compares augmented views. No consistency term here, which GJS adds"
+    pitfall = "timm's JsdCrossEntropy is another: it compares augmented views. No consistency term here, which GJS adds"
     convex = False
     bounded = True
     pi: float = 0.5
@@ -409,9 +409,9 @@ class TaylorCrossEntropy(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("Taylor-CE", "t-CE")
+    aliases = ("Taylor-CE", "t-CE")
     use_when = "some of the labels are wrong: few terms for many, more terms for few"
-    beware = "order 1 learns as slowly as mae_softmax; high orders memorise wrong labels as cross_entropy does"
+    pitfall = "order 1 learns as slowly as mae_softmax; high orders memorise wrong labels as cross_entropy does"
     convex = False
     bounded = True
     order: int = 2
@@ -455,9 +455,9 @@ class AGCE(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("AGCELoss of github.com/hitcszx/ALFs", "asymmetric generalised cross-entropy")
+    aliases = ("AGCELoss of github.com/hitcszx/ALFs", "asymmetric generalised cross-entropy")
     use_when = "many labels are wrong, and generalized_cross_entropy still memorises them"
-    beware = "as flat as mae_softmax where it is wrong, so it may never learn some classes; a and q are per data set"
+    pitfall = "as flat as mae_softmax where it is wrong, so it may never learn some classes; a and q are per data set"
     convex = False
     bounded = True
     a: float = 0.6
@@ -491,9 +491,9 @@ class AUL(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("AUELoss of github.com/hitcszx/ALFs", "asymmetric unhinged loss")
+    aliases = ("AUELoss of github.com/hitcszx/ALFs", "asymmetric unhinged loss")
     use_when = "as agce"
-    beware = "as flat as mae_softmax where it is wrong; its size grows as a to the power q - 1: tune the learning rate"
+    pitfall = "as flat as mae_softmax where it is wrong; its size grows as a to the power q - 1: tune the learning rate"
     convex = False
     bounded = True
     a: float = 6.3
@@ -527,9 +527,9 @@ class AExp(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("AEL", "AExpLoss of github.com/hitcszx/ALFs", "asymmetric exponential loss")
+    aliases = ("AEL", "AExpLoss of github.com/hitcszx/ALFs", "asymmetric exponential loss")
     use_when = "as agce"
-    beware = "the larger a, the flatter: its gradient is at most 1/a times that of the probability"
+    pitfall = "the larger a, the flatter: its gradient is at most 1/a times that of the probability"
     convex = False
     bounded = True
     symmetric = False
@@ -561,9 +561,9 @@ class LogitClip(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("LogitClip", "LC-CE", "cross-entropy with clipped logits")
+    aliases = ("LogitClip", "LC-CE", "cross-entropy with clipped logits")
     use_when = "some of the labels are wrong, and cross_entropy's behaviour near 0 is to be kept"
-    beware = "clipped in training only: beyond tau nothing fits the logits' length, so log loss looks bad"
+    pitfall = "clipped in training only: beyond tau nothing fits the logits' length, so log loss looks bad"
     convex = False
     bounded = True
     symmetric = False
@@ -596,9 +596,9 @@ class PHuberCE(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("PHuber-CE", "partially Huberised cross-entropy", "PHuberCrossEntropy of github.com/dmizr/phuber")
+    aliases = ("PHuber-CE", "partially Huberised cross-entropy", "PHuberCrossEntropy of github.com/dmizr/phuber")
     use_when = "some of the labels are wrong; it is cross_entropy where the model half agrees with the label"
-    beware = "many classes start below 1/tau, where it is as flat as mae_softmax: a tau above C lets it start"
+    pitfall = "many classes start below 1/tau, where it is as flat as mae_softmax: a tau above C lets it start"
     convex = False
     bounded = True
     tau: float = 10.0
@@ -638,9 +638,9 @@ class NormalizedCrossEntropy(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("NCE", "NCELoss of github.com/HanxunH/Active-Passive-Losses")
+    aliases = ("NCE", "NCELoss of github.com/HanxunH/Active-Passive-Losses")
     use_when = "as the active half of nce_rce, nce_mae and anl_ce; alone only to see what the other half adds"
-    beware = "it also falls when the other classes' probabilities spread out, so alone it learns slowly and underfits"
+    pitfall = "it also falls when the other classes' probabilities spread out, so alone it learns slowly and underfits"
     convex = False
     bounded = True
     symmetric = True
@@ -668,9 +668,9 @@ class NormalizedFocal(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("NFL", "NormalizedFocalLoss of github.com/HanxunH/Active-Passive-Losses")
+    aliases = ("NFL", "NormalizedFocalLoss of github.com/HanxunH/Active-Passive-Losses")
     use_when = "as normalized_cross_entropy, fading where the target is likely already"
-    beware = "alone it underfits. The authors' code takes no gradient through the fading factor; here it flows"
+    pitfall = "alone it underfits. The authors' code takes no gradient through the fading factor; here it flows"
     convex = False
     bounded = True
     symmetric = True
@@ -707,9 +707,9 @@ class NCEAndRCE(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("NCE+RCE", "APL", "NCEandRCE of github.com/HanxunH/Active-Passive-Losses")
+    aliases = ("NCE+RCE", "APL", "NCEandRCE of github.com/HanxunH/Active-Passive-Losses")
     use_when = "many labels are wrong, at random"
-    beware = "that code's A is 9.21, not the 4 of the first paper; a published normalised RCE has a wrong (K-1)/4"
+    pitfall = "that code's A is 9.21, not the 4 of the first paper; a published normalised RCE has a wrong (K-1)/4"
     convex = False
     bounded = True
     symmetric = True
@@ -748,9 +748,9 @@ class NCEAndMAE(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("NCE+MAE", "APL", "NCEandMAE of github.com/HanxunH/Active-Passive-Losses", "nce_rce with A = 2")
+    aliases = ("NCE+MAE", "APL", "NCEandMAE of github.com/HanxunH/Active-Passive-Losses", "nce_rce with A = 2")
     use_when = "many labels are wrong, at random"
-    beware = "the authors' code has 1 - p_y for the error, so their beta is twice ours"
+    pitfall = "the authors' code has 1 - p_y for the error, so their beta is twice ours"
     convex = False
     bounded = True
     symmetric = True
@@ -797,9 +797,9 @@ class ANLCE(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("ANL-CE", "NCE+NNCE", "github.com/Virusdoll/Active-Negative-Loss")
+    aliases = ("ANL-CE", "NCE+NNCE", "github.com/Virusdoll/Active-Negative-Loss")
     use_when = "many labels are wrong, at random, and nce_rce underfits"
-    beware = "the authors add an L1 penalty on the weights, which is not here; accuracy is bought with log loss"
+    pitfall = "the authors add an L1 penalty on the weights, which is not here; accuracy is bought with log loss"
     convex = False
     bounded = True
     symmetric = True
@@ -883,9 +883,9 @@ class BiTempered(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("bi_tempered_logistic_loss of github.com/google/bi-tempered-loss", "Bregman divergence, tempered")
+    aliases = ("bi_tempered_logistic_loss of github.com/google/bi-tempered-loss", "Bregman divergence, tempered")
     use_when = "some labels are wrong: t1 bounds what far outliers cost, t2 what lies near the decision"
-    beware = "its probabilities are tempered: a softmax of its scores is surer than they are. Two knobs to tune"
+    pitfall = "its probabilities are tempered: a softmax of its scores is surer than they are. Two knobs to tune"
     t1: float = 0.8
     t2: float = 1.2
 
@@ -895,7 +895,7 @@ class BiTempered(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        one_axis_less(prediction, target)
+        check_index_shape(prediction, target)
         wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
         s1, s2 = (torch.zeros_like(wide[..., :1]) + 1 - t for t in (self.t1, self.t2))
         logs = tempered_log_softmax(wide, s2)

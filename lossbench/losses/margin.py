@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.errors import InvalidValue
-from lossbench.interfaces.loss import Loss, one_axis_less, same_shape
+from lossbench.interfaces.loss import Loss, check_index_shape, check_same_shape
 from lossbench.losses.terms import mean, pick_target
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_at_most, check_count, check_positive
@@ -31,13 +31,13 @@ class Hinge(Loss):
     tasks = ("binary", "multilabel")
     space = Space.SCORE
     encoding = Encoding.SIGNED
-    known_as = (
+    aliases = (
         "keras.losses.Hinge, which takes 0 for -1",
         "sklearn.metrics.hinge_loss, of two labels of any name",
         "support vector machine loss",
     )
     use_when = "only the decision matters, not its probability"
-    beware = "scores are no log odds: a probability made of them is not calibrated. Targets are -1 and 1, never 0"
+    pitfall = "scores are no log odds: a probability made of them is not calibrated. Targets are -1 and 1, never 0"
     convex = True
     bounded = False
     robust = True
@@ -45,7 +45,7 @@ class Hinge(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return mean((1 - target * prediction).relu())
 
 
@@ -67,9 +67,9 @@ class MultiMargin(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("torch.nn.MultiMarginLoss, the same p and margin by default", "Weston-Watkins hinge")
+    aliases = ("torch.nn.MultiMarginLoss, the same p and margin by default", "Weston-Watkins hinge")
     use_when = "only the decision between classes matters, not its probability"
-    beware = "keras' and optax's multiclass hinge is another: the worst class (Crammer and Singer), not the sum"
+    pitfall = "keras' and optax's multiclass hinge is another: the worst class (Crammer and Singer), not the sum"
     convex = True
     bounded = False
     symmetric = False
@@ -84,7 +84,7 @@ class MultiMargin(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        one_axis_less(prediction, target)
+        check_index_shape(prediction, target)
         index = target.long().unsqueeze(-1)
         wanted = prediction.gather(-1, index) - self.margin
         lacking = (prediction.scatter(-1, index, -torch.inf) - wanted).relu()
@@ -107,13 +107,13 @@ class SquaredHinge(Loss):
     tasks = ("binary", "multilabel")
     space = Space.SCORE
     encoding = Encoding.SIGNED
-    known_as = (
+    aliases = (
         "keras.losses.SquaredHinge, which takes 0 for -1",
         "sklearn.svm.LinearSVC (its default), times C and summed",
         "L2-SVM loss",
     )
     use_when = "as hinge, with a gradient that grows with the error and no kink at the margin"
-    beware = "one badly wrong label costs the square of its score, more than in hinge or bce"
+    pitfall = "one badly wrong label costs the square of its score, more than in hinge or bce"
     convex = True
     bounded = False
     robust = False
@@ -121,7 +121,7 @@ class SquaredHinge(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return mean((1 - target * prediction).relu().square())
 
 
@@ -141,9 +141,9 @@ class SquareOnMargin(Loss):
     tasks = ("binary", "multilabel")
     space = Space.SCORE
     encoding = Encoding.SIGNED
-    known_as = ("sklearn.linear_model.RidgeClassifier", "LS-SVM loss", "torch.nn.MSELoss on -1 and 1")
+    aliases = ("sklearn.linear_model.RidgeClassifier", "LS-SVM loss", "torch.nn.MSELoss on -1 and 1")
     use_when = "as an alternative to bce whose gradient does not saturate"
-    beware = "being too right costs as much as being wrong: a score of 3 for 1 as much as one of -1"
+    pitfall = "being too right costs as much as being wrong: a score of 3 for 1 as much as one of -1"
     convex = True
     bounded = False
     robust = False
@@ -151,7 +151,7 @@ class SquareOnMargin(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return mean((prediction - target).square())
 
 
@@ -171,9 +171,9 @@ class CategoricalHinge(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("optax.losses.multiclass_hinge_loss", "sklearn.metrics.hinge_loss of classes", "Crammer-Singer hinge")
+    aliases = ("optax.losses.multiclass_hinge_loss", "sklearn.metrics.hinge_loss of classes", "Crammer-Singer hinge")
     use_when = "only the decision counts, and only the strongest rival should be pushed back"
-    beware = "keras.losses.CategoricalHinge counts a rival of score 0 too; multi_margin is the sum over all rivals"
+    pitfall = "keras.losses.CategoricalHinge counts a rival of score 0 too; multi_margin is the sum over all rivals"
     convex = True
     bounded = False
     symmetric = False
@@ -184,7 +184,7 @@ class CategoricalHinge(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        one_axis_less(prediction, target)
+        check_index_shape(prediction, target)
         index = target.long().unsqueeze(-1)
         rival = prediction.scatter(-1, index, -torch.inf).amax(-1, keepdim=True)
         return (self.margin - prediction.gather(-1, index) + rival).relu().squeeze(-1)
@@ -206,10 +206,10 @@ class SoftMargin(Loss):
     tasks = ("binary",)
     space = Space.LOGIT
     encoding = Encoding.SIGNED
-    known_as = ("torch.nn.SoftMarginLoss", "optax.losses.sigmoid_binary_cross_entropy", "logistic loss", "bce")
+    aliases = ("torch.nn.SoftMarginLoss", "optax.losses.sigmoid_binary_cross_entropy", "logistic loss", "bce")
     same_as = "bce"
     use_when = "targets are -1 and 1 in your own script; otherwise use bce, which it is"
-    beware = "comparing it with bce compares a loss with itself"
+    pitfall = "comparing it with bce compares a loss with itself"
     convex = True
     bounded = False
     robust = True
@@ -217,7 +217,7 @@ class SoftMargin(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return -mean(functional.logsigmoid(target * prediction))
 
 
@@ -240,9 +240,9 @@ class Exponential(Loss):
     tasks = ("binary",)
     space = Space.SCORE
     encoding = Encoding.SIGNED
-    known_as = ("AdaBoost's loss", "exponential loss")
+    aliases = ("AdaBoost's loss", "exponential loss")
     use_when = "labels are clean, and boosting's loss is to be compared"
-    beware = "wrong labels and outliers rule it. A score is half of the log-odds: sigmoid(2 s), not sigmoid(s)"
+    pitfall = "wrong labels and outliers rule it. A score is half of the log-odds: sigmoid(2 s), not sigmoid(s)"
     convex = True
     bounded = False
     symmetric = False
@@ -254,7 +254,7 @@ class Exponential(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         exponent = -target * prediction
         return mean(exponent.clamp(max=self.limit).exp() * (1 + (exponent - self.limit).relu()))
 
@@ -274,9 +274,9 @@ class Perceptron(Loss):
     tasks = ("binary",)
     space = Space.SCORE
     encoding = Encoding.SIGNED
-    known_as = ("optax.losses.perceptron_loss", "sklearn.linear_model.Perceptron", "hinge with margin 0")
+    aliases = ("optax.losses.perceptron_loss", "sklearn.linear_model.Perceptron", "hinge with margin 0")
     use_when = "as the simplest baseline of the margin losses"
-    beware = "scores of 0 cost nothing: it may shrink them instead of separating, and from zero weights it never moves"
+    pitfall = "scores of 0 cost nothing: it may shrink them instead of separating, and from zero weights it never moves"
     convex = True
     bounded = False
     robust = True
@@ -284,7 +284,7 @@ class Perceptron(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return mean((-target * prediction).relu())
 
 
@@ -304,9 +304,9 @@ class MulticlassPerceptron(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    known_as = ("optax.losses.multiclass_perceptron_loss", "categorical_hinge with margin 0", "structured perceptron")
+    aliases = ("optax.losses.multiclass_perceptron_loss", "categorical_hinge with margin 0", "structured perceptron")
     use_when = "as the simplest baseline of the multiclass margin losses"
-    beware = "equal scores cost nothing, so it asks for no lead at all: expect less than from categorical_hinge"
+    pitfall = "equal scores cost nothing, so it asks for no lead at all: expect less than from categorical_hinge"
     convex = True
     bounded = False
     symmetric = False

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossbench.interfaces.loss import Loss, same_shape
+from lossbench.interfaces.loss import Loss, check_same_shape
 from lossbench.losses.terms import log_sum, mean, softplus
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share
@@ -31,13 +31,13 @@ class Asymmetric(Loss):
     tasks = ("multilabel",)
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
-    known_as = (
+    aliases = (
         "timm.loss.AsymmetricLossMultiLabel, by default summed over labels",
         "AsymmetricLoss of github.com/Alibaba-MIIL/ASL, which sums over all",
         "ASL",
     )
     use_when = "few of many labels are positive, and some positives are missing from the targets"
-    beware = "it pulls probabilities up. Here, as in timm, the fading has a gradient; the authors' code may detach it"
+    pitfall = "it pulls probabilities up. Here, as in timm, the fading has a gradient; the authors' code may detach it"
     bounded = False
     gamma_neg: float = 4.0
     gamma_pos: float = 1.0
@@ -49,7 +49,7 @@ class Asymmetric(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         log_p, log_not_p = functional.logsigmoid(prediction), functional.logsigmoid(-prediction)
         positive = (self.gamma_pos * log_not_p).exp() * log_p
         return -mean(target * positive + (1 - target) * self._negative(prediction, log_not_p))
@@ -81,18 +81,18 @@ class MultilabelMargin(Loss):
     tasks = ("multilabel",)
     space = Space.SCORE
     encoding = Encoding.MULTI_HOT
-    known_as = (
+    aliases = (
         "torch.nn.MultiLabelMarginLoss, which takes the positives' indices and then -1",
         "ranking support vector machine loss",
     )
     use_when = "only the order of an example's labels matters"
-    beware = "it sets no threshold, so F1 suffers. torch's takes lists of indices, and 0 and 1 for such without a word"
+    pitfall = "it sets no threshold, so F1 suffers. torch's takes lists of indices, and 0 and 1 for such without a word"
     convex = True
     bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The sum over pairs of a positive and a negative label, divided by L."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         positive = target > 0.5
         # infinitely far ahead: what is no pair lacks nothing
         above, below = torch.where(positive, prediction, torch.inf), torch.where(positive, -torch.inf, prediction)
@@ -116,17 +116,17 @@ class MultilabelSoftMargin(Loss):
     tasks = ("multilabel",)
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
-    known_as = ("torch.nn.MultiLabelSoftMarginLoss", "bce")
+    aliases = ("torch.nn.MultiLabelSoftMarginLoss", "bce")
     same_as = "bce"
     use_when = "you know it by torch's name; it is bce"
-    beware = "comparing it with bce compares a loss with itself"
+    pitfall = "comparing it with bce compares a loss with itself"
     convex = True
     bounded = False
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over L."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return mean(softplus((1 - 2 * target) * prediction))
 
 
@@ -147,15 +147,15 @@ class ZLPR(Loss):
     tasks = ("multilabel",)
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
-    known_as = ("timm.loss.ZlprLoss", "multilabel categorical cross-entropy", "Circle loss for labels")
+    aliases = ("timm.loss.ZlprLoss", "multilabel categorical cross-entropy", "Circle loss for labels")
     use_when = "few of many labels are positive, and labels of one example compete"
-    beware = "it is no mean over labels: it grows with the logarithm of their number, so tune the learning rate"
+    pitfall = "it is no mean over labels: it grows with the logarithm of their number, so tune the learning rate"
     convex = True
     bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per example."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         positive = target > 0.5
         above, below = log_sum(prediction, ~positive), log_sum(-prediction, positive)
         return (softplus(above) + softplus(below)).squeeze(-1)
@@ -182,10 +182,10 @@ class TwoWay(Loss):
     tasks = ("multilabel",)
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
-    coupled = True
-    known_as = ("timm.loss.TwoWayLoss", "TwoWayLoss of github.com/tk1980/TwoWayMultiLabelLoss")
+    batch_level = True
+    aliases = ("timm.loss.TwoWayLoss", "TwoWayLoss of github.com/tk1980/TwoWayMultiLabelLoss")
     use_when = "ranking counts (mean average precision): of the labels of an example and of the examples of a label"
-    beware = "its logits only order: decisions at 0 (F1) and probabilities mean little. It depends on the batch"
+    pitfall = "its logits only order: decisions at 0 (F1) and probabilities mean little. It depends on the batch"
     convex = True
     bounded = False
     positive_temperature: float = 4.0
@@ -198,7 +198,7 @@ class TwoWay(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per batch."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         positive = target > 0.5
         return self._way(prediction, positive, -1) + self._way(prediction, positive, -2)
 

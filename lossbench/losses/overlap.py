@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossbench.interfaces.loss import Loss, same_shape
+from lossbench.interfaces.loss import Loss, check_same_shape
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive
 
@@ -26,13 +26,13 @@ class Dice(Loss):
     tasks = ("binary", "multilabel")
     space = Space.PROBABILITY
     encoding = Encoding.MULTI_HOT
-    coupled = True
-    known_as = (
+    batch_level = True
+    aliases = (
         "monai.losses.DiceLoss(batch=True), smooth 1e-5 by default",
         "segmentation_models_pytorch.losses.DiceLoss, smooth 0 by default",
     )
     use_when = "F1 is what counts and positives are rare"
-    beware = "it depends on the batch: a label without positives in it says only 'predict fewer', so use large batches"
+    pitfall = "it depends on the batch: a label without positives in it says only 'predict fewer', so use large batches"
     bounded = True
     smooth: float = 1.0
 
@@ -41,7 +41,7 @@ class Dice(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per batch."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         overlap = (prediction * target).sum(-2, keepdim=True)
         total = (prediction + target).sum(-2, keepdim=True)
         return (1 - (2 * overlap + self.smooth) / (total + self.smooth)).mean(-1).squeeze(-1)
@@ -67,15 +67,15 @@ class SoftF1(Loss):
     tasks = ("binary", "multilabel")
     space = Space.PROBABILITY
     encoding = Encoding.MULTI_HOT
-    coupled = True
-    known_as = ("macro soft F1", "sigmoidF1 (beta=1, eta=0)")
+    batch_level = True
+    aliases = ("macro soft F1", "sigmoidF1 (beta=1, eta=0)")
     use_when = "F1 is what counts, and batches hold positives of every label"
-    beware = "a label without positives in the batch teaches nothing, and probabilities go to 0 and 1"
+    pitfall = "a label without positives in the batch teaches nothing, and probabilities go to 0 and 1"
     bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per batch."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         overlap = (prediction * target).sum(-2)
         total = (prediction + target).sum(-2)  # 2 TP + FP + FN
         return (1 - 2 * overlap / torch.where(total > 0, total, 1)).mean(-1)
@@ -101,14 +101,14 @@ class Tversky(Loss):
     tasks = ("binary", "multilabel")
     space = Space.PROBABILITY
     encoding = Encoding.MULTI_HOT
-    coupled = True
-    known_as = (
+    batch_level = True
+    aliases = (
         "monai.losses.TverskyLoss(batch=True), alpha and beta 1/2 by default",
         "segmentation_models_pytorch.losses.TverskyLoss, alpha and beta 1/2 by default",
         "keras.losses.Tversky, alpha and beta swapped",
     )
     use_when = "positives are rare, and missing one is worse than a false alarm (beta above alpha)"
-    beware = "alpha weighs false positives, beta false negatives; in keras it is the reverse. It depends on the batch"
+    pitfall = "alpha weighs false positives, beta false negatives; in keras it is the reverse. It depends on the batch"
     bounded = True
     alpha: float = 0.3
     beta: float = 0.7
@@ -120,7 +120,7 @@ class Tversky(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per batch."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         hits, positives = (prediction * target).sum(-2, keepdim=True), target.sum(-2, keepdim=True)
         wrong = self.alpha * (prediction.sum(-2, keepdim=True) - hits) + self.beta * (positives - hits)
         return (1 - (hits + self.smooth) / (hits + wrong + self.smooth)).mean(-1).squeeze(-1)
@@ -142,14 +142,14 @@ class Jaccard(Loss):
     tasks = ("binary", "multilabel")
     space = Space.PROBABILITY
     encoding = Encoding.MULTI_HOT
-    coupled = True
-    known_as = (
+    batch_level = True
+    aliases = (
         "segmentation_models_pytorch.losses.JaccardLoss",
         "monai.losses.DiceLoss(jaccard=True), half the smooth",
         "soft IoU",
     )
     use_when = "intersection over union is what counts and positives are rare"
-    beware = "it depends on the batch, as dice; `iou` is the loss of boxes"
+    pitfall = "it depends on the batch, as dice; `iou` is the loss of boxes"
     bounded = True
     smooth: float = 1.0
 
@@ -158,7 +158,7 @@ class Jaccard(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per batch."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         overlap = (prediction * target).sum(-2, keepdim=True)
         union = (prediction + target).sum(-2, keepdim=True) - overlap
         return (1 - (overlap + self.smooth) / (union + self.smooth)).mean(-1).squeeze(-1)
@@ -184,16 +184,16 @@ class LovaszHinge(Loss):
     tasks = ("binary", "multilabel")
     space = Space.SCORE
     encoding = Encoding.SIGNED
-    coupled = True
-    known_as = ("segmentation_models_pytorch.losses.LovaszLoss(mode='binary')", "lovasz_hinge of bermanmaxim")
+    batch_level = True
+    aliases = ("segmentation_models_pytorch.losses.LovaszLoss(mode='binary')", "lovasz_hinge of bermanmaxim")
     use_when = "intersection over union of decisions is what counts"
-    beware = "without a positive in the batch only the worst error is left; scores are no log odds"
+    pitfall = "without a positive in the batch only the worst error is left; scores are no log odds"
     convex = True
     bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One value per batch."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         errors, order = (1 - target * prediction).sort(-2, descending=True)
         positive = (target > 0).to(prediction.dtype).gather(-2, order)
         return (errors.relu() * _jaccard_steps(positive)).sum(-2).mean(-1)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.errors import InvalidValue
-from lossbench.interfaces.loss import Loss, any_of, same_shape
+from lossbench.interfaces.loss import Loss, check_same_shape, is_set
 from lossbench.losses.terms import log_sum
 from lossbench.types import PADDING, Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive
@@ -15,9 +15,9 @@ from lossbench.validation import check_nonnegative, check_positive
 
 def _check_lists(prediction: Tensor, target: Tensor) -> Tensor:
     """Which items a list really has, after a look at shapes and grades."""
-    same_shape(prediction, target)
+    check_same_shape(prediction, target)
     present = target != PADDING
-    if any_of(present & ~(target >= 0)):
+    if is_set(present & ~(target >= 0)):
         raise InvalidValue(
             f"Relevance must be 0 or more, and {PADDING} where a list has no item. Got {target[present].min():g}."
         )
@@ -54,9 +54,9 @@ class MarginRanking(Loss):
     tasks = ("ranking",)
     space = Space.PAIR_SCORE
     encoding = Encoding.ORDER
-    known_as = ("torch.nn.MarginRankingLoss, margin 0 by default",)
+    aliases = ("torch.nn.MarginRankingLoss, margin 0 by default",)
     use_when = "what is known is which of two comes first, as from people's choices"
-    beware = "with a margin of 0, torch's default, equal scores for everything cost nothing"
+    pitfall = "with a margin of 0, torch's default, equal scores for everything cost nothing"
     convex = True
     bounded = False
     robust = True
@@ -72,7 +72,7 @@ class MarginRanking(Loss):
                 f"prediction must hold two scores per target, shape {[*target.shape, 2]} for targets "
                 f"{list(target.shape)}. Got {list(prediction.shape)}."
             )
-        if any_of(target.abs() != 1):
+        if is_set(target.abs() != 1):
             raise InvalidValue(
                 "target must be 1 where the first of two items is to come first, and -1 where the second is. "
                 f"Got {target[target.abs() != 1][0].item():g}."
@@ -100,9 +100,9 @@ class PairwiseHinge(Loss):
     tasks = ("ranking",)
     space = Space.LIST_SCORE
     encoding = Encoding.RELEVANCE
-    known_as = ("rax.pairwise_hinge_loss", "ranking support vector machine loss", "RankSVM")
+    aliases = ("rax.pairwise_hinge_loss", "ranking support vector machine loss", "RankSVM")
     use_when = "pairs that are in order already should be left alone"
-    beware = "a pair at the bottom of the list counts as much as one at the top"
+    pitfall = "a pair at the bottom of the list counts as much as one at the top"
     convex = True
     bounded = False
     robust = True
@@ -136,9 +136,9 @@ class RankNet(Loss):
     tasks = ("ranking",)
     space = Space.LIST_SCORE
     encoding = Encoding.RELEVANCE
-    known_as = ("rax.pairwise_logistic_loss", "pairwise logistic loss", "Bradley-Terry loss", "reward model loss")
+    aliases = ("rax.pairwise_logistic_loss", "pairwise logistic loss", "Bradley-Terry loss", "reward model loss")
     use_when = "the default: every pair in order, however far down the list"
-    beware = "it counts pairs, most of which are far down: the top of the list is better served by lambdarank"
+    pitfall = "it counts pairs, most of which are far down: the top of the list is better served by lambdarank"
     convex = True
     bounded = False
     robust = True
@@ -179,9 +179,9 @@ class ListNet(Loss):
     tasks = ("ranking",)
     space = Space.LIST_SCORE
     encoding = Encoding.RELEVANCE
-    known_as = ("rax.softmax_loss(labels=softmax(labels))", "top-one ListNet", "listwise softmax cross-entropy")
+    aliases = ("rax.softmax_loss(labels=softmax(labels))", "top-one ListNet", "listwise softmax cross-entropy")
     use_when = "grades are on a scale that means something, and lists are short"
-    beware = "scores learn the differences of grades; optax.losses.ranking_softmax_loss takes no softmax of them"
+    pitfall = "scores learn the differences of grades; optax.losses.ranking_softmax_loss takes no softmax of them"
     convex = True
     bounded = False
     robust = True
@@ -215,9 +215,9 @@ class ListMLE(Loss):
     tasks = ("ranking",)
     space = Space.LIST_SCORE
     encoding = Encoding.RELEVANCE
-    known_as = ("rax.listmle_loss", "Plackett-Luce likelihood")
+    aliases = ("rax.listmle_loss", "Plackett-Luce likelihood")
     use_when = "the whole order of a list is known, without ties"
-    beware = "it sums over a list, so long ones count more, and with few grades most of it is about ties at the bottom"
+    pitfall = "it sums over a list, so long ones count more, and with few grades most of it is about ties at the bottom"
     convex = True
     bounded = False
     robust = True
@@ -252,13 +252,13 @@ class LambdaRank(Loss):
     tasks = ("ranking",)
     space = Space.LIST_SCORE
     encoding = Encoding.RELEVANCE
-    known_as = (
+    aliases = (
         "lightgbm objective=lambdarank",
         "rax.pairwise_logistic_loss(lambdaweight_fn=...)",
         "xgboost rank:ndcg",
     )
     use_when = "the top of the list counts (NDCG)"
-    beware = "its value jumps whenever two items change places, so it is no measure of progress"
+    pitfall = "its value jumps whenever two items change places, so it is no measure of progress"
     bounded = False
     robust = True
 
@@ -300,9 +300,9 @@ class ApproxNDCG(Loss):
     tasks = ("ranking",)
     space = Space.LIST_SCORE
     encoding = Encoding.RELEVANCE
-    known_as = ("rax.approx_t12n(rax.ndcg_metric)", "ApproxNDCGLoss of TensorFlow Ranking")
+    aliases = ("rax.approx_t12n(rax.ndcg_metric)", "ApproxNDCGLoss of TensorFlow Ranking")
     use_when = "NDCG is the metric, and a value that can be read is wanted"
-    beware = "no gradient where scores are far apart against the temperature, so large first weights leave it stuck"
+    pitfall = "no gradient where scores are far apart against the temperature, so large first weights leave it stuck"
     convex = False
     bounded = True
     temperature: float = 0.1

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.errors import Incompatible
-from lossbench.interfaces.loss import Loss, same_shape
+from lossbench.interfaces.loss import Loss, check_same_shape
 from lossbench.losses.terms import mean, residual, stacked
 from lossbench.types import Array, Encoding, Problem, Space
 from lossbench.validation import check_between, check_nonnegative, check_positive
@@ -33,7 +33,7 @@ class MSE(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = (
+    aliases = (
         "torch.nn.MSELoss",
         "keras.losses.MeanSquaredError",
         "sklearn.metrics.mean_squared_error",
@@ -41,14 +41,14 @@ class MSE(Loss):
         "squared error",
     )
     use_when = "the mean is wanted and the noise is about normal"
-    beware = "one outlier can outweigh the rest of the batch"
+    pitfall = "one outlier can outweigh the rest of the batch"
     convex = True
     bounded = False
     robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean of the squared residuals over D."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return mean(functional.mse_loss(prediction, target, reduction="none"))
 
 
@@ -67,7 +67,7 @@ class MAE(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = (
+    aliases = (
         "torch.nn.L1Loss",
         "keras.losses.MeanAbsoluteError",
         "sklearn.metrics.mean_absolute_error",
@@ -75,7 +75,7 @@ class MAE(Loss):
         "least absolute deviations",
     )
     use_when = "the median is wanted, or many targets are wrong"
-    beware = "the gradient does not shrink near the target, so the learning rate must"
+    pitfall = "the gradient does not shrink near the target, so the learning rate must"
     convex = True
     bounded = False
     robust = True
@@ -100,9 +100,9 @@ class Huber(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("torch.nn.HuberLoss", "keras.losses.Huber", "delta * torch.nn.SmoothL1Loss(beta=delta)")
+    aliases = ("torch.nn.HuberLoss", "keras.losses.Huber", "delta * torch.nn.SmoothL1Loss(beta=delta)")
     use_when = "a few outliers, and errors near zero should still be squared"
-    beware = "delta is in units of the target: tune it with the scale"
+    pitfall = "delta is in units of the target: tune it with the scale"
     convex = True
     bounded = False
     robust = True
@@ -114,7 +114,7 @@ class Huber(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         if not stacked(self.delta):
-            same_shape(prediction, target)
+            check_same_shape(prediction, target)
             return mean(functional.huber_loss(prediction, target, "none", self.delta))
         distance = residual(prediction, target).abs()
         # q (a - q/2) with q = min(a, delta) is both branches at once, and squares nothing that may overflow
@@ -138,9 +138,9 @@ class LogCosh(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("keras.losses.LogCosh", "optax.losses.log_cosh")
+    aliases = ("keras.losses.LogCosh", "optax.losses.log_cosh")
     use_when = "Huber's shape without a kink in the second derivative, and nothing to tune"
-    beware = "its bend is fixed at one unit, so it depends on the target's scale"
+    pitfall = "its bend is fixed at one unit, so it depends on the target's scale"
     convex = True
     bounded = False
     robust = True
@@ -170,9 +170,9 @@ class MSLE(Loss):
     tasks = ("regression",)
     space = Space.POSITIVE
     encoding = Encoding.POSITIVE
-    known_as = ("sklearn.metrics.mean_squared_log_error", "keras.losses.MeanSquaredLogarithmicError")
+    aliases = ("sklearn.metrics.mean_squared_log_error", "keras.losses.MeanSquaredLogarithmicError")
     use_when = "targets are positive, span orders of magnitude, and ratios matter"
-    beware = "it under-predicts the mean, and depends on the unit: below one it is plain squared error"
+    pitfall = "it under-predicts the mean, and depends on the unit: below one it is plain squared error"
     convex = False
     bounded = False
 
@@ -197,10 +197,10 @@ class SmoothL1(Loss):
     tasks = ("regression", "boxes")
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("torch.nn.SmoothL1Loss, the same beta of 1 by default", "torch.nn.HuberLoss(delta=beta) / beta")
+    aliases = ("torch.nn.SmoothL1Loss, the same beta of 1 by default", "torch.nn.HuberLoss(delta=beta) / beta")
     same_as = "huber"
     use_when = "as for Huber, where the slope far away should not change with the bend"
-    beware = "it equals Huber only at beta = delta = 1; beta is in units of the target"
+    pitfall = "it equals Huber only at beta = delta = 1; beta is in units of the target"
     convex = True
     bounded = False
     robust = True
@@ -212,7 +212,7 @@ class SmoothL1(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean over D."""
         if not stacked(self.beta):
-            same_shape(prediction, target)
+            check_same_shape(prediction, target)
             return mean(functional.smooth_l1_loss(prediction, target, reduction="none", beta=self.beta))
         distance = residual(prediction, target).abs()
         near = distance.clamp(max=self.beta)
@@ -237,9 +237,9 @@ class MAPE(Loss):
     tasks = ("regression",)
     space = Space.POSITIVE
     encoding = Encoding.ABOVE_ZERO
-    known_as = ("sklearn.metrics.mean_absolute_percentage_error", "keras.losses.MeanAbsolutePercentageError / 100")
+    aliases = ("sklearn.metrics.mean_absolute_percentage_error", "keras.losses.MeanAbsolutePercentageError / 100")
     use_when = "targets are positive, and being 10 % off costs the same whatever their size"
-    beware = "it under-predicts: too low costs at most 1, too high has no bound, and the smallest targets rule"
+    pitfall = "it under-predicts: too low costs at most 1, too high has no bound, and the smallest targets rule"
     convex = True
     bounded = False
 
@@ -264,9 +264,9 @@ class SMAPE(Loss):
     tasks = ("regression",)
     space = Space.POSITIVE
     encoding = Encoding.POSITIVE
-    known_as = ("symmetric MAPE", "torchmetrics.functional.symmetric_mean_absolute_percentage_error")
+    aliases = ("symmetric MAPE", "torchmetrics.functional.symmetric_mean_absolute_percentage_error")
     use_when = "ratios matter, and no single example should cost more than 2"
-    beware = "not symmetric: 10 too low costs more than 10 too high; a target of 0 costs 2 whatever is predicted"
+    pitfall = "not symmetric: 10 too low costs more than 10 too high; a target of 0 costs 2 whatever is predicted"
     convex = False
     bounded = True
 
@@ -298,7 +298,7 @@ class Quantile(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = (
+    aliases = (
         "pinball loss",
         "sklearn.metrics.mean_pinball_loss(alpha=tau)",
         "sklearn.linear_model.QuantileRegressor(quantile=tau)",
@@ -306,7 +306,7 @@ class Quantile(Loss):
         "tilted loss",
     )
     use_when = "too low and too high cost differently, or a bound is wanted that a known share keeps"
-    beware = "tau belongs to y - prediction: the other way round it is the opposite quantile"
+    pitfall = "tau belongs to y - prediction: the other way round it is the opposite quantile"
     convex = True
     bounded = False
     robust = True
@@ -337,9 +337,9 @@ class Expectile(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("asymmetric least squares", "asymmetric squared error", "the value loss of implicit Q-learning")
+    aliases = ("asymmetric least squares", "asymmetric squared error", "the value loss of implicit Q-learning")
     use_when = "too low and too high cost differently, and large errors cost more than in proportion"
-    beware = "the tau-expectile is not the tau-quantile: at 0.9, 0.86 of normal errors lie below it and not 0.9"
+    pitfall = "the tau-expectile is not the tau-quantile: at 0.9, 0.86 of normal errors lie below it and not 0.9"
     convex = True
     bounded = False
     robust = False
@@ -369,9 +369,9 @@ class EpsilonInsensitive(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("the loss of sklearn.svm.SVR", "SGDRegressor(loss='epsilon_insensitive') of scikit-learn", "tube loss")
+    aliases = ("the loss of sklearn.svm.SVR", "SGDRegressor(loss='epsilon_insensitive') of scikit-learn", "tube loss")
     use_when = "errors below a tolerance do not matter at all"
-    beware = "no gradient within the band: wider than the noise, it leaves the predictions where they come to lie"
+    pitfall = "no gradient within the band: wider than the noise, it leaves the predictions where they come to lie"
     convex = True
     bounded = False
     robust = True
@@ -404,14 +404,14 @@ class CosineSimilarity(Loss):
     tasks = ("regression",)
     space = Space.ORIGINAL
     encoding = Encoding.ORIGINAL
-    known_as = (
+    aliases = (
         "keras.losses.CosineSimilarity",
         "torch.nn.CosineSimilarity, without the minus",
         "optax.losses.cosine_distance - 1",
         "cosine proximity",
     )
     use_when = "the targets of an example are one vector, of which only the direction counts"
-    beware = (
+    pitfall = (
         "learns nothing from a single target, which has no direction; and no lengths, so errors in units stay large"
     )
     convex = False
@@ -426,7 +426,7 @@ class CosineSimilarity(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Minus the cosine over D."""
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         length = target.square().sum(-1, keepdim=True).sqrt()
         # the one of a zero vector, whose cosine is 0, may be any
         length = torch.where(length > 0, length, 1.0)

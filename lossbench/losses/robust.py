@@ -15,7 +15,7 @@ from torch.nn import functional
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
 from lossbench.losses.terms import as_tensor, mean, residual
-from lossbench.types import Encoding, Need, Problem, Space
+from lossbench.types import Encoding, Problem, Requirement, Space
 from lossbench.validation import check_at_most, check_between, check_positive
 
 WIDTHS = (1e-15, 1e15)
@@ -49,10 +49,10 @@ class Tukey(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    needs = (Need.RESIDUAL_SCALE,)
-    known_as = ("statsmodels.robust.norms.TukeyBiweight", "biweight", "bisquare")
+    requires = (Requirement.RESIDUAL_SCALE,)
+    aliases = ("statsmodels.robust.norms.TukeyBiweight", "biweight", "bisquare")
     use_when = "gross outliers that should have no pull at all"
-    beware = "no gradient beyond c times the scale: a bad start or a wrong scale stops the learning"
+    pitfall = "no gradient beyond c times the scale: a bad start or a wrong scale stops the learning"
     convex = False
     bounded = True
     robust = True
@@ -89,12 +89,12 @@ class BarronAdaptive(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    needs = (Need.PARAMETERS,)
-    known_as = ("robust_loss_pytorch.AdaptiveLossFunction", "general adaptive robust loss")
+    requires = (Requirement.PARAMETERS,)
+    aliases = ("robust_loss_pytorch.AdaptiveLossFunction", "general adaptive robust loss")
     use_when = "it is not known how heavy the tails of the noise are, or they differ between outputs"
-    beware = "its values are log likelihoods: below zero is possible, and they compare with no other loss"
+    pitfall = "its values are log likelihoods: below zero is possible, and they compare with no other loss"
 
-    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+    def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
         """One shape and one scale per output, `[1, D]`; nothing is drawn."""
         return {name: torch.zeros(1, problem.n_outputs) for name in ("alpha_logit", "log_scale")}
 
@@ -139,10 +139,10 @@ class Andrews(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    needs = (Need.RESIDUAL_SCALE,)
-    known_as = ("statsmodels.robust.norms.AndrewWave", "robustfit(wfun='andrews') of MATLAB")
+    requires = (Requirement.RESIDUAL_SCALE,)
+    aliases = ("statsmodels.robust.norms.AndrewWave", "robustfit(wfun='andrews') of MATLAB")
     use_when = "gross outliers that should have no pull at all"
-    beware = "no gradient beyond 4.2 times the scale: a bad start or a wrong scale stops the learning"
+    pitfall = "no gradient beyond 4.2 times the scale: a bad start or a wrong scale stops the learning"
     convex = False
     bounded = True
     robust = True
@@ -179,10 +179,10 @@ class Hampel(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    needs = (Need.RESIDUAL_SCALE,)
-    known_as = ("statsmodels.robust.norms.Hampel", "three-part redescending M-estimator")
+    requires = (Requirement.RESIDUAL_SCALE,)
+    aliases = ("statsmodels.robust.norms.Hampel", "three-part redescending M-estimator")
     use_when = "gross outliers that should have no pull, and doubtful ones that should keep a little"
-    beware = "no gradient beyond c times the scale: a bad start or a wrong scale stops the learning"
+    pitfall = "no gradient beyond c times the scale: a bad start or a wrong scale stops the learning"
     convex = False
     bounded = True
     robust = True
@@ -225,10 +225,10 @@ class Fair(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    needs = (Need.RESIDUAL_SCALE,)
-    known_as = ("robustfit(wfun='fair') of MATLAB", "objective='fair' of LightGBM (fair_c = c s)")
+    requires = (Requirement.RESIDUAL_SCALE,)
+    aliases = ("robustfit(wfun='fair') of MATLAB", "objective='fair' of LightGBM (fair_c = c s)")
     use_when = "Huber's aims with a bend that spreads over all residuals, and a scale that follows them"
-    beware = "outliers keep a pull of nearly c times the scale, as with huber"
+    pitfall = "outliers keep a pull of nearly c times the scale, as with huber"
     convex = True
     bounded = False
     robust = True
@@ -261,10 +261,10 @@ class Talwar(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    needs = (Need.RESIDUAL_SCALE,)
-    known_as = ("statsmodels.robust.norms.TrimmedMean", "truncated squared error", "robustfit(wfun='talwar') of MATLAB")
+    requires = (Requirement.RESIDUAL_SCALE,)
+    aliases = ("statsmodels.robust.norms.TrimmedMean", "truncated squared error", "robustfit(wfun='talwar') of MATLAB")
     use_when = "every target is either right or plainly wrong, and the wrong ones should not count"
-    beware = "no gradient beyond c times the scale: a bad start or a wrong scale stops the learning"
+    pitfall = "no gradient beyond c times the scale: a bad start or a wrong scale stops the learning"
     convex = False
     bounded = True
     robust = True
@@ -301,9 +301,9 @@ class Charbonnier(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("pseudo-Huber", "scipy.special.pseudo_huber", "kornia.losses.charbonnier_loss (c=1)", "L1-L2")
+    aliases = ("pseudo-Huber", "scipy.special.pseudo_huber", "kornia.losses.charbonnier_loss (c=1)", "L1-L2")
     use_when = "Huber's shape with a second derivative that has no kink"
-    beware = "image restoration writes sqrt(r^2 + eps^2): that is this divided by eps, plus eps, with c = eps"
+    pitfall = "image restoration writes sqrt(r^2 + eps^2): that is this divided by eps, plus eps, with c = eps"
     convex = True
     bounded = False
     robust = True
@@ -336,13 +336,13 @@ class Cauchy(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = (
+    aliases = (
         "Lorentzian",
         "kornia.losses.cauchy_loss (c=1)",
         "least_squares(loss='cauchy', f_scale=sqrt(2) c) of scipy",
     )
     use_when = "many outliers, and a bad start should still be able to recover"
-    beware = "classic texts write log(1 + (r/k)^2) with k = 2.385: that is c = k / sqrt(2)"
+    pitfall = "classic texts write log(1 + (r/k)^2) with k = 2.385: that is c = k / sqrt(2)"
     convex = False
     bounded = False
     robust = True
@@ -374,9 +374,9 @@ class GemanMcclure(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("kornia.losses.geman_mcclure_loss (c=1)", "Geman-McClure")
+    aliases = ("kornia.losses.geman_mcclure_loss (c=1)", "Geman-McClure")
     use_when = "gross outliers, of which most should have next to no pull"
-    beware = "the pull falls with the cube of the residual: from a bad start it learns slowly"
+    pitfall = "the pull falls with the cube of the residual: from a bad start it learns slowly"
     convex = False
     bounded = True
     robust = True
@@ -408,9 +408,9 @@ class Welsch(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("Leclerc", "correntropy loss", "kornia.losses.welsch_loss (c=1)")
+    aliases = ("Leclerc", "correntropy loss", "kornia.losses.welsch_loss (c=1)")
     use_when = "gross outliers that should have no pull, as with tukey but without an edge"
-    beware = "no gradient worth the name beyond 5 c: a bad start stays; classic texts' 2.985 is sqrt(2) c"
+    pitfall = "no gradient worth the name beyond 5 c: a bad start stays; classic texts' 2.985 is sqrt(2) c"
     convex = False
     bounded = True
     robust = True
@@ -444,10 +444,10 @@ class Barron(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("robust_loss_pytorch.general.lossfun, times c squared", "general robust loss")
+    aliases = ("robust_loss_pytorch.general.lossfun, times c squared", "general robust loss")
     same_as = "charbonnier"
     use_when = "to tune between squared, absolute and redescending losses with one number"
-    beware = "alpha below 0 has its largest pull near c: a bad start learns slowly, and c has to fit the errors"
+    pitfall = "alpha below 0 has its largest pull near c: a bad start learns slowly, and c has to fit the errors"
     alpha: float = 1.0
     c: float = 1.0
 
@@ -488,9 +488,9 @@ class Wing(Loss):
     tasks = ("regression",)
     space = Space.VALUE
     encoding = Encoding.VALUE
-    known_as = ("wing loss of landmarks", "mmpose.WingLoss(omega=width)")
+    aliases = ("wing loss of landmarks", "mmpose.WingLoss(omega=width)")
     use_when = "small and medium errors matter most, as with landmarks"
-    beware = "the slope is w / epsilon at the target and jumps with the sign there: the learning rate must shrink"
+    pitfall = "the slope is w / epsilon at the target and jumps with the sign there: the learning rate must shrink"
     bounded = False
     robust = True
     width: float = 1.0

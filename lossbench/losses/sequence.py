@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.errors import Incompatible, InvalidValue
-from lossbench.interfaces.loss import Loss, any_of, one_axis_less
+from lossbench.interfaces.loss import Loss, check_index_shape, is_set
 from lossbench.numerics.softmax import log_softmax
 from lossbench.types import BLANK, PADDING, Array, Encoding, Problem, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share, check_switch
@@ -48,7 +48,7 @@ def _check_targets(prediction: Tensor, target: Tensor, zero_infinity: bool) -> N
     }
     if not zero_infinity:
         wrong[f"needs more than the {n_steps} steps of its prediction"] = steps_needed(target) > n_steps
-    if any_of(torch.stack(list(wrong.values()))):  # one look at the values: a GPU waits at each
+    if is_set(torch.stack(list(wrong.values()))):  # one look at the values: a GPU waits at each
         _refuse_first(wrong, target)
 
 
@@ -106,13 +106,13 @@ class CTC(Loss):
     tasks = ("ctc",)
     space = Space.SEQUENCE_LOGIT
     encoding = Encoding.TOKENS
-    known_as = (
+    aliases = (
         "torch.nn.CTCLoss, which takes log probabilities, steps first, and whose mean is per token",
         "keras.losses.CTC",
         "optax.ctc_loss",
     )
     use_when = "the default for text in images and speech: what is written is known, and not where"
-    beware = "it first learns to say nothing but blanks, which looks like a training that stands still"
+    pitfall = "it first learns to say nothing but blanks, which looks like a training that stands still"
     convex = False
     bounded = False
     zero_infinity: bool = False
@@ -150,9 +150,9 @@ class FocalCTC(Loss):
     tasks = ("ctc",)
     space = Space.SEQUENCE_LOGIT
     encoding = Encoding.TOKENS
-    known_as = ("focal CTC loss",)
+    aliases = ("focal CTC loss",)
     use_when = "some tokens or transcripts are rare, and the frequent ones are read well already"
-    beware = "p is that of the whole transcript, so it is nearly 0, and nothing fades, until most of it is read"
+    pitfall = "p is that of the whole transcript, so it is nearly 0, and nothing fades, until most of it is read"
     bounded = False
     gamma: float = 2.0
     alpha: float = 1.0
@@ -199,9 +199,9 @@ class SmoothedCTC(Loss):
     tasks = ("ctc",)
     space = Space.SEQUENCE_LOGIT
     encoding = Encoding.TOKENS
-    known_as = ("label-smoothed CTC", "kldiv_lsm_ctc of github.com/hirofumi0810/neural_sp")
+    aliases = ("label-smoothed CTC", "kldiv_lsm_ctc of github.com/hirofumi0810/neural_sp")
     use_when = "the model is sure of single steps too early, or its confidence is to be used"
-    beware = "most steps are blanks, and it keeps the model from being sure of those too"
+    pitfall = "most steps are blanks, and it keeps the model from being sure of those too"
     smoothing: float = 0.1
     zero_infinity: bool = False
 
@@ -225,9 +225,9 @@ class SmoothedCTC(Loss):
 def _check_tokens(prediction: Tensor, target: Tensor) -> None:
     if prediction.ndim < 2:
         raise InvalidValue(f"prediction must be logits of shape [..., T, C]. Got {list(prediction.shape)}.")
-    one_axis_less(prediction, target)
+    check_index_shape(prediction, target)
     wrong = (target < PADDING) | (target >= prediction.shape[-1])
-    if any_of(wrong):
+    if is_set(wrong):
         raise InvalidValue(
             f"target must hold tokens from 0 to {prediction.shape[-1] - 1}, and {PADDING} where none is. "
             f"Got {target[wrong][0].item()}."
@@ -270,14 +270,14 @@ class AutoregressiveNLL(Loss):
     tasks = ("autoregressive",)
     space = Space.NEXT_TOKEN
     encoding = Encoding.SEQUENCE
-    known_as = (
+    aliases = (
         "next-token cross-entropy",
         "causal language model loss",
         "transformers ForCausalLMLoss",
         "log perplexity",
     )
     use_when = "the default for text and other sequences that are written token by token"
-    beware = "it shifts by itself: targets shifted before teach it to skip a token"
+    pitfall = "it shifts by itself: targets shifted before teach it to skip a token"
     convex = True
     bounded = False
     robust = True
@@ -314,9 +314,9 @@ class Unlikelihood(Loss):
     tasks = ("autoregressive",)
     space = Space.NEXT_TOKEN
     encoding = Encoding.SEQUENCE
-    known_as = ("token-level unlikelihood training", "UL-token of github.com/facebookresearch/unlikelihood_training")
+    aliases = ("token-level unlikelihood training", "UL-token of github.com/facebookresearch/unlikelihood_training")
     use_when = "what the model writes repeats itself"
-    beware = "frequent words are punished too, so perplexity suffers; repeated phrases need the sequence-level part"
+    pitfall = "frequent words are punished too, so perplexity suffers; repeated phrases need the sequence-level part"
     bounded = False
     robust = True
     alpha: float = 1.0

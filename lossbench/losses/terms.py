@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossbench.interfaces.loss import one_axis_less, same_shape
+from lossbench.interfaces.loss import check_index_shape, check_same_shape
 from lossbench.numerics.softmax import NARROW, log_softmax
 
 FULL = (torch.float32, torch.float64)
@@ -13,7 +13,7 @@ FULL = (torch.float32, torch.float64)
 
 def residual(prediction: Tensor, target: Tensor) -> Tensor:
     """Prediction minus target, of the same shape."""
-    same_shape(prediction, target)
+    check_same_shape(prediction, target)
     return prediction - target
 
 
@@ -62,7 +62,7 @@ def log_likelihood(logits: Tensor, target: Tensor) -> Tensor:
 
 def pick_target(values: Tensor, target: Tensor) -> Tensor:
     """Return the value of each target class, `[..., 1]`, from those of all classes, `[..., C]`."""
-    one_axis_less(values, target)
+    check_index_shape(values, target)
     return values.gather(-1, target.long().unsqueeze(-1))
 
 

@@ -6,14 +6,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, finite, or_nan, wide
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, is_finite, mask_invalid, widen
 from lossbench.numerics.boxes import area, centre_size, iou, share, squared
 
 _BOXES = ("boxes",)
 
 
 def _pair(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    return wide(prediction), target.to(wide(prediction).dtype)
+    return widen(prediction), target.to(widen(prediction).dtype)
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class MeanIOU(ExampleMetric):
     higher_is_better: ClassVar[bool] = True
     limit: ClassVar[float] = 1.0
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, 4]` to `[R, N]`."""
-        return or_nan(iou(*_pair(prediction, target)).squeeze(-1), finite(prediction))
+        return mask_invalid(iou(*_pair(prediction, target)).squeeze(-1), is_finite(prediction))
 
 
 def average_precision(prediction: Tensor, target: Tensor, threshold: float) -> Tensor:
@@ -49,8 +49,8 @@ def average_precision(prediction: Tensor, target: Tensor, threshold: float) -> T
     hits = _hits(prediction, target, threshold).sum(-1)
     n = prediction.shape[-2]
     # in whole numbers: 100 * 0.29 is below 29
-    average = hits.to(wide(prediction).dtype) / n * (100 * hits // n + 1) / 101
-    return or_nan(average, finite(prediction).all(-1))
+    average = hits.to(widen(prediction).dtype) / n * (100 * hits // n + 1) / 101
+    return mask_invalid(average, is_finite(prediction).all(-1))
 
 
 def _hits(prediction: Tensor, target: Tensor, threshold: float) -> Tensor:
@@ -59,9 +59,9 @@ def _hits(prediction: Tensor, target: Tensor, threshold: float) -> Tensor:
 
 def _influence(prediction: Tensor, target: Tensor, threshold: float) -> Tensor:
     """Of each box on the average precision, `[R, N, 4]` to `[R, N]`: by its slope without steps, (200 s + 1) / 101."""
-    hits = _hits(prediction, target, threshold).to(wide(prediction).dtype)
+    hits = _hits(prediction, target, threshold).to(widen(prediction).dtype)
     share = hits.mean(-1, keepdim=True)
-    return or_nan((hits - share) * (200 * share + 1) / 101, finite(prediction).all(-1, keepdim=True))
+    return mask_invalid((hits - share) * (200 * share + 1) / 101, is_finite(prediction).all(-1, keepdim=True))
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class AP50(LinearisedMetric):
         """`[R, N, 4]` to `[R]`."""
         return average_precision(prediction, target, 0.5)
 
-    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, 4]` to `[R, N]`."""
         return _influence(prediction, target, 0.5)
 
@@ -101,7 +101,7 @@ class AP75(LinearisedMetric):
         """`[R, N, 4]` to `[R]`."""
         return average_precision(prediction, target, 0.75)
 
-    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, 4]` to `[R, N]`."""
         return _influence(prediction, target, 0.75)
 
@@ -117,11 +117,11 @@ class CentreError(ExampleMetric):
     tasks: ClassVar[tuple[str, ...]] = _BOXES
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, 4]` to `[R, N]`."""
         prediction, target = _pair(prediction, target)
         offset = centre_size(prediction)[0] - centre_size(target)[0]
-        return or_nan(squared(offset).squeeze(-1).sqrt(), finite(prediction))
+        return mask_invalid(squared(offset).squeeze(-1).sqrt(), is_finite(prediction))
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,9 @@ class SizeError(ExampleMetric):
     tasks: ClassVar[tuple[str, ...]] = _BOXES
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, 4]` to `[R, N]`."""
         size, other = (centre_size(boxes)[1] for boxes in _pair(prediction, target))
         common = area(torch.minimum(size, other))
         aligned = share(common, area(size) + area(other) - common)
-        return or_nan(1 - aligned.squeeze(-1), finite(prediction))
+        return mask_invalid(1 - aligned.squeeze(-1), is_finite(prediction))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, finite, or_nan, wide
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, is_finite, mask_invalid, widen
 from lossbench.numerics.softmax import argmax, log_softmax, softmax
 
 _CLASSES = ("binary", "multiclass")
@@ -37,10 +37,10 @@ class Accuracy(ExampleMetric):
     higher_is_better: ClassVar[bool] = True
     limit: ClassVar[float] = 1.0
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """0 or 1 per example, `[R, N, C]` to `[R, N]`."""
-        correct = (_chosen(prediction) == target).to(wide(prediction).dtype)
-        return or_nan(correct, finite(prediction))
+        correct = (_chosen(prediction) == target).to(widen(prediction).dtype)
+        return mask_invalid(correct, is_finite(prediction))
 
 
 @dataclass(frozen=True)
@@ -58,24 +58,24 @@ class BalancedAccuracy(LinearisedMetric):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, C]` to `[R]`."""
         recall = _recalls(prediction, target)[0]
-        return or_nan(recall.nanmean(-1), finite(prediction).all(-1))
+        return mask_invalid(recall.nanmean(-1), is_finite(prediction).all(-1))
 
-    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, C]` to `[R, N]`: the rarer a class, the more each of its examples weighs."""
         recall, present, correct = _recalls(prediction, target)
         own, n_own = (x.gather(-1, target.expand_as(correct)) for x in (recall, present))
         n_present = (present > 0).sum(-1, keepdim=True)
-        return or_nan(correct.shape[-1] * (correct - own) / (n_own * n_present), _whole(prediction))
+        return mask_invalid(correct.shape[-1] * (correct - own) / (n_own * n_present), _whole(prediction))
 
 
 def _whole(prediction: Tensor) -> Tensor:
     """Whether all of a row is finite, `[R, 1]`: what one example adds hangs on the others."""
-    return finite(prediction).all(-1, keepdim=True)
+    return is_finite(prediction).all(-1, keepdim=True)
 
 
 def _recalls(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Each class's recall, NaN where it is absent, and how many there are of it, `[R, C]`; who is right, `[R, N]`."""
-    correct = (_chosen(prediction) == target).to(wide(prediction).dtype)
+    correct = (_chosen(prediction) == target).to(widen(prediction).dtype)
     n_classes, target = _n_classes(prediction), target.expand_as(correct)
     present = _tally(target, torch.ones_like(correct), n_classes)
     return _tally(target, correct, n_classes) / present, present, correct
@@ -86,9 +86,9 @@ def _f1(prediction: Tensor, target: Tensor) -> Tensor:
     if target.ndim == prediction.ndim:
         chosen, present = prediction > 0, target == 1
         both = chosen.sum(-2) + present.sum(-2)
-        return (2 * (chosen & present).sum(-2)).to(wide(prediction).dtype) / both
+        return (2 * (chosen & present).sum(-2)).to(widen(prediction).dtype) / both
     classes, n_classes = _chosen(prediction), _n_classes(prediction)
-    correct = (classes == target).to(wide(prediction).dtype)
+    correct = (classes == target).to(widen(prediction).dtype)
     ones = torch.ones_like(correct)
     total = _tally(classes, ones, n_classes) + _tally(target.expand_as(classes), ones, n_classes)
     return 2 * _tally(classes, correct, n_classes) / total
@@ -100,7 +100,7 @@ def _f1_influence(prediction: Tensor, target: Tensor) -> Tensor:
     if target.ndim < prediction.ndim:
         classes = torch.arange(_n_classes(prediction), device=target.device)
         chosen, present = (x.unsqueeze(-1) == classes for x in (_chosen(prediction), target))
-    kind = wide(prediction).dtype
+    kind = widen(prediction).dtype
     hits, size = 2 * (chosen & present).to(kind), chosen.to(kind) + present.to(kind)
     total = size.sum(-2, keepdim=True)
     f1 = hits.sum(-2, keepdim=True) / total
@@ -117,11 +117,11 @@ class F1(LinearisedMetric):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, 1]` to `[R]`."""
-        return or_nan(_f1(prediction, target)[..., 1].nan_to_num(0.0), finite(prediction).all(-1))
+        return mask_invalid(_f1(prediction, target)[..., 1].nan_to_num(0.0), is_finite(prediction).all(-1))
 
-    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, 1]` to `[R, N]`."""
-        return or_nan(_f1_influence(prediction, target)[..., 1], _whole(prediction))
+        return mask_invalid(_f1_influence(prediction, target)[..., 1], _whole(prediction))
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,12 @@ class MacroF1(LinearisedMetric):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, C]` to `[R]`, for class indices `[R, N]` or labels `[R, N, C]` of 0 and 1."""
-        return or_nan(_f1(prediction, target).nanmean(-1), finite(prediction).all(-1))
+        return mask_invalid(_f1(prediction, target).nanmean(-1), is_finite(prediction).all(-1))
 
-    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, C]` to `[R, N]`."""
         there = _f1(prediction, target).isfinite().sum(-1, keepdim=True)
-        return or_nan(_f1_influence(prediction, target).sum(-1) / there, _whole(prediction))
+        return mask_invalid(_f1_influence(prediction, target).sum(-1) / there, _whole(prediction))
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ class AUROC(LinearisedMetric):
         """`[R, N, 1]` to `[R]`."""
         wins, positive = _wins(prediction, target)
         area = (wins * positive).sum(-1) / positive.sum(-1)  # 0 / 0 is NaN where a class is absent
-        return or_nan(area, finite(prediction).all(-1)).to(wide(prediction).dtype)
+        return mask_invalid(area, is_finite(prediction).all(-1)).to(widen(prediction).dtype)
 
-    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, 1]` to `[R, N]`.
 
         DeLong et al., Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves, 1988,
@@ -174,12 +174,12 @@ class AUROC(LinearisedMetric):
         of_class = torch.where(positive, positive.sum(-1, keepdim=True), (~positive).sum(-1, keepdim=True))
         area = (wins * positive).sum(-1, keepdim=True) / positive.sum(-1, keepdim=True)
         influence = wins.shape[-1] * (wins - area) / of_class
-        return or_nan(influence, _whole(prediction)).to(wide(prediction).dtype)
+        return mask_invalid(influence, _whole(prediction)).to(widen(prediction).dtype)
 
 
 def _wins(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """In what share of its pairs with the other class each example is on the right side; and who is positive."""
-    scores = wide(prediction)[..., 0].contiguous()
+    scores = widen(prediction)[..., 0].contiguous()
     positive = (target == 1).expand_as(scores)
     below = _share_below(scores, scores.masked_fill(positive, torch.inf), (~positive).sum(-1, keepdim=True))
     above = 1 - _share_below(scores, scores.masked_fill(~positive, torch.inf), positive.sum(-1, keepdim=True))
@@ -203,13 +203,13 @@ class LogLoss(ExampleMetric):
     tasks: ClassVar[tuple[str, ...]] = (*_CLASSES, "multilabel")
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, C]` to `[R, N]`, for class indices `[R, N]` or labels `[R, N, C]` of 0 and 1."""
-        return or_nan(-_log_probability(prediction, target), finite(prediction))
+        return mask_invalid(-_log_probability(prediction, target), is_finite(prediction))
 
 
 def _log_probability(prediction: Tensor, target: Tensor) -> Tensor:
-    prediction = wide(prediction)
+    prediction = widen(prediction)
     if target.ndim == prediction.ndim:
         return logsigmoid((2 * target - 1) * prediction).mean(-1)  # 1 - sigmoid(z) = sigmoid(-z)
     if prediction.shape[-1] == 1:
@@ -230,9 +230,9 @@ class BrierScore(ExampleMetric):
     tasks: ClassVar[tuple[str, ...]] = _CLASSES
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, C]` to `[R, N]`."""
-        prediction, target = wide(prediction), target.unsqueeze(-1)
+        prediction, target = widen(prediction), target.unsqueeze(-1)
         if prediction.shape[-1] == 1:
             probability, hot = prediction.sigmoid(), target
         else:
@@ -240,4 +240,4 @@ class BrierScore(ExampleMetric):
                 softmax(prediction),
                 target == torch.arange(prediction.shape[-1], device=target.device),
             )
-        return (probability - hot.to(probability.dtype)).square().sum(-1).where(finite(prediction), torch.nan)
+        return (probability - hot.to(probability.dtype)).square().sum(-1).where(is_finite(prediction), torch.nan)

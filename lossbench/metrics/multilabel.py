@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, finite, or_nan, wide
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, is_finite, mask_invalid, widen
 
 _MULTILABEL = ("multilabel",)
 
@@ -35,14 +35,14 @@ class MeanAveragePrecision(LinearisedMetric):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, L]` to `[R]`."""
         curve = _Curve.of(prediction, target)
-        return or_nan(curve.average().nanmean(-1), finite(prediction).all(-1)).to(wide(prediction).dtype)
+        return mask_invalid(curve.average().nanmean(-1), is_finite(prediction).all(-1)).to(widen(prediction).dtype)
 
-    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, L]` to `[R, N]`."""
         curve = _Curve.of(prediction, target)
         there = curve.positive.any(-1).sum(-1, keepdim=True)  # labels with positives
-        influence = curve.influence().sum(-2) / there
-        return or_nan(influence, finite(prediction).all(-1, keepdim=True)).to(wide(prediction).dtype)
+        influence = curve.compute_influence().sum(-2) / there
+        return mask_invalid(influence, is_finite(prediction).all(-1, keepdim=True)).to(widen(prediction).dtype)
 
 
 class _Curve(NamedTuple):
@@ -59,7 +59,7 @@ class _Curve(NamedTuple):
 
     @staticmethod
     def of(prediction: Tensor, target: Tensor) -> "_Curve":
-        scores = wide(prediction).mT.contiguous()
+        scores = widen(prediction).mT.contiguous()
         ordered, order = scores.sort(-1)
         positive = (target.expand_as(prediction).mT == 1).gather(-1, order)
         lowest_equal = torch.searchsorted(ordered, ordered).clamp_max(ordered.shape[-1] - 1)  # NaN is above all
@@ -72,7 +72,7 @@ class _Curve(NamedTuple):
         """The average precision of each label, `[R, L]`; NaN without positives."""
         return (self.precision * self.positive).sum(-1) / self.positive.sum(-1)
 
-    def influence(self) -> Tensor:
+    def compute_influence(self) -> Tensor:
         """Of each example on each label's average precision, in the examples' own order; 0 without positives.
 
         A positive one has a precision of its own, and each takes part in those of all positives at or below it.
@@ -93,9 +93,9 @@ class SubsetAccuracy(ExampleMetric):
     higher_is_better: ClassVar[bool] = True
     limit: ClassVar[float] = 1.0
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """0 or 1 per example, `[R, N, L]` to `[R, N]`."""
-        return or_nan(_right(prediction, target).all(-1).to(wide(prediction).dtype), finite(prediction))
+        return mask_invalid(_right(prediction, target).all(-1).to(widen(prediction).dtype), is_finite(prediction))
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,6 @@ class HammingAccuracy(ExampleMetric):
     higher_is_better: ClassVar[bool] = True
     limit: ClassVar[float] = 1.0
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The share of an example's labels, `[R, N, L]` to `[R, N]`."""
-        return or_nan(_right(prediction, target).to(wide(prediction).dtype).mean(-1), finite(prediction))
+        return mask_invalid(_right(prediction, target).to(widen(prediction).dtype).mean(-1), is_finite(prediction))

@@ -7,13 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, finite, or_nan, wide
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, is_finite, mask_invalid, widen
 
 _REGRESSION = ("regression",)
 
 
 def _errors(prediction: Tensor, target: Tensor) -> Tensor:
-    return wide(prediction) - target.to(wide(prediction).dtype)
+    return widen(prediction) - target.to(widen(prediction).dtype)
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class MAE(ExampleMetric):
     tasks: ClassVar[tuple[str, ...]] = _REGRESSION
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, D]` to `[R, N]`."""
-        return or_nan(_errors(prediction, target).abs().mean(-1), finite(prediction))
+        return mask_invalid(_errors(prediction, target).abs().mean(-1), is_finite(prediction))
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class RMSE(ExampleMetric):
     higher_is_better: ClassVar[bool] = False
     transform: ClassVar[str] = "root"
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Squared errors, `[R, N, D]` to `[R, N]`."""
-        return or_nan(_errors(prediction, target).square().mean(-1), finite(prediction))
+        return mask_invalid(_errors(prediction, target).square().mean(-1), is_finite(prediction))
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class MAPE(ExampleMetric):
     tasks: ClassVar[tuple[str, ...]] = _REGRESSION
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, D]` to `[R, N]`."""
         shares = _errors(prediction, target).abs() / target.abs().clamp_min(torch.finfo(torch.float64).eps)
-        return or_nan(shares.mean(-1).to(wide(prediction).dtype), finite(prediction))
+        return mask_invalid(shares.mean(-1).to(widen(prediction).dtype), is_finite(prediction))
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,20 @@ class R2(LinearisedMetric):
         unexplained, total = (x.sum(-2) for x in _squares(prediction, target))
         constant = (unexplained == 0).to(unexplained.dtype)
         r2 = torch.where(total > 0, 1 - unexplained / total, constant)
-        return or_nan(r2.mean(-1), finite(prediction).all(-1))
+        return mask_invalid(r2.mean(-1), is_finite(prediction).all(-1))
 
-    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, D]` to `[R, N]`; 0 for a constant target."""
         unexplained, deviation = _squares(prediction, target)
         total = deviation.sum(-2, keepdim=True)
         left = unexplained.sum(-2, keepdim=True) / total
         influence = unexplained.shape[-2] * (left * deviation - unexplained) / total
-        return or_nan(torch.where(total > 0, influence, 0).mean(-1), finite(prediction).all(-1, keepdim=True))
+        return mask_invalid(torch.where(total > 0, influence, 0).mean(-1), is_finite(prediction).all(-1, keepdim=True))
 
 
 def _squares(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Of the errors, and of the targets' deviations from their mean, `[R, N, D]`."""
-    target = target.to(wide(prediction).dtype)
+    target = target.to(widen(prediction).dtype)
     return _errors(prediction, target).square(), (target - target.mean(-2, keepdim=True)).square()
 
 
@@ -106,9 +106,9 @@ class MedianAbsoluteError(LinearisedMetric):
         n = ordered.shape[-2]
         # the mean of the middle two, where torch.median takes the lower one
         middle = (ordered[..., (n - 1) // 2, :] + ordered[..., n // 2, :]) / 2
-        return or_nan(middle.mean(-1), finite(prediction).all(-1))
+        return mask_invalid(middle.mean(-1), is_finite(prediction).all(-1))
 
-    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, D]` to `[R, N]`: half of what lies between two quantiles, above the median or below it.
 
         Those quantiles are two standard errors of the median's rank away from it on either side.
@@ -121,4 +121,4 @@ class MedianAbsoluteError(LinearisedMetric):
         side = (errors - middle.unsqueeze(-2)).sign()
         density = (2 * reach + 1) / n / (high - low).unsqueeze(-2)
         influence = (side - side.mean(-2, keepdim=True)) / (2 * density)
-        return or_nan(influence.mean(-1), finite(prediction).all(-1, keepdim=True))
+        return mask_invalid(influence.mean(-1), is_finite(prediction).all(-1, keepdim=True))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossbench.interfaces.metric import ExampleMetric, finite, or_nan, wide
+from lossbench.interfaces.metric import ExampleMetric, is_finite, mask_invalid, widen
 
 MOST = 1_000_000
 """Distances that are held at once."""
@@ -33,16 +33,16 @@ class Retrieval(ExampleMetric):
     def of_queries(self, distance: Tensor, alike: Tensor) -> Tensor:
         """A score per query `[R, Q]`, from `[R, Q, N]`; each is infinitely far from itself, and not alike."""
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Embeddings `[R, N, E]` and classes `[R, N]` to `[R, N]`."""
-        embedding = functional.normalize(wide(prediction), dim=-1)
+        embedding = functional.normalize(widen(prediction), dim=-1)
         classes = target.expand(prediction.shape[:-1])
         rows, n = classes.shape
         queries = torch.arange(n, device=target.device).split(max(1, MOST // (rows * n)))
         parts = [self.of_queries(*_neighbours(embedding, classes, some)) for some in queries]
         answered = torch.cat([_alike(classes, some).any(-1) for some in queries], -1)
         scores = torch.where(answered, torch.cat(parts, -1), 0) / answered.double().mean(-1, keepdim=True)
-        return or_nan(scores, finite(prediction).all(-1, keepdim=True)).to(embedding.dtype)
+        return mask_invalid(scores, is_finite(prediction).all(-1, keepdim=True)).to(embedding.dtype)
 
 
 def _alike(classes: Tensor, queries: Tensor) -> Tensor:

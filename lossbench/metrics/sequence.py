@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, or_nan, wide
-from lossbench.numerics.decoding import best_path
+from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, mask_invalid, widen
+from lossbench.numerics.decoding import find_best_path
 from lossbench.types import BLANK, PADDING
 
 
@@ -24,7 +24,7 @@ def edit_distances(prediction: Tensor, target: Tensor) -> Tensor:
     with c(j) tokens in the first j steps and d(i, j) the distance of those to the first i target tokens, the table is
     e(i, j) = d(i, j) - c(j), and the update along j is a running minimum.
     """
-    path = best_path(prediction)
+    path = find_best_path(prediction)
     blank = (path == BLANK).short()
     excess = blank.new_zeros(*path.shape[:-1], path.shape[-1] + 1)  # e(0, j) = 0
     for token in target.int().unsqueeze(-1).unbind(-2):  # [R or 1, N, 1]
@@ -50,19 +50,19 @@ class CharacterErrorRate(LinearisedMetric):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Logits `[R, N, T, C]` and tokens `[R, N, S]` to `[R]`."""
         wrong, length = _wrong(prediction, target)
-        return or_nan(wrong.sum(-1) / length.sum(-1), _finite(prediction).all(-1))
+        return mask_invalid(wrong.sum(-1) / length.sum(-1), _finite(prediction).all(-1))
 
-    def influence(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The same to `[R, N]`: long transcripts weigh more."""
         wrong, length = _wrong(prediction, target)
         rate = wrong.sum(-1, keepdim=True) / length.sum(-1, keepdim=True)
         influence = (wrong - rate * length) / length.mean(-1, keepdim=True)
-        return or_nan(influence, _finite(prediction).all(-1, keepdim=True))
+        return mask_invalid(influence, _finite(prediction).all(-1, keepdim=True))
 
 
 def _wrong(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Edit distances `[R, N]`, and the lengths of the targets."""
-    kind = wide(prediction).dtype
+    kind = widen(prediction).dtype
     return edit_distances(prediction, target).to(kind), (target != PADDING).sum(-1).to(kind)
 
 
@@ -74,7 +74,7 @@ class SequenceAccuracy(ExampleMetric):
     higher_is_better: ClassVar[bool] = True
     limit: ClassVar[float] = 1.0
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """0 or 1 per example; logits `[R, N, T, C]` and tokens `[R, N, S]` to `[R, N]`."""
         right = edit_distances(prediction, target) == 0
-        return or_nan(right.to(wide(prediction).dtype), _finite(prediction))
+        return mask_invalid(right.to(widen(prediction).dtype), _finite(prediction))

@@ -7,7 +7,7 @@ from lossbench.numerics.softmax import argmax
 from lossbench.types import BLANK, PADDING
 
 
-def best_path(logits: Tensor) -> Tensor:
+def find_best_path(logits: Tensor) -> Tensor:
     """The tokens of greedy decoding where they begin, `BLANK` at all other steps: `[..., T, C]` to `[..., T]`, int32.
 
     The best token of each step; of a run of equals only the first is kept, so a blank must part what is written twice.
@@ -17,7 +17,7 @@ def best_path(logits: Tensor) -> Tensor:
     return path
 
 
-def compacted(path: Tensor) -> Tensor:
+def compact(path: Tensor) -> Tensor:
     """The tokens of a path without its blanks, at the front, `PADDING` behind: `[..., T]` to `[..., T]`."""
     order = (path == BLANK).to(torch.uint8).argsort(dim=-1, stable=True)
     tokens = path.gather(-1, order)

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lossbench.records import telling
-from lossbench.seeds import stable_hash
+from lossbench.records import explain_errors
+from lossbench.seeds import hash_values
 
 FOLDER = ".training"
 TRIALS, STUDY_LOCK = "trials.json", "lock"
@@ -77,7 +77,7 @@ class Locks:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def _create(self, trials: tuple[str, ...]) -> Lock:
-        folder = self.folder / stable_hash("claim", sorted(trials))[:16]  # once its word; checkpoints lie under it
+        folder = self.folder / hash_values("claim", sorted(trials))[:16]  # once its word; checkpoints lie under it
         self._clear(set(trials), folder)
         folder.mkdir(exist_ok=True)
         handle = os.open(folder / TRIALS, os.O_RDWR | os.O_CREAT)
@@ -98,7 +98,7 @@ class Locks:
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
-        with telling("write", self.folder):
+        with explain_errors("write", self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / STUDY_LOCK).open("ab") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX)

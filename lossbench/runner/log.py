@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lossbench.records import telling
+from lossbench.records import explain_errors
 from lossbench.runner.reporter import Level, Reporter
 
 NAME = "lossbench.log"
@@ -46,7 +46,7 @@ class _Told(logging.Handler):
 @contextmanager
 def keep_log(folder: Path, reporter: Reporter) -> Iterator[None]:
     """Append to the log of the study in `folder` meanwhile, and hand warnings to the reporter."""
-    with telling("write", folder):
+    with explain_errors("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
     file = _File(folder / NAME, encoding="utf-8", delay=True)
     file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))

@@ -11,9 +11,9 @@ from lossbench.config.choices import Experiment
 from lossbench.records import UNTRAINED, Record
 from lossbench.runner.executors import Part
 from lossbench.runner.locks import Lock, Locks
-from lossbench.seeds import stacks, trial_id
-from lossbench.training.build import FEWEST_ROWS, Size, chunks, size
-from lossbench.training.objective import row_order
+from lossbench.seeds import group_stacks, trial_id
+from lossbench.training.build import FEWEST_ROWS, Size, measure_stack, split_evenly
+from lossbench.training.objective import sort_replicas
 from lossbench.types import Stack, Trial
 
 POLL_SECONDS = 1.0
@@ -42,7 +42,7 @@ class TrialQueue:
 
     def estimate_sizes(self) -> list[tuple[Stack, Size]]:
         """Return the stacks of what is missing, each with its size."""
-        return [(stack, size(stack.trials)) for stack in stacks(self.missing.values())]
+        return [(stack, measure_stack(stack.trials)) for stack in group_stacks(self.missing.values())]
 
     def cut(self, sizes: Sequence[tuple[Stack, Size]], n_workers: int) -> int:
         """Cut stacks into parts, what was left unfinished first and as it was; return the number of parts."""
@@ -137,14 +137,14 @@ class TrialQueue:
         seen = path.stat() if path.exists() else None
         version = (seen.st_mtime_ns, seen.st_ino, seen.st_size) if seen else None
         if folder not in self._statuses or self._statuses[folder][0] != version:
-            self._statuses[folder] = version, records.statuses(folder)
+            self._statuses[folder] = version, records.read_statuses(folder)
         return self._statuses[folder][1]
 
 
 def _cut_stack(trials: Sequence[Trial], size: Size, n_workers: int) -> list[tuple[str, ...]]:
     """Trials in an order in which those of one loss are neighbours, cut into parts for all workers."""
-    ordered = [trial_id(trials[i]) for i in row_order(trials)]
+    ordered = [trial_id(trials[i]) for i in sort_replicas(trials)]
     if not ordered:
         return []
     shared = -(-len(ordered) // n_workers)
-    return [tuple(ordered[part]) for part in chunks(len(ordered), min(size.rows, max(shared, FEWEST_ROWS)))]
+    return [tuple(ordered[part]) for part in split_evenly(len(ordered), min(size.rows, max(shared, FEWEST_ROWS)))]

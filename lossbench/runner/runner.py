@@ -15,7 +15,7 @@ from lossbench import registry
 from lossbench.config.choices import Experiment
 from lossbench.config.resolve import Combinations
 from lossbench.losses.composition.external import External
-from lossbench.plugins import loaded
+from lossbench.plugins import list_loaded
 from lossbench.records import UNTRAINED, Record
 from lossbench.runner.executors import CannotStart, Events, Executor, Part
 from lossbench.runner.executors.local import LocalExecutor
@@ -24,7 +24,7 @@ from lossbench.runner.log import describe_peak_memory
 from lossbench.runner.queue import TrialQueue
 from lossbench.runner.reporter import Progress, Reporter
 from lossbench.runner.trained import Trained
-from lossbench.training.build import cores
+from lossbench.training.build import count_cores
 
 log = logging.getLogger("lossbench")
 
@@ -148,7 +148,7 @@ class Session:
         kinds = pickle_registered(list(self.queue.missing.values()))
         names = list_gpus()
         devices = [names[i % len(names)] if names else "" for i in range(self.n_workers)]
-        return ProcessExecutor([Setup(self.started, device, kinds, loaded()) for device in devices])
+        return ProcessExecutor([Setup(self.started, device, kinds, list_loaded()) for device in devices])
 
     def _progress(self, part: Part, n_replicas: int, step: int, n_steps: int) -> None:
         """Take note that `n_replicas` trials of a part have done `step` of their steps."""
@@ -203,7 +203,7 @@ def choose_n_workers(seconds: float) -> int:
     """One process per GPU; on CPUs one per core where the work, so many seconds in one process, is worth it."""
     if torch.cuda.is_available():
         return torch.cuda.device_count()
-    return cores() if seconds > WORTH_WORKERS else 1
+    return count_cores() if seconds > WORTH_WORKERS else 1
 
 
 def list_gpus() -> list[str]:

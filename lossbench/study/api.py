@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lossbench.analysis.study import Study, read
 from lossbench.config.presets import EXPERIMENT, load_experiment
-from lossbench.config.resolve import Combinations, combinations, load_plugins, to_plain
+from lossbench.config.resolve import Combinations, load_plugins, make_combinations, to_plain
 from lossbench.config.schema import check_heeded
 from lossbench.errors import InvalidValue, LossbenchError, describe_skipped
 from lossbench.runner.log import keep_log
@@ -56,7 +56,7 @@ def run(*, progress: bool | None = None, **settings: Any) -> Results:
     messages = _Messages()
     load_plugins(settings)  # before objects are looked up in the registry
     check_heeded(_choices_of(settings), _lists_of(settings))
-    asked = combinations(name_objects(settings, messages.on_message))
+    asked = make_combinations(name_objects(settings, messages.on_message))
     bar = ProgressBar(Console(stderr=True, quiet=progress is False, highlight=False), messages=progress is True)
     skipped = describe_skipped(asked.skipped)
     with bar:
@@ -72,8 +72,9 @@ def run(*, progress: bool | None = None, **settings: Any) -> Results:
 def load(*folders: str | Path, where: Mapping[str, Any] | None = None, metric: str = "") -> Results:
     """Return what is on record at or below some folders.
 
-    where: values of settings that are wanted, as `{"rate": [0, 0.4]}` or `{"loss": "mse"}`. metric: one of those on
-    record, to judge by. Raises `RecordError` where there is nothing to read, and `LossbenchError` for unknown names.
+    where: values of settings that are wanted, as `{"corruption_rate": [0, 0.4]}` or `{"loss": "mse"}`. metric: one of
+    those on record, to judge by. Raises `RecordError` where there is nothing to read, and `LossbenchError` for
+    unknown names.
     """
     if not folders or not all(isinstance(folder, str | os.PathLike) for folder in folders):
         raise InvalidValue(

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from lossbench.analysis.comparison import Comparison as Compared
-from lossbench.errors import unknown
+from lossbench.errors import make_unknown
 from lossbench.report.tables import comparison as comparison_tables
 from lossbench.report.tables import markup, rows
 from lossbench.report.tables.comparison import group_verdicts
-from lossbench.report.tables.html import comparison_html
+from lossbench.report.tables.html import render_html
 from lossbench.report.tables.text import render_text
 
 
@@ -31,7 +31,7 @@ class Comparison:
 
     def to_dict(self, sort: str = "metric") -> list[dict[str, Any]]:
         """Return the same as `lossbench compare --json`, nested."""
-        return rows.nested(self.parts, _checked(sort))
+        return rows.convert_comparisons(self.parts, _checked(sort))
 
     def to_latex(self, sort: str = "metric") -> str:
         """Return a `tabular` with the rules of booktabs."""
@@ -42,16 +42,16 @@ class Comparison:
         return markup.format_markdown(rows.shorten(self.parts, _checked(sort)))
 
     def __str__(self) -> str:
-        return render_text(comparison_tables.tables(self.parts))
+        return render_text(comparison_tables.render_comparisons(self.parts))
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
-        return comparison_html(self.parts)
+        return render_html(self.parts)
 
 
 def _checked(sort: str) -> str:
     if sort not in comparison_tables.SORTS:
-        raise unknown("order", sort, comparison_tables.SORTS, "There are")
+        raise make_unknown("order", sort, comparison_tables.SORTS, "There are")
     return sort

@@ -23,7 +23,7 @@ from lossbench.errors import InvalidValue
 from lossbench.identity import Unidentified, identify
 from lossbench.interfaces import Dataset
 from lossbench.losses.composition.external import External
-from lossbench.registry import GROUPS, Registry, snake_case
+from lossbench.registry import GROUPS, Registry, to_snake_case
 from lossbench.types import Examples
 
 LETTERS = 4
@@ -107,7 +107,7 @@ def _name_part(names: Registry[Any], value: Any, kind: type, tell: Tell) -> dict
         return _register(names, kind.__name__, value, _hold, tell)
     name = next((n for n, entry in names.entries().items() if entry.kind is kind), None)
     if name is None and _is_importable(kind):
-        name = snake_case(kind.__name__)
+        name = to_snake_case(kind.__name__)
         names.register(name, kind, Path(str(modules[kind.__module__].__file__)).name)
     if name is None:
         name = _register(names, kind.__name__, kind, lambda *_: kind, tell)

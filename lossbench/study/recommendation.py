@@ -7,9 +7,9 @@ from typing import Any
 from lossbench import registry
 from lossbench.analysis.comparison import Comparison, Row
 from lossbench.interfaces.spaces import SPACES
-from lossbench.types import Head, Need, Space
+from lossbench.types import Head, Requirement, Space
 
-ORDINARY = (Need.PROGRESS, Need.EPOCH, Need.N_EXAMPLES, Need.CLASS_NAMES)
+ORDINARY = (Requirement.PROGRESS, Requirement.EPOCH, Requirement.N_EXAMPLES, Requirement.CLASS_NAMES)
 """Needs that ask nothing of who uses the loss."""
 STANDARDISED = "targets standardised by median and 1.4826 MAD of the training split"
 SCALED_BACK = "targets as they are; the network's output is scaled back by median and 1.4826 MAD of the training split"
@@ -26,7 +26,7 @@ class Recommendation:
     loss: str
     weighting: str
     corruption: str
-    rate: float
+    corruption_rate: float
     metric: str
     value: float
     learning_rate: float
@@ -47,7 +47,7 @@ def recommend(
         for level in comparison.levels:
             rows = [(row, _choice(row, configurations)) for row in level.rows if row.recommended]
             for row, choice in sorted(rows, key=lambda pair: _simplicity(*pair)):
-                found.append(_recommendation(row, choice, comparison.corruption, level.rate))
+                found.append(_recommendation(row, choice, comparison.corruption, level.corruption_rate))
     return found
 
 
@@ -60,10 +60,10 @@ def _choice(row: Row, configurations: Mapping[str, Mapping[str, Any]]) -> dict[s
 def _simplicity(row: Row, choice: Mapping[str, Any]) -> tuple[Any, ...]:
     """Sorts what asks less of its user first: no weighting, the usual head, no needs, few fields."""
     kind = _kind(choice)
-    needs = [] if kind is None else [n for n in _fact(kind, "needs", ()) if n not in ORDINARY]
+    requires = [] if kind is None else [n for n in _fact(kind, "requires", ()) if n not in ORDINARY]
     head = row.summary.settings.get("head") != Head.LINEAR
     weighted = row.summary.weighting not in ("", "none")
-    return kind is None, weighted, head, len(needs), len(choice), row.name
+    return kind is None, weighted, head, len(requires), len(choice), row.name
 
 
 def _kind(choice: Mapping[str, Any]) -> type | None:
@@ -85,7 +85,7 @@ def _recommendation(row: Row, choice: Mapping[str, Any], corruption: str, rate: 
         loss=summary.loss,
         weighting=summary.weighting,
         corruption=corruption,
-        rate=rate,
+        corruption_rate=rate,
         metric=summary.metric,
         value=summary.last.value if summary.last else float("nan"),
         learning_rate=float(summary.settings.get("lr") or float("nan")),
@@ -107,7 +107,7 @@ def _snippet(choice: Mapping[str, Any], kind: type | None) -> str:
     name = str(choice.get("name"))
     if kind is None or "@" in name:
         return f"criterion = ...  # the object that was recorded as {name}"
-    usual = registry.usual_values(kind)
+    usual = registry.get_defaults(kind)
     own = {n: v for n, v in choice.items() if n != "name" and usual.get(n, ...) != v}
     fields = "".join(f", {n}={v!r}" for n, v in own.items())
     return f'import lossbench\ncriterion = lossbench.losses.get("{name}"{fields}).module(reduction="mean")'

@@ -12,7 +12,7 @@ from lossbench import records
 from lossbench.analysis.comparison import Asked, compare
 from lossbench.analysis.study import FOLDER, Study
 from lossbench.analysis.summary import Summary
-from lossbench.errors import InvalidValue, unknown
+from lossbench.errors import InvalidValue, make_unknown
 from lossbench.records import CURVES, TRIALS, UNTRAINED
 from lossbench.report.tables import summaries as summary_tables
 from lossbench.report.tables.html import preformat
@@ -95,7 +95,7 @@ class Results:
     def curves(self) -> pd.DataFrame:
         """Return the learning curves of reported trials: a row per trial, step, split and metric, with the value."""
         curves = self._read(CURVES)
-        known = ["trial", "loss", "weighting", "corruption", "rate", "seed"]
+        known = ["trial", "loss", "weighting", "corruption", "corruption_rate", "seed"]
         return self.study.reported[known].merge(curves, on="trial")
 
     def compare(self, baseline: str = "", rope: float | None = None, confidence: float = 0.95) -> Comparison:
@@ -119,7 +119,7 @@ class Results:
         Raises `LossbenchError` for another kind, and where the records hold nothing of it.
         """
         if kind not in FIGURES:
-            raise unknown("plot", kind, FIGURES, "There are")
+            raise make_unknown("plot", kind, FIGURES, "There are")
         from lossbench.report.figures.differences import plot_differences
         from lossbench.report.figures.learning_curves import plot_curves
         from lossbench.report.figures.robustness import plot_robustness
@@ -148,7 +148,7 @@ class Results:
     def _read(self, name: str) -> pd.DataFrame:
         found = [pd.DataFrame({"trial": pd.Series(dtype=str)})]
         for folder, trials in self.study.reported.groupby(FOLDER, sort=False):  # another may hold a copy of them
-            table = records.columns(Path(str(folder)), name, lambda _: True).to_pandas()
+            table = records.read_columns(Path(str(folder)), name, lambda _: True).to_pandas()
             found.append(table[table["trial"].isin(trials["trial"])])
         return pd.concat(found[1:] or found, ignore_index=True)
 
@@ -156,7 +156,7 @@ class Results:
         return len(self.study.reported)
 
     def __str__(self) -> str:
-        return "\n".join([render_text(summary_tables.table(self.summaries)), *self.skipped])
+        return "\n".join([render_text(summary_tables.render_summaries(self.summaries)), *self.skipped])
 
     def __repr__(self) -> str:
         return f"<Results: {len(self)} trials of {', '.join(sorted(set(self.study.reported['loss'])))}>"
@@ -175,14 +175,16 @@ def _last_validation(trials: pd.DataFrame) -> Array:
     if column not in trials:
         return np.zeros(0)
     tried = trials[~trials["status"].isin(UNTRAINED)]
-    last, baseline = (pd.to_numeric(tried[name]).to_numpy(np.float64) for name in (column, "trivial"))
+    last, baseline = (pd.to_numeric(tried[name]).to_numpy(np.float64) for name in (column, "baseline_predictor"))
     values: Array = np.where(tried["status"] == "finished", last, baseline)
     return values[np.isfinite(values)]
 
 
 def _table_row(summary: Summary) -> dict[str, Any]:
     """A summary as scalars: what it is of, the metric with its interval, and how training went."""
-    row: dict[str, Any] = {name: getattr(summary, name) for name in ("loss", "weighting", "corruption", "rate")}
+    row: dict[str, Any] = {
+        name: getattr(summary, name) for name in ("loss", "weighting", "corruption", "corruption_rate")
+    }
     row |= {"metric": summary.metric}
     for epoch, prefix in ESTIMATES.items():
         estimate = getattr(summary, epoch)
@@ -192,7 +194,7 @@ def _table_row(summary: Summary) -> dict[str, Any]:
         "steps_to_target": summary.steps.median if summary.steps else np.nan,
         "area": summary.area,
         "degradation": summary.degradation.value if summary.degradation else np.nan,
-        "baseline_predictor": summary.trivial,
+        "baseline_predictor": summary.baseline_predictor,
         "n_trials": summary.n_trials,
         "n_diverged": summary.n_diverged,
         "n_failed": summary.n_failed,

@@ -18,7 +18,7 @@ from lossbench.tasks.refusals import refusal
 from lossbench.types import Array, Encoding, Examples, Head, Picture, Problem, Space
 
 FACTORS = np.geomspace(1 / 3, 3, 15)
-"""Of the median width and height: what is tried for the trivial predictor. A larger box meets more of those around."""
+"""Of the median width and height: what is tried for the baseline predictor. A larger box meets more of those around."""
 MOST_TRIED = 2000
 """Training boxes on which it is tried."""
 LARGEST = math.log(1000 / 16)
@@ -52,7 +52,7 @@ class Boxes(Task):
     picture: ClassVar[Picture] = Picture.BOX
     target_share: ClassVar[float] = 0.6
 
-    def n_outputs(self, examples: Examples) -> int:
+    def count_outputs(self, examples: Examples) -> int:
         """4; raises `Incompatible` unless the targets are `[N, 4]` floats."""
         targets = examples.targets
         if targets.ndim != 2 or targets.shape[1] != 4 or not np.issubdtype(targets.dtype, np.floating):
@@ -63,13 +63,13 @@ class Boxes(Task):
         _refuse_bad_boxes(targets)
         return 4
 
-    def head_width(self, head: Head, problem: Problem) -> int:
+    def get_head_width(self, head: Head, problem: Problem) -> int:
         """4."""
         if head not in self.heads:
             raise refusal("boxes", head, self.heads)
         return 4
 
-    def scaling(self, targets: Array) -> tuple[Array, Array]:
+    def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
         """Median and 1.4826 MAD of the centres and log sizes, `[4]`; where the MAD is 0 the standard deviation."""
         return robust_scale(_deltas(np.asarray(targets, dtype=np.float64)))
 
@@ -99,11 +99,11 @@ class Boxes(Task):
             raise refusal("boxes", encoding, self.encodings)
         _refuse_bad_boxes(targets)
 
-    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+    def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
         """The decoded corners, `[..., 4]`, whatever the loss was given."""
         return decode(raw, scaling)
 
-    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+    def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
         """The box at the median centre that overlaps best, `[n, 4]`, of those up to three times the median size."""
         centre, log_size = np.split(np.median(_deltas(targets), axis=0), 2)
         factors = np.array(list(product(FACTORS, FACTORS)))  # [F, 2]
@@ -112,7 +112,7 @@ class Boxes(Task):
         best = candidates[iou(candidates[:, None], torch.from_numpy(targets[:MOST_TRIED])).mean((1, 2)).argmax()]
         return np.tile(best.numpy(), (n, 1))
 
-    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+    def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
         """None: there are no classes."""
         return None
 

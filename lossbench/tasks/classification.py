@@ -51,20 +51,20 @@ class Binary(Task):
     shortlist: ClassVar[tuple[str, ...]] = ("bce", "focal", "brier", "hinge")
     target_share: ClassVar[float] = 0.8
 
-    def n_outputs(self, examples: Examples) -> int:
+    def count_outputs(self, examples: Examples) -> int:
         """1; raises `Incompatible` unless the targets are `[N]` of 0 and 1 and the names, if any, are two."""
         check_whole_numbers("binary", examples, n_classes=2)
         if len(examples.class_names) not in {0, 2}:
             raise Incompatible(f"The binary task has two classes. Got {len(examples.class_names)} class names.")
         return 1
 
-    def head_width(self, head: Head, problem: Problem) -> int:
+    def get_head_width(self, head: Head, problem: Problem) -> int:
         """1."""
         if head not in self.heads:
             raise refusal("binary", head, self.heads)
         return 1
 
-    def scaling(self, targets: Array) -> tuple[Array, Array]:
+    def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
         """Zero and one: labels have no scale."""
         return np.zeros(1), np.ones(1)
 
@@ -95,16 +95,16 @@ class Binary(Task):
         if encoding not in self.encodings:
             raise refusal("binary", encoding, self.encodings)
 
-    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+    def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
         """The score of the positive class, `[..., 1]`, whatever the loss was given."""
         return raw
 
-    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+    def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
         """The log-odds of the share of positives, `[n, 1]`; half an example stands in for a class that is absent."""
         negatives, positives = np.maximum(class_sizes(targets, 2), 0.5)
         return np.full((n, 1), np.log(positives / negatives))
 
-    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+    def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
         """Negatives and positives, `[2]`."""
         return class_sizes(targets, 2)
 
@@ -141,7 +141,7 @@ class Multiclass(Task):
     shortlist: ClassVar[tuple[str, ...]] = ("cross_entropy", "generalized_cross_entropy", "brier", "multi_margin")
     target_share: ClassVar[float] = 0.8
 
-    def n_outputs(self, examples: Examples) -> int:
+    def count_outputs(self, examples: Examples) -> int:
         """C: the number of class names, or one more than the largest target.
 
         Raises `Incompatible` unless the targets are `[N]` of whole numbers below C, and C at least 2.
@@ -152,13 +152,13 @@ class Multiclass(Task):
             raise Incompatible("The multiclass task needs at least two classes. Got 1.")
         return n_classes
 
-    def head_width(self, head: Head, problem: Problem) -> int:
+    def get_head_width(self, head: Head, problem: Problem) -> int:
         """C, or the embedding's width."""
         if head not in self.heads:
             raise refusal("multiclass", head, self.heads)
         return EMBEDDING_WIDTH if head is Head.EMBEDDING else problem.n_outputs
 
-    def scaling(self, targets: Array) -> tuple[Array, Array]:
+    def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
         """Zero and one: labels have no scale."""
         return np.zeros(1), np.ones(1)
 
@@ -189,16 +189,16 @@ class Multiclass(Task):
         if encoding not in self.encodings:
             raise refusal("multiclass", encoding, self.encodings)
 
-    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+    def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
         """The class scores, `[..., C]`, whatever the loss was given (of an embedding: those it made)."""
         return raw
 
-    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+    def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
         """The logarithm of each class's share, `[n, C]`; half an example stands in for a class that is absent."""
         counts = np.maximum(class_sizes(targets, problem.n_outputs), 0.5)
         return np.tile(np.log(counts / counts.sum()), (n, 1))
 
-    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+    def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
         """Examples per class, `[C]`."""
         return class_sizes(targets, problem.n_outputs)
 

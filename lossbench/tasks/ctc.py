@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling, Task
-from lossbench.numerics.decoding import best_path, compacted
+from lossbench.numerics.decoding import compact, find_best_path
 from lossbench.numerics.softmax import log_softmax
 from lossbench.tasks.refusals import refusal
 from lossbench.types import BLANK, PADDING, Array, Encoding, Examples, Head, Picture, Problem, Space
@@ -42,7 +42,7 @@ class CTC(Task):
     shortlist: ClassVar[tuple[str, ...]] = ("ctc", "focal_ctc", "smoothed_ctc")
     target_share: ClassVar[float] = 0.8
 
-    def n_outputs(self, examples: Examples) -> int:
+    def count_outputs(self, examples: Examples) -> int:
         """C: the number of tokens and the blank; tokens are those that have names, or all up to the largest target.
 
         Raises `Incompatible` unless the targets are `[N, S]` of whole numbers from 1 below C, and -1 behind the end.
@@ -53,13 +53,13 @@ class CTC(Task):
             raise Incompatible("The ctc task needs at least one token. Got only empty targets.")
         return n_outputs
 
-    def head_width(self, head: Head, problem: Problem) -> int:
+    def get_head_width(self, head: Head, problem: Problem) -> int:
         """C."""
         if head not in self.heads:
             raise refusal("ctc", head, self.heads)
         return problem.n_outputs
 
-    def scaling(self, targets: Array) -> tuple[Array, Array]:
+    def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
         """Zero and one: tokens have no scale."""
         return np.zeros(1), np.ones(1)
 
@@ -83,22 +83,22 @@ class CTC(Task):
         if encoding not in self.encodings:
             raise refusal("ctc", encoding, self.encodings)
 
-    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+    def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
         """The logits, `[..., T, C]`."""
         return raw
 
-    def shown(self, point: Tensor) -> Tensor:
+    def decode_for_picture(self, point: Tensor) -> Tensor:
         """The tokens that are read, `[..., T]`, -1 behind the end."""
-        return compacted(best_path(point))
+        return compact(find_best_path(point))
 
-    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+    def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
         """Scores `[n, T, C]` of one string: the most common token of each place, up to the median length."""
         length = int(np.median((targets != PADDING).sum(1)))
         path = np.full(2 * length + 1, BLANK)
         path[1::2] = [np.bincount(column[column != PADDING]).argmax() for column in targets.T[:length]]
         return np.tile(np.eye(problem.n_outputs)[path], (n, 1, 1))
 
-    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+    def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
         """None: an example has many tokens."""
         return None
 

@@ -42,7 +42,7 @@ class Embedding(Task):
     shortlist: ClassVar[tuple[str, ...]] = ("supcon", "triplet", "contrastive", "arcface")
     target_share: ClassVar[float] = 0.5
 
-    def n_outputs(self, examples: Examples) -> int:
+    def count_outputs(self, examples: Examples) -> int:
         """C, over all splits: the number of class names, or one more than the largest target.
 
         Raises `Incompatible` unless the targets are `[N]` of whole numbers below C, of at least 6 classes.
@@ -55,13 +55,13 @@ class Embedding(Task):
             )
         return n_classes
 
-    def head_width(self, head: Head, problem: Problem) -> int:
+    def get_head_width(self, head: Head, problem: Problem) -> int:
         """32, the embedding's width."""
         if head not in self.heads:
             raise refusal("embedding", head, self.heads)
         return EMBEDDING_WIDTH
 
-    def scaling(self, targets: Array) -> tuple[Array, Array]:
+    def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
         """Zero and one: classes have no scale."""
         return np.zeros(1), np.ones(1)
 
@@ -81,14 +81,14 @@ class Embedding(Task):
         if encoding not in self.encodings:
             raise refusal("embedding", encoding, self.encodings)
 
-    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+    def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
         """The embedding, `[..., 32]`."""
         return raw
 
-    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+    def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
         """One point for all, `[n, 32]`: equal distances are ranked at random, so that it scores as chance does."""
         return np.zeros((n, EMBEDDING_WIDTH))
 
-    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+    def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
         """Training examples per class, `[C]`: none of those held out."""
         return class_sizes(targets, problem.n_outputs)

@@ -45,7 +45,7 @@ class Multilabel(Task):
     picture: ClassVar[Picture] = Picture.LABELS
     target_share: ClassVar[float] = 0.6
 
-    def n_outputs(self, examples: Examples) -> int:
+    def count_outputs(self, examples: Examples) -> int:
         """L; raises `Incompatible` unless the targets are `[N, L]` of 0 and 1 and the names, if any, are L."""
         _check_hot(examples.targets)
         n_labels = examples.targets.shape[1]
@@ -55,13 +55,13 @@ class Multilabel(Task):
             )
         return int(n_labels)
 
-    def head_width(self, head: Head, problem: Problem) -> int:
+    def get_head_width(self, head: Head, problem: Problem) -> int:
         """L."""
         if head not in self.heads:
             raise refusal("multilabel", head, self.heads)
         return problem.n_outputs
 
-    def scaling(self, targets: Array) -> tuple[Array, Array]:
+    def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
         """Zero and one: labels have no scale."""
         return np.zeros(1), np.ones(1)
 
@@ -90,17 +90,17 @@ class Multilabel(Task):
         if encoding not in self.encodings:
             raise refusal("multilabel", encoding, self.encodings)
 
-    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+    def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
         """The score of each label, `[..., L]`, whatever the loss was given."""
         return raw
 
-    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+    def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
         """The log-odds of each label's share, `[n, L]`; half an example stands in for one that is absent."""
         positives = targets.sum(0)
         odds = np.maximum(positives, 0.5) / np.maximum(len(targets) - positives, 0.5)
         return np.tile(np.log(odds), (n, 1))
 
-    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+    def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
         """Positives per label, `[L]`."""
         counts: Array = targets.sum(0)
         return counts

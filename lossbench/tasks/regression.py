@@ -65,7 +65,7 @@ class Regression(Task):
     shortlist: ClassVar[tuple[str, ...]] = ("mse", "mae", "huber", "tukey")
     target_share: ClassVar[float] = 0.25
 
-    def n_outputs(self, examples: Examples) -> int:
+    def count_outputs(self, examples: Examples) -> int:
         """D; raises `Incompatible` unless the targets are `[N, D]` floats."""
         targets = examples.targets
         if targets.ndim != 2 or not np.issubdtype(targets.dtype, np.floating):
@@ -75,13 +75,13 @@ class Regression(Task):
             )
         return int(targets.shape[1])
 
-    def head_width(self, head: Head, problem: Problem) -> int:
+    def get_head_width(self, head: Head, problem: Problem) -> int:
         """D, or 2 D for means and log scales."""
         if head not in self.heads:
             raise refusal("regression", head, self.heads)
         return problem.n_outputs * (2 if head is Head.MEAN_SCALE else 1)
 
-    def scaling(self, targets: Array) -> tuple[Array, Array]:
+    def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
         """Median and 1.4826 MAD of each target, `[D]`; where the MAD is 0 its standard deviation, then 1."""
         return robust_scale(targets)
 
@@ -136,7 +136,7 @@ class Regression(Task):
                 f"{targets.min():.6g}."
             )
 
-    def point(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
+    def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
         """The prediction in original units, `[..., D]`: the link's value, else shift + scale · mean.
 
         Of a rate with zeros in excess it is the mean, (1 - their share) · rate.
@@ -150,14 +150,14 @@ class Regression(Task):
                 return _log_rates(raw, scaling).exp() * (-_second(raw, scaling)).sigmoid()
         return self.convert(raw, Space.ORIGINAL, scaling)
 
-    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+    def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
         """The median of each target, `[n, D]`: the best constant for the mean absolute error.
 
         (The mean would be the best for the squared error; one constant serves all metrics.)
         """
         return np.tile(np.median(targets, axis=0), (n, 1))
 
-    def class_counts(self, targets: Array, problem: Problem) -> Array | None:
+    def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
         """None: there are no classes."""
         return None
 

@@ -16,7 +16,7 @@ from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Task
 from lossbench.models.networks import build_head
-from lossbench.seeds import Purpose, seed_for
+from lossbench.seeds import Purpose, derive_seed
 from lossbench.training.batches import Feed, Order
 from lossbench.training.data import Preparation, Prepared
 from lossbench.training.evaluation import Evaluation, evaluation_steps
@@ -48,10 +48,10 @@ def network(trial: Trial, task: Task, problem: Problem) -> nn.Sequential:
     """Trunk and head with the initial weights of (model, seed), drawn apart so that heads share trunks."""
     head = Head(trial.head)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_for(Purpose.TRUNK, trial))
-        trunk, width = registry.models.build(trial.model).trunk(problem.input_shape)
-        torch.default_generator.manual_seed(seed_for(Purpose.HEAD, trial))
-        return nn.Sequential(trunk, build_head(head, width, task.head_width(head, problem)))
+        torch.default_generator.manual_seed(derive_seed(Purpose.TRUNK, trial))
+        trunk, width = registry.models.build(trial.model).build_trunk(problem.input_shape)
+        torch.default_generator.manual_seed(derive_seed(Purpose.HEAD, trial))
+        return nn.Sequential(trunk, build_head(head, width, task.get_head_width(head, problem)))
 
 
 def networks(trials: Sequence[Trial], task: Task, problem: Problem) -> list[nn.Module]:
@@ -77,7 +77,7 @@ def build(prepared: Prepared, start: int = 0) -> Pieces:
     trials, problem = prepared.trials, prepared.problem
     first = trials[0]
     task: Task = registry.tasks.build(first.task)
-    objective = Objective(trials, [seed_for(Purpose.LOSS, t) for t in trials], task, problem)
+    objective = Objective(trials, [derive_seed(Purpose.LOSS, t) for t in trials], task, problem)
     replicas, feed = Replicas(networks(trials, task, problem), objective.columns()), Feed(prepared)
     objective.share(replicas.theta, replicas.n_trunk)
     steps = n_steps(first, problem.n_examples)
@@ -122,7 +122,7 @@ class Size:
     seconds: float
 
 
-def size(trials: Sequence[Trial]) -> Size:
+def measure_stack(trials: Sequence[Trial]) -> Size:
     """The size of a stack; of the smallest where its data or network fail: the fit says so, with the reason."""
     try:
         problem = Preparation(trials[:1]).problem(trials[0])
@@ -151,7 +151,7 @@ def row_bytes(trials: Sequence[Trial], problem: Problem) -> int:
     trial = trials[0]
     net = network(trial, registry.tasks.build(trial.task), problem)
     losses = [registry.losses.build(choice) for choice in {t.loss for t in trials}]
-    state = max(_numel(loss.state(problem)) for loss in losses)
+    state = max(_numel(loss.init_state(problem)) for loss in losses)
     parameters = sum(p.numel() for p in net.parameters())
     numbers = PARAMETER_COPIES * parameters + 2 * trial.batch_size * activations(net, problem) + 2 * state
     return (8 if trial.precision == "64" else 4) * numbers
@@ -185,12 +185,12 @@ def row_seconds(trial: Trial, problem: Problem) -> float:
     return n_steps(trial, problem.n_examples) * (STEP_SECONDS + 3 * seconds * trial.batch_size)
 
 
-def chunks(n: int, most: int) -> list[slice]:
+def split_evenly(n: int, most: int) -> list[slice]:
     """As few parts of `n` rows as `most` allows, of nearly equal size."""
     parts = math.ceil(n / most)
     return [slice(a, b) for a, b in pairwise(round(i * n / parts) for i in range(parts + 1))]
 
 
-def cores() -> int:
+def count_cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

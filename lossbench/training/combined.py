@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.interfaces import Task, TermWeighting
-from lossbench.interfaces.loss import replicated
-from lossbench.losses.composition.combined import Combined, narrowed, weighted_sum
+from lossbench.interfaces.loss import replicate
+from lossbench.losses.composition.combined import Combined, narrow_problem, weighted_sum
 from lossbench.training.batches import Batch, Maps
 from lossbench.training.groups import LossGroup, Moment, stacked_fields
-from lossbench.types import Need, Problem
+from lossbench.types import Problem, Requirement
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TermsGroup(nn.Module):
         self.fixed = [term.weight for term, _ in terms]
         self.views = [View(columns, problem.n_outputs) for _, columns in terms]
         self.terms = [
-            LossGroup(rows, [term.loss] * len(losses), seeds, task, narrowed(problem, columns))
+            LossGroup(rows, [term.loss] * len(losses), seeds, task, narrow_problem(problem, columns))
             for term, columns in terms
         ]
         self.registered = nn.ModuleList(self.terms)  # so that Lightning moves their state
@@ -110,10 +110,10 @@ class TermsGroup(nn.Module):
         weights, penalty = self.scheme(means, self._split(extra)[-1][self.rows], moment, self.rows)
         return (weights * means).sum(1) + penalty
 
-    def point(self, raw: Tensor, extra: Tensor, feed: Maps) -> Tensor:
+    def predict(self, raw: Tensor, extra: Tensor, feed: Maps) -> Tensor:
         """What the metrics take, each output as its first term reads it."""
         points = [
-            term.point(view.raw(raw), own, view.maps(feed))
+            term.predict(view.raw(raw), own, view.maps(feed))
             for term, view, own in zip(self.terms, self.views, self._split(extra), strict=False)
         ]
         found = points[0] if not self.views[0].columns else raw.new_zeros((*raw.shape[:-1], self.problem.n_outputs))
@@ -137,9 +137,9 @@ class TermWeights(nn.Module):
         super().__init__()
         self.parts, self.part = parts, parts[0]
         generators = [torch.Generator().manual_seed(s) for s in seeds]
-        states = [s for w, g in zip(parts, generators, strict=True) if (s := w.state(n_terms, g)) is not None]
+        states = [s for w, g in zip(parts, generators, strict=True) if (s := w.init_state(n_terms, g)) is not None]
         self.register_buffer("state", torch.stack(states) if states else None)
-        self.made = [w.parameters(n_terms) for w in parts]
+        self.made = [w.init_parameters(n_terms) for w in parts]
 
     def columns(self) -> Tensor:
         """The rows' initial trainable parameters, flat: `[r, Q]`."""
@@ -150,20 +150,20 @@ class TermWeights(nn.Module):
         sizes = {n: t.shape for n, t in self.made[0].items()}
         parts = extra[:, : sum(s.numel() for s in sizes.values())].split([s.numel() for s in sizes.values()], 1)
         parameters = {n: p.unflatten(1, s) for (n, s), p in zip(sizes.items(), parts, strict=True)}
-        stacked = replicated(self.part, **stacked_fields(self.parts, means, 2))
+        stacked = replicate(self.part, **stacked_fields(self.parts, means, 2))
         result = stacked(means.detach(), **self._given(means, parameters, moment, rows))
-        if Need.STATE in self.part.needs:
+        if Requirement.STATE in self.part.requires:
             result, state = result
             self.state = state.detach()
         return result, self.part.penalty(parameters)
 
     def _given(self, means: Tensor, parameters: dict[str, Tensor], moment: Moment, rows: slice) -> dict[str, Any]:
-        found: dict[Need, Any] = {
-            Need.PARAMETERS: parameters,
-            Need.STATE: self.state,
-            Need.PROGRESS: moment.share,
-            Need.EPOCH: moment.epoch,
+        found: dict[Requirement, Any] = {
+            Requirement.PARAMETERS: parameters,
+            Requirement.STATE: self.state,
+            Requirement.PROGRESS: moment.share,
+            Requirement.EPOCH: moment.epoch,
         }
-        if Need.GRAMIAN in self.part.needs:
-            found[Need.GRAMIAN] = moment.gramian(means, rows)
-        return {str(n): found[n] for n in self.part.needs}
+        if Requirement.GRAMIAN in self.part.requires:
+            found[Requirement.GRAMIAN] = moment.gramian(means, rows)
+        return {str(n): found[n] for n in self.part.requires}

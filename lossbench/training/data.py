@@ -14,8 +14,8 @@ import numpy as np
 from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Model, Task
-from lossbench.seeds import Purpose, seed_for
-from lossbench.types import Array, Examples, Need, Problem, Trial
+from lossbench.seeds import Purpose, derive_seed
+from lossbench.types import Array, Examples, Problem, Requirement, Trial
 
 log = logging.getLogger("lossbench")
 
@@ -115,7 +115,7 @@ class Variant:
     shift: Array  # of the targets: [D]
     scale: Array
     class_counts: Array | None
-    trivial: Array  # the best constant prediction from clean training targets, for one example
+    baseline_predictor: Array  # the best constant prediction from clean training targets, for one example
     weights: Array | None = None  # the data's own, of mean 1 over the training split
 
 
@@ -223,7 +223,7 @@ def _by_class(task: Task, examples: Examples) -> Examples:
     """Classes as groups, if they are to be held out; then the data's own test split counts if it holds some out."""
     if not task.held_out_classes:
         return examples
-    task.n_outputs(examples)  # raises unless targets are classes, and enough of them
+    task.count_outputs(examples)  # raises unless targets are classes, and enough of them
     test, targets = examples.test, examples.targets
     shared = test is None or np.isin(np.delete(targets, test), targets[test]).any()
     return replace(examples, groups=targets, test=None if shared else test)
@@ -241,7 +241,7 @@ class Preparation:
         self.rest, self.test = self._test_split(first)
         self.most: dict[Hashable, float] = {}
         for trial in trials:
-            self.most[trial.corruption] = max(trial.rate, self.most.get(trial.corruption, 0.0))
+            self.most[trial.corruption] = max(trial.corruption_rate, self.most.get(trial.corruption, 0.0))
         self._splits: dict[int, tuple[Array, Array]] = {}
         self._overlays: dict[Hashable, Overlay] = {}
 
@@ -254,7 +254,7 @@ class Preparation:
         if self.examples.test is not None:
             check_apart(self.examples.test, self.examples.groups)
             return np.setdiff1d(everything, self.examples.test), self.examples.test
-        return divide(everything, trial.split_test, seed_for(Purpose.TEST, trial), *self._of(everything))
+        return divide(everything, trial.split_test, derive_seed(Purpose.TEST, trial), *self._of(everything))
 
     def test_groups(self) -> Array | None:
         """The group of each test row, if the data have groups: their names may be of any type."""
@@ -263,7 +263,7 @@ class Preparation:
 
     def splits(self, trial: Trial) -> tuple[Array, Array]:
         """Clean training and validation rows of a seed."""
-        seed = seed_for(Purpose.SPLIT, trial)
+        seed = derive_seed(Purpose.SPLIT, trial)
         if seed not in self._splits:
             parts = divide_evenly(self.rest, trial.split_validation, seed, *self._of(self.rest))
             self._check_classes(trial, *parts)
@@ -283,8 +283,8 @@ class Preparation:
     def seen(self, trial: Trial) -> tuple[Split, Split]:
         """Training and validation as the trial sees them; raises `Incompatible` if too few rows can be corrupted."""
         train, validation = self.splits(trial)
-        rate = trial.rate if trial.validation == "corrupted" else 0.0
-        return self._corrupted(trial, "training", train, trial.rate), self._corrupted(
+        rate = trial.corruption_rate if trial.validation == "corrupted" else 0.0
+        return self._corrupted(trial, "training", train, trial.corruption_rate), self._corrupted(
             trial, "validation", validation, rate
         )
 
@@ -292,7 +292,7 @@ class Preparation:
         count = round(rate * len(rows))
         if count == 0:
             return Split(rows, rows, 0.0)
-        key = (part, seed_for(Purpose.CORRUPTION, trial, part))
+        key = (part, derive_seed(Purpose.CORRUPTION, trial, part))
         if key not in self._overlays:
             self._overlays[key] = self._overlay(trial, part, rows)
         overlay = self._overlays[key]
@@ -306,7 +306,7 @@ class Preparation:
 
     def _overlay(self, trial: Trial, part: str, rows: Array) -> Overlay:
         """Drawn once for all rates: a lower rate takes the first of what the highest takes."""
-        generator = np.random.default_rng(seed_for(Purpose.CORRUPTION, trial, part))
+        generator = np.random.default_rng(derive_seed(Purpose.CORRUPTION, trial, part))
         clean = Examples(self.examples.inputs[rows], self.examples.targets[rows], self.examples.class_names)
         order = generator.permutation(len(rows))
         drawn = registry.corruptions.build(trial.corruption)(clean, generator)
@@ -323,7 +323,7 @@ class Preparation:
         shape = self.examples.inputs.shape[1:]
         n_train = len(self.splits(trial)[0])
         n_steps = steps_read(registry.models.build(trial.model), shape) if self.task.sequence else 0
-        return Problem(shape, self.task.n_outputs(self.examples), n_train, self.examples.class_names, n_steps)
+        return Problem(shape, self.task.count_outputs(self.examples), n_train, self.examples.class_names, n_steps)
 
 
 def steps_read(model: Model, input_shape: tuple[int, ...]) -> int:
@@ -331,11 +331,11 @@ def steps_read(model: Model, input_shape: tuple[int, ...]) -> int:
     import torch
 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        return int(model.trunk(input_shape)[0].eval()(torch.zeros(1, *input_shape)).shape[1])
+        return int(model.build_trunk(input_shape)[0].eval()(torch.zeros(1, *input_shape)).shape[1])
 
 
 def _key(trial: Trial) -> Hashable:
-    return (trial.seed, trial.corruption, trial.rate, trial.validation)
+    return (trial.seed, trial.corruption, trial.corruption_rate, trial.validation)
 
 
 def prepare(trials: Sequence[Trial]) -> tuple[Prepared | None, dict[Trial, str]]:
@@ -354,7 +354,7 @@ def prepare(trials: Sequence[Trial]) -> tuple[Prepared | None, dict[Trial, str]]
         return None, rejected
     distinct = {_key(t): t for t in good}
     variants = {k: _variant(work, t, problem, (inputs, targets), seen[k]) for k, t in distinct.items()}
-    orders = tuple(seed_for(Purpose.ORDER, t) for t in good)
+    orders = tuple(derive_seed(Purpose.ORDER, t) for t in good)
     rows = tuple(variants[_key(t)] for t in good)
     return Prepared(good, inputs, targets, rows, orders, work.test, problem, work.test_groups()), rejected
 
@@ -379,7 +379,7 @@ def _refused(
         (train, _), loss = seen[_key(trial)], registry.losses.build(trial.loss)
         try:
             loss.check(targets[train.targets], problem)
-            for part, own in loss.parts(targets[train.targets], problem):
+            for part, own in loss.split_parts(targets[train.targets], problem):
                 task.check(own, part.encoding)
         except Incompatible as error:
             found[trial] = f"loss={trial.loss.label} cannot be trained on this data: {error}"
@@ -388,7 +388,7 @@ def _refused(
 
 def _unweighted(work: Preparation, trials: Sequence[Trial]) -> dict[Trial, str]:
     """Trials that want the data's own weights where there are none."""
-    wanting = [t for t in trials if Need.SAMPLE_WEIGHT in registry.weightings.build(t.weighting).needs]
+    wanting = [t for t in trials if Requirement.SAMPLE_WEIGHT in registry.weightings.build(t.weighting).requires]
     weights, told = work.examples.weights, "weighting={} needs data with weights: {} data={}."
     if weights is None:
         return {t: told.format(t.weighting.label, "there are none in", t.data.label) for t in wanting}
@@ -408,8 +408,8 @@ def _variant(
         train,
         validation,
         *standardisation(inputs[train.inputs]),
-        *work.task.scaling(dirty),
-        class_counts=work.task.class_counts(dirty, problem),
-        trivial=work.task.trivial(clean, 1, problem),
+        *work.task.fit_scaling(dirty),
+        class_counts=work.task.count_per_class(dirty, problem),
+        baseline_predictor=work.task.predict_baseline(clean, 1, problem),
         weights=None if weights is None else weights[rows] / (weights[rows].mean() or 1),
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lossbench import registry
 from lossbench.interfaces import Metric, Task
-from lossbench.interfaces.metric import ScoredMetric, as_numpy, better, linear, worst
+from lossbench.interfaces.metric import ScoredMetric, get_worst, is_better, linearise, to_numpy
 from lossbench.interfaces.spaces import SPACES
 from lossbench.training.batches import Feed
 from lossbench.training.objective import Objective, joined
@@ -76,7 +76,7 @@ class Evaluation:
         self.residual_scale: Array | None = None
         self.shown: dict[str, Array] = {}
         rows = replicas.theta.shape[0]
-        self.best = torch.full((rows,), worst(self.primary))
+        self.best = torch.full((rows,), get_worst(self.primary))
         self.best_step = torch.zeros(rows, dtype=torch.long)
         self.best_theta = replicas.theta.detach().clone()
         self.best_buffers = {n: b.clone() for n, b in replicas.stacked_buffers().items()}
@@ -101,7 +101,7 @@ class Evaluation:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state()`."""
+        """Go on from `init_state()`."""
         self.started = time.perf_counter() - state["elapsed"]
         self.steps, self.seconds = state["steps"], state["seconds"]
         self.curves = defaultdict(list, {key: list(values) for key, values in state["curves"].items()})
@@ -137,7 +137,7 @@ class Evaluation:
     def _keep_best(self, step: int) -> None:
         values = self.curves["validation", self.name][-1]
         self.best, self.best_step = self.best.to(values), self.best_step.to(values.device)
-        gain = better(self.primary, values, self.best)
+        gain = is_better(self.primary, values, self.best)
         self.best = torch.where(gain, values, self.best)
         self.best_step = torch.where(gain, step, self.best_step)
         self.best_theta = torch.where(gain[:, None], self.replicas.theta, self.best_theta.to(self.replicas.theta))
@@ -161,7 +161,7 @@ class Evaluation:
             raws.append(raw)
             targets.append(target)
         self.replicas.train(was)
-        return self.objective.point(joined(raws, 1), extra, self.feed), joined(targets, 1)
+        return self.objective.predict(joined(raws, 1), extra, self.feed), joined(targets, 1)
 
     def finish(self) -> None:
         """What is kept of test examples at the last and the best epoch.
@@ -181,17 +181,17 @@ class Evaluation:
         point, target = self.predictions("test", theta, None if scored else self.n_shown)
         for name, metric in scored.items():
             if name == self.name:
-                self.scores[epoch] = as_numpy(metric.scores(point, target))
+                self.scores[epoch] = to_numpy(metric.score_examples(point, target))
             elif epoch == "last":
-                self.others[name] = linear(metric, point, target).detach().float().cpu().numpy()
+                self.others[name] = linearise(metric, point, target).detach().float().cpu().numpy()
         if epoch == "last" and scored and any(SPACES[s].standardised for s in self.task.spaces):
-            self.residual_scale = as_numpy(_residual_scale((point - target) / self.feed.scale))
+            self.residual_scale = to_numpy(_residual_scale((point - target) / self.feed.scale))
         if self.n_shown:
-            self.shown[epoch] = as_numpy(self.task.shown(point[:, : self.n_shown]))
+            self.shown[epoch] = to_numpy(self.task.decode_for_picture(point[:, : self.n_shown]))
 
     def _scored(self) -> dict[str, ScoredMetric]:
         return {name: metric for name, metric in self.metrics.items() if isinstance(metric, ScoredMetric)}
 
     def table(self) -> dict[tuple[str, str], Array]:
         """All curves, `[E, R]` each."""
-        return {key: as_numpy(torch.stack(values)) for key, values in self.curves.items()}
+        return {key: to_numpy(torch.stack(values)) for key, values in self.curves.items()}

@@ -13,16 +13,16 @@ from torch.func import vmap
 from lossbench.errors import InvalidValue, LossbenchError
 from lossbench.interfaces import Loss, Scaling, Task, Weighting
 from lossbench.interfaces.encodings import ENCODINGS
-from lossbench.interfaces.loss import refresh_scale, replicated
+from lossbench.interfaces.loss import refresh_scale, replicate
 from lossbench.interfaces.spaces import SPACES
-from lossbench.sources import own_line
+from lossbench.sources import find_user_line
 from lossbench.training.batches import Batch, Maps
-from lossbench.types import Encoding, Need, Problem
+from lossbench.types import Encoding, Problem, Requirement
 
 Extras = Mapping[str, Any]
 Call = Callable[[Tensor, Tensor, Extras], Any]
 
-SHARED = (Need.PROGRESS, Need.EPOCH, Need.CLASS_NAMES, Need.N_EXAMPLES)
+SHARED = (Requirement.PROGRESS, Requirement.EPOCH, Requirement.CLASS_NAMES, Requirement.N_EXAMPLES)
 """Needs without a leading row axis."""
 TIGHT, LOOSE = (1e-6, 1e-9), (1e-4, 1e-6)
 """Relative and absolute tolerance of two ways to the same numbers, in float64 and in less."""
@@ -51,14 +51,14 @@ class Routes:
 
     def ways(self) -> list[str]:
         """Names of the methods to try, the fastest first."""
-        per_row = set(self.losses[0].needs) - set(SHARED)
-        folds = not (self.fields or per_row or self.losses[0].coupled)
+        per_row = set(self.losses[0].requires) - set(SHARED)
+        folds = not (self.fields or per_row or self.losses[0].batch_level)
         return ["broadcast", *(["fold"] if folds else []), "vmap", "loop"]
 
     def broadcast(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
         """One call; the loss's leading axes are free."""
         if self._stacked is None:
-            self._stacked = replicated(self.losses[0], **stacked_fields(self.losses, prediction, prediction.ndim))
+            self._stacked = replicate(self.losses[0], **stacked_fields(self.losses, prediction, prediction.ndim))
         return self._stacked(prediction, target, **extras)
 
     def fold(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
@@ -71,7 +71,7 @@ class Routes:
         self._columns = self._columns or stacked_fields(self.losses, prediction, 1)
 
         def one(fields: dict[str, Tensor], p: Tensor, t: Tensor, given: dict[str, Any]) -> Any:
-            return replicated(self.losses[0], **fields)(p, t, **given)
+            return replicate(self.losses[0], **fields)(p, t, **given)
 
         axes = {name: None if name in SHARED else 0 for name in extras}
         return vmap(one, in_dims=(0, 0, 0, axes), randomness="different")(
@@ -81,7 +81,7 @@ class Routes:
     def loop(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
         """One call per row: any loss at all."""
         results = [self.alone(row, prediction, target, extras) for row in range(len(self.losses))]
-        if Need.STATE in self.losses[0].needs:
+        if Requirement.STATE in self.losses[0].requires:
             return torch.stack([x[0] for x in results]), torch.stack([x[1] for x in results])
         return torch.stack(results)
 
@@ -95,7 +95,7 @@ class Routes:
 
 def _check_result(loss: Loss, result: Any) -> None:
     """Raise `InvalidValue` unless it is a tensor, or a pair of them where there is a state."""
-    pair = Need.STATE in loss.needs
+    pair = Requirement.STATE in loss.requires
     parts = result if pair and isinstance(result, tuple) and len(result) == 2 else (result,)
     if len(parts) != 1 + pair or not all(isinstance(part, Tensor) for part in parts):
         wanted = "a pair of tensors, the losses and the next state" if pair else "a tensor"
@@ -116,7 +116,7 @@ def choose(losses: Sequence[Loss], prediction: Tensor, target: Tensor, extras: E
 
     A loss that branches on its data (vmap says so) is looped whatever the trial shows: given a stack at once, one
     row's values could choose the branch for all. Raises what the loop raises, or `InvalidValue` if the result is not
-    one value per example (per batch if coupled).
+    one value per example (per batch if batch-level).
     """
     routes = Routes(losses)
     wanted = _watched(routes, prediction, target, extras)
@@ -193,10 +193,10 @@ def _agree(got: list[Tensor], wanted: list[Tensor]) -> bool:
 
 
 def check_shape(loss: Loss, losses: Tensor, prediction: Tensor) -> None:
-    """Raise `InvalidValue` unless there is one value per example (per batch if coupled)."""
-    wanted = prediction.shape[:1] if loss.coupled else prediction.shape[:2]
+    """Raise `InvalidValue` unless there is one value per example (per batch if batch-level)."""
+    wanted = prediction.shape[:1] if loss.batch_level else prediction.shape[:2]
     if losses.shape != wanted:
-        kind = "value per batch" if loss.coupled else "value per example"
+        kind = "value per batch" if loss.batch_level else "value per example"
         raise InvalidValue(
             f"{name_of(loss)} must return one {kind}, shape {list(wanted[1:])} for predictions "
             f"{list(prediction.shape[1:])}. Got {list(losses.shape[1:])} instead."
@@ -235,7 +235,7 @@ class Group(nn.Module):
         super().__init__()
         self.rows, self.part, self.encoding, self.task, self.problem = rows, part, encoding, task, problem
         n = rows.stop - rows.start
-        scale = torch.zeros(n, 1, problem.n_outputs) if Need.RESIDUAL_SCALE in part.needs else None
+        scale = torch.zeros(n, 1, problem.n_outputs) if Requirement.RESIDUAL_SCALE in part.requires else None
         self.register_buffer("residual_scale", scale)
 
     def scaling(self, feed: Maps) -> Scaling:
@@ -257,17 +257,17 @@ class Group(nn.Module):
     def extras(self, feed: Maps, batch: Batch, moment: Moment, **own: Any) -> dict[str, Any]:
         """What the part needs at this step."""
         found: dict[str, Any] = own | {
-            Need.CLASS_COUNTS: None if feed.class_counts is None else feed.class_counts[self.rows],
-            Need.RESIDUAL_SCALE: self.residual_scale,
-            Need.INDEX: batch.position[self.rows],
-            Need.PROGRESS: moment.share,
-            Need.EPOCH: moment.epoch,
-            Need.CLASS_NAMES: self.problem.class_names,
-            Need.N_EXAMPLES: self.problem.n_examples,
+            Requirement.CLASS_COUNTS: None if feed.class_counts is None else feed.class_counts[self.rows],
+            Requirement.RESIDUAL_SCALE: self.residual_scale,
+            Requirement.INDEX: batch.position[self.rows],
+            Requirement.PROGRESS: moment.share,
+            Requirement.EPOCH: moment.epoch,
+            Requirement.CLASS_NAMES: self.problem.class_names,
+            Requirement.N_EXAMPLES: self.problem.n_examples,
         }
-        if Need.SAMPLE_WEIGHT in self.part.needs:
-            found[Need.SAMPLE_WEIGHT] = feed.weights_at(batch.position[self.rows], self.rows)
-        return {str(n): found[n] for n in self.part.needs}
+        if Requirement.SAMPLE_WEIGHT in self.part.requires:
+            found[Requirement.SAMPLE_WEIGHT] = feed.weights_at(batch.position[self.rows], self.rows)
+        return {str(n): found[n] for n in self.part.requires}
 
 
 class WeightGroup(Group):
@@ -288,7 +288,7 @@ class WeightGroup(Group):
         losses = losses.detach()
         if self.encoding is not None and ENCODINGS[self.encoding].per_label:
             losses = losses.unflatten(1, (-1, target.shape[-1]))
-        stacked = replicated(self.weighting, **stacked_fields(self.weightings, losses, losses.ndim))
+        stacked = replicate(self.weighting, **stacked_fields(self.weightings, losses, losses.ndim))
         weights = stacked(losses, prediction, target, **self.extras(feed, batch, moment)).flatten(1)
         return weights if self.weighting.differentiable else weights.detach()
 
@@ -310,10 +310,10 @@ class LossGroup(Group):
         super().__init__(rows, losses[0], losses[0].encoding, task, problem)
         self.of_labels = of_labels
         self.losses, self.loss = list(losses), losses[0]
-        states = [s for loss in losses if (s := loss.state(problem)) is not None]
+        states = [s for loss in losses if (s := loss.init_state(problem)) is not None]
         self.register_buffer("state", torch.stack(states) if states else None)
         generators = [torch.Generator().manual_seed(s) for s in seeds]
-        self.made = [loss.parameters(problem, g) for loss, g in zip(losses, generators, strict=True)]
+        self.made = [loss.init_parameters(problem, g) for loss, g in zip(losses, generators, strict=True)]
         self.shapes = {n: t.shape for n, t in self.made[0].items()}
         self.width = sum(s.numel() for s in self.shapes.values())
         self._routes = Routes(losses)
@@ -377,14 +377,14 @@ class LossGroup(Group):
         prediction, target = self._examples(*self.given(raw, _pick(batch.targets, rows), scaling))
         extras = self.extras(feed, batch, TRIAL_MOMENT, state=self.state, parameters=self.parameters_of(extra))
         if self.residual_scale is not None:
-            extras[Need.RESIDUAL_SCALE] = torch.ones_like(self.residual_scale)
+            extras[Requirement.RESIDUAL_SCALE] = torch.ones_like(self.residual_scale)
         return [self.losses[i] for i in picked], prediction, target, {n: _pick(v, picked) for n, v in extras.items()}
 
     def fail(self, rows: Iterable[int], error: Exception) -> None:
         """Remember why these rows, counted within the group, cannot go on."""
         text = next(iter(str(error).strip().splitlines()), "no message")
         ours = isinstance(error, LossbenchError)
-        reason = text if ours else f"{name_of(self.loss)} raises {type(error).__name__}: {text}{own_line(error)}"
+        reason = text if ours else f"{name_of(self.loss)} raises {type(error).__name__}: {text}{find_user_line(error)}"
         self.failures |= dict.fromkeys(rows, reason)
 
     def losses_of(self, raw: Tensor, feed: Maps, batch: Batch, extra: Tensor, moment: Moment) -> Tensor:
@@ -413,7 +413,7 @@ class LossGroup(Group):
         self.follow(prediction, target)
         extras = self.extras(feed, batch, moment, state=self.state, parameters=self.parameters_of(extra))
         result = self._called(self._call, prediction, target, extras)
-        if Need.STATE in self.loss.needs:
+        if Requirement.STATE in self.loss.requires:
             result, state = result
             self.state = state.detach()
         if self.of_labels is None:
@@ -449,8 +449,8 @@ class LossGroup(Group):
                 self.fail([row], error)
             else:
                 return result
-        losses = prediction.new_zeros(() if self.loss.coupled else prediction.shape[1:2])
-        return (losses, extras[Need.STATE][row]) if Need.STATE in self.loss.needs else losses
+        losses = prediction.new_zeros(() if self.loss.batch_level else prediction.shape[1:2])
+        return (losses, extras[Requirement.STATE][row]) if Requirement.STATE in self.loss.requires else losses
 
     def _examples(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """What the loss is to take for examples: each label, `[r, B L, 1]`, where labels are weighed."""
@@ -458,12 +458,12 @@ class LossGroup(Group):
             return prediction, target
         return prediction.flatten(1).unsqueeze(-1), target.flatten(1).unsqueeze(-1)
 
-    def point(self, raw: Tensor, extra: Tensor, feed: Maps) -> Tensor:
+    def predict(self, raw: Tensor, extra: Tensor, feed: Maps) -> Tensor:
         """What the metrics take, from the rows' raw outputs `[r, N, K]`."""
         if SPACES[self.loss.space].scored_by_loss and not self.task.held_out_classes:
-            stacked = replicated(self.loss, **stacked_fields(self.losses, raw, raw.ndim))
-            raw = stacked.scores(raw, self.parameters_of(extra))
-        return self.task.point(raw, self.loss.space, self.problem, self.scaling(feed))
+            stacked = replicate(self.loss, **stacked_fields(self.losses, raw, raw.ndim))
+            raw = stacked.score_classes(raw, self.parameters_of(extra))
+        return self.task.predict(raw, self.loss.space, self.problem, self.scaling(feed))
 
 
 def _nothing(raw: Tensor) -> Tensor:

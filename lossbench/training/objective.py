@@ -27,12 +27,12 @@ def grouping(part: Loss | Scheme) -> tuple[Hashable, ...]:
     fixed = [
         (f.name, repr(getattr(part, f.name)))
         for f in fields(part)  # type: ignore[arg-type]
-        if not isinstance(getattr(part, f.name), float) or f.name in part.scalar_fields
+        if not isinstance(getattr(part, f.name), float) or f.name in part.static_fields
     ]
     return (type(part).__qualname__, tuple(fixed), type(part).__module__)
 
 
-def row_order(trials: Sequence[Trial]) -> list[int]:
+def sort_replicas(trials: Sequence[Trial]) -> list[int]:
     """The trials' positions, sorted so that rows that share a call lie side by side: their slices are views."""
     keys = [(grouping(registry.losses.build(t.loss)), grouping(registry.weightings.build(t.weighting))) for t in trials]
     return sorted(range(len(trials)), key=lambda i: (keys[i], i))
@@ -56,7 +56,7 @@ class Objective(nn.Module):
         super().__init__()
         losses = [registry.losses.build(t.loss) for t in trials]
         weightings = [registry.weightings.build(t.weighting) for t in trials]
-        levels = [w.level(task, problem.n_outputs) for w in weightings]
+        levels = [w.get_level(task, problem.n_outputs) for w in weightings]
         self.epochs = trials[0].epochs
         self._shared: list[tuple[Tensor, int]] = []  # in a list it is not registered: it is the replicas'
 
@@ -131,9 +131,9 @@ class Objective(nn.Module):
         for part, found in zip((p for g in self.groups for p in parts_of(g)), failures, strict=True):
             part.failures |= found
 
-    def point(self, raw: Tensor, extra: Tensor, feed: Feed) -> Tensor:
+    def predict(self, raw: Tensor, extra: Tensor, feed: Feed) -> Tensor:
         """Point predictions of all rows."""
-        return joined([g.point(raw[g.rows], extra, feed) for g in self.groups], 0)
+        return joined([g.predict(raw[g.rows], extra, feed) for g in self.groups], 0)
 
 
 def joined(parts: Sequence[Tensor], axis: int) -> Tensor:

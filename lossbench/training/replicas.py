@@ -223,7 +223,7 @@ FEWEST = 4
 """With fewer matrices the way to NumPy and back costs more than it saves."""
 
 
-def one_core() -> dict[str, str]:
+def get_one_core_environment() -> dict[str, str]:
     """The environment of a process that is to use one core, and that core's widest vectors."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     # OpenBLAS 0.3.31 does not know Zen 5, and would take the kernels of Haswell

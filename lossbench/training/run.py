@@ -24,16 +24,16 @@ from torch import Tensor
 from lossbench import registry
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError
 from lossbench.interfaces import Metric
-from lossbench.interfaces.metric import as_numpy
+from lossbench.interfaces.metric import to_numpy
 from lossbench.records import UNTRAINED, Record, Samples
-from lossbench.seeds import stable_hash, trial_id
+from lossbench.seeds import hash_values, trial_id
 from lossbench.training.batches import Batch
-from lossbench.training.build import FEWEST_ROWS, Pieces, build, chunk_rows, chunks
+from lossbench.training.build import FEWEST_ROWS, Pieces, build, chunk_rows, split_evenly
 from lossbench.training.checkpoint import Stopped, Unusable, Watch
 from lossbench.training.data import Prepared, Variant, prepare
-from lossbench.training.objective import row_order
+from lossbench.training.objective import sort_replicas
 from lossbench.training.optimizer import RowOptimizer
-from lossbench.types import Array, Choice, Stack, Trial, record_columns
+from lossbench.types import Array, Choice, Stack, Trial, list_columns
 
 MEASURED = ("loss", "gradient_norm", "clipped_share")
 
@@ -163,7 +163,7 @@ class Meter:
         return {"step": self.step, "since": self._since, "sums": [s.clone() for s in self._sums]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state()`."""
+        """Go on from `init_state()`."""
         self.step, self._since, self._sums = state["step"], state["since"], state["sums"]
 
 
@@ -185,11 +185,11 @@ def settings(trial: Trial) -> dict[str, Any]:
     return {
         "trial": trial_id(trial),
         **{name: part.label for name, part in parts.items() if isinstance(part, Choice)},
-        "rate": trial.rate,
+        "corruption_rate": trial.corruption_rate,
         "seed": trial.seed,
         "contender": trial.contender,
-        **dict(record_columns(trial)),
-        **dict(record_columns(trial.optimizer)),
+        **dict(list_columns(trial)),
+        **dict(list_columns(trial.optimizer)),
     }
 
 
@@ -198,7 +198,7 @@ def metric_facts(metric: Metric) -> dict[str, Any]:
     return {"higher_is_better": metric.higher_is_better, "transform": metric.transform, "perfect": metric.limit}
 
 
-def failed(trial: Trial, reason: str, status: str = "failed") -> Record:
+def make_failed_record(trial: Trial, reason: str, status: str = "failed") -> Record:
     """The record of a trial that was not trained; `status="skipped"`: as its parts do not fit its data."""
     facts = metric_facts(registry.metrics.get(trial.metric))
     row = settings(trial) | facts | {"status": status, "reason": reason}
@@ -209,14 +209,14 @@ def records(prepared: Prepared, pieces: Pieces, module: StackModule, seconds: fl
     """One record per row; `seconds` is one row's share of the wall time."""
     failures = pieces.objective.failures()
     if len(failures) == len(prepared.trials):
-        return [failed(t, failures[r]) for r, t in enumerate(prepared.trials)]
+        return [make_failed_record(t, failures[r]) for r, t in enumerate(prepared.trials)]
     curves, diverged = pieces.evaluation.table(), module.row_optimizer.diverged_step.tolist()
     best, samples = pieces.evaluation.best_step.tolist(), _samples(prepared, pieces)
     shared = _shared(prepared.trials[0], prepared, pieces) | {"wall_seconds": seconds}
 
     def record(row: int, trial: Trial) -> Record:
         if row in failures:
-            return failed(trial, failures[row])
+            return make_failed_record(trial, failures[row])
         own = {key: values[:, row] for key, values in curves.items()}
         steps, clock = np.array(pieces.evaluation.steps), np.array(pieces.evaluation.seconds)
         facts = _data_facts(trial, prepared.variants[row], prepared, pieces.evaluation.primary)
@@ -288,10 +288,16 @@ def _median(values: Array) -> float:
 def _data_facts(trial: Trial, variant: Variant, prepared: Prepared, metric: Metric) -> dict[str, Any]:
     """The share that was really corrupted, and the value that "steps to target" aims at."""
     targets = torch.from_numpy(prepared.targets[prepared.test])[None]
-    constant = torch.from_numpy(variant.trivial).expand(len(prepared.test), *variant.trivial.shape[1:])
-    trivial = float(as_numpy(metric(constant[None], targets))[0])
+    constant = torch.from_numpy(variant.baseline_predictor).expand(
+        len(prepared.test), *variant.baseline_predictor.shape[1:]
+    )
+    trivial = float(to_numpy(metric(constant[None], targets))[0])
     task = registry.tasks.build(trial.task)
-    facts = {"realised_rate": variant.train.realised, "trivial": trivial, "default_loss": task.defaults["loss"]}
+    facts = {
+        "realised_rate": variant.train.realised,
+        "baseline_predictor": trivial,
+        "default_loss": task.defaults["loss"],
+    }
     return facts | {"target": trivial + task.target_share * (metric.limit - trivial)}
 
 
@@ -322,10 +328,10 @@ def run_stack(stack: Stack, watch: Watch | None = None) -> list[Record]:
         raise InvalidValue("These trials cannot train together: lossbench.seeds.stacks sorts them into stacks.")
     keep_heap()
     watch = watch or Watch()
-    prepared, rejected = prepare([stack.trials[i] for i in row_order(stack.trials)])
-    found = {trial_id(t): failed(t, reason, "skipped") for t, reason in rejected.items()}
+    prepared, rejected = prepare([stack.trials[i] for i in sort_replicas(stack.trials)])
+    found = {trial_id(t): make_failed_record(t, reason, "skipped") for t, reason in rejected.items()}
     if prepared is not None:
-        parts, errors = chunks(len(prepared.trials), _most_rows(prepared)), list[Exception]()
+        parts, errors = split_evenly(len(prepared.trials), _most_rows(prepared)), list[Exception]()
         while parts:
             rows = parts.pop(0)
             new = _tried(prepared.part(rows), watch, errors)
@@ -351,7 +357,7 @@ def _tried(prepared: Prepared, watch: Watch, errors: list[Exception]) -> list[Re
     except Exception as raised:  # whatever it is, the other chunks go on
         error = raised
     errors.append(error)
-    return [failed(t, reason_of(error)) for t in prepared.trials]
+    return [make_failed_record(t, reason_of(error)) for t in prepared.trials]
 
 
 def reason_of(error: Exception) -> str:
@@ -370,7 +376,7 @@ def attempt(stack: Stack, watch: Watch) -> list[Record]:
         raise
     except Exception as error:
         reason = reason_of(error)
-        return [failed(t, reason) for t in stack.trials]
+        return [make_failed_record(t, reason) for t in stack.trials]
 
 
 def _most_rows(prepared: Prepared) -> int:
@@ -389,7 +395,7 @@ def _halves(rows: slice) -> list[slice]:
 
 
 def _run_chunk(prepared: Prepared, watch: Watch) -> list[Record]:
-    name = stable_hash("chunk", [trial_id(t) for t in prepared.trials])[:16]
+    name = hash_values("chunk", [trial_id(t) for t in prepared.trials])[:16]
     try:
         return _fitted(prepared, watch, name, watch.load(name))
     except Unusable as error:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.errors import InvalidValue, unknown
+from lossbench.errors import InvalidValue, make_unknown
 from lossbench.interfaces import Weighting
-from lossbench.types import Encoding, Need
+from lossbench.types import Encoding, Requirement
 from lossbench.validation import check_below_one, check_nonnegative
 
 
@@ -45,13 +45,13 @@ class Balanced(Weighting):
 
     tasks = ("binary", "multiclass")
     encodings = (Encoding.INDEX,)
-    needs = (Need.CLASS_COUNTS,)
-    known_as = ("class_weight='balanced' of scikit-learn",)
+    requires = (Requirement.CLASS_COUNTS,)
+    aliases = ("class_weight='balanced' of scikit-learn",)
     use_when = "classes differ much in size and the small ones matter as much as the large ones"
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """The weight of each target's class."""
-        counts = _counts(losses, **needs)
+        counts = _counts(losses, **requires)
         return _of_examples(1 / counts.clamp_min(1), counts, target, losses)
 
 
@@ -70,13 +70,13 @@ class InverseSqrt(Weighting):
 
     tasks = ("binary", "multiclass")
     encodings = (Encoding.INDEX,)
-    needs = (Need.CLASS_COUNTS,)
-    known_as = ("square-root sampling",)
+    requires = (Requirement.CLASS_COUNTS,)
+    aliases = ("square-root sampling",)
     use_when = "classes differ much in size, and balanced gives a few examples of small classes too much weight"
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """The weight of each target's class."""
-        counts = _counts(losses, **needs)
+        counts = _counts(losses, **requires)
         return _of_examples(counts.clamp_min(1).rsqrt(), counts, target, losses)
 
 
@@ -96,19 +96,19 @@ class EffectiveNumber(Weighting):
 
     tasks = ("binary", "multiclass")
     encodings = (Encoding.INDEX,)
-    needs = (Need.CLASS_COUNTS,)
-    scalar_fields = ("beta",)  # single precision would lose most of 1 - beta
-    known_as = ("class-balanced loss",)
+    requires = (Requirement.CLASS_COUNTS,)
+    static_fields = ("beta",)  # single precision would lose most of 1 - beta
+    aliases = ("class-balanced loss",)
     use_when = "classes differ much in size, and in large ones many examples are alike"
-    beware = "beta must be near 1 - 1/n: far below, large and small classes count alike; above, it is balanced"
+    pitfall = "beta must be near 1 - 1/n: far below, large and small classes count alike; above, it is balanced"
     beta: float = 0.999
 
     def __post_init__(self) -> None:
         check_below_one(self, beta=self.beta)
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """The weight of each target's class."""
-        counts = _counts(losses, **needs)
+        counts = _counts(losses, **requires)
         log_beta = math.log(self.beta) if self.beta else -math.inf
         # 1 - beta^n as expm1: the difference would lose its digits near beta = 1
         return _of_examples(-1 / (counts.clamp_min(1) * log_beta).expm1(), counts, target, losses)
@@ -128,8 +128,8 @@ class Classes(Weighting):
 
     tasks = ("binary", "multiclass")
     encodings = (Encoding.INDEX,)
-    needs = (Need.CLASS_COUNTS, Need.CLASS_NAMES)
-    known_as = ("class_weight of scikit-learn and keras", "weight of torch.nn.CrossEntropyLoss, but for the scale")
+    requires = (Requirement.CLASS_COUNTS, Requirement.CLASS_NAMES)
+    aliases = ("class_weight of scikit-learn and keras", "weight of torch.nn.CrossEntropyLoss, but for the scale")
     use_when = "you know what a mistake in each class costs"
     weights: Any  # a list or a mapping
 
@@ -139,10 +139,10 @@ class Classes(Weighting):
         if not values:
             raise InvalidValue("The 'weights' parameter of Classes must not be empty.")
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """The weight of each target's class."""
-        class_counts = needs[Need.CLASS_COUNTS]
-        by_class = self.in_order(class_counts.shape[-1], tuple(needs[Need.CLASS_NAMES]))
+        class_counts = requires[Requirement.CLASS_COUNTS]
+        by_class = self.in_order(class_counts.shape[-1], tuple(requires[Requirement.CLASS_NAMES]))
         weights = _constant(by_class, _wide(losses), losses.device)
         return _of_examples(weights, class_counts, target, losses)
 
@@ -161,7 +161,7 @@ class Classes(Weighting):
         listed = [1.0] * n_classes
         for name, weight in self.weights.items():
             if str(name) not in places:
-                raise unknown("class", name, class_names or numbers, "Classes")
+                raise make_unknown("class", name, class_names or numbers, "Classes")
             listed[places[str(name)]] = weight
         return listed
 
@@ -202,19 +202,19 @@ class PosWeight(Weighting):
 
     tasks = ("binary", "multilabel")
     encodings = (Encoding.MULTI_HOT,)
-    needs = (Need.CLASS_COUNTS, Need.N_EXAMPLES)
-    scalar_fields = ("ratio",)  # 0 stands for other numbers
-    known_as = ("pos_weight of torch.nn.BCEWithLogitsLoss, but for the scale", "scale_pos_weight of XGBoost")
+    requires = (Requirement.CLASS_COUNTS, Requirement.N_EXAMPLES)
+    static_fields = ("ratio",)  # 0 stands for other numbers
+    aliases = ("pos_weight of torch.nn.BCEWithLogitsLoss, but for the scale", "scale_pos_weight of XGBoost")
     use_when = "labels hold rarely, and a positive that is missed costs more than a false alarm"
-    beware = "probabilities come out too high by design"
+    pitfall = "probabilities come out too high by design"
     ratio: float = 0.0
 
     def __post_init__(self) -> None:
         check_nonnegative(self, ratio=self.ratio)
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """The weight of each label's target."""
-        counts, n, n_labels = _counts(losses, **needs), needs[Need.N_EXAMPLES], target.shape[-1]
+        counts, n, n_labels = _counts(losses, **requires), requires[Requirement.N_EXAMPLES], target.shape[-1]
         positives = counts.narrow(-1, counts.shape[-1] - n_labels, n_labels)
         ratio = (n - positives).clamp_min(1) / positives.clamp_min(1)
         ratio = torch.full_like(ratio, self.ratio) if self.ratio else ratio

@@ -47,14 +47,14 @@ class Focal(Weighting):
     encodings = (Encoding.MULTI_HOT, Encoding.INDEX)
     differentiable = True
     use_when = "most examples are easy, and you want the focal loss's fading with another loss"
-    beware = "wrong labels are what fades least; and the sum of weights falls as training goes"
+    pitfall = "wrong labels are what fades least; and the sum of weights falls as training goes"
     gamma: float = 2.0
     detach: bool = False
 
     def __post_init__(self) -> None:
         check_nonnegative(self, gamma=self.gamma)
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """Weights from the probabilities of the targets."""
         weights: Tensor = _missing(prediction.detach() if self.detach else prediction, target) ** self.gamma
         return weights.to(losses.dtype)
@@ -80,15 +80,15 @@ class GHM(Weighting):
     tasks = ("binary", "multilabel", "multiclass")
     space = Space.LOGIT
     encodings = (Encoding.MULTI_HOT, Encoding.INDEX)
-    known_as = ("mmdet.models.losses.GHMC(momentum=0)",)
+    aliases = ("mmdet.models.losses.GHMC(momentum=0)",)
     use_when = "most examples are very easy, and some of the hardest are wrong"
-    beware = "a part with one example gets the weight of all: few bins for small batches"
+    pitfall = "a part with one example gets the weight of all: few bins for small batches"
     bins: int = 10
 
     def __post_init__(self) -> None:
         check_count(self, bins=self.bins)
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """Weights from the crowd that each gradient's length is in."""
         lengths = _missing(prediction, target)
         flat = lengths.flatten(-2) if _of_labels(prediction, target) else lengths

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces import Weighting
-from lossbench.types import Need
+from lossbench.types import Requirement
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class NoWeighting(Weighting):
     tasks = ("*",)
     per_example = False
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """Ones like `losses`."""
         return torch.ones_like(losses)
 
@@ -35,12 +35,12 @@ class Sample(Weighting):
     """
 
     tasks = ("*",)
-    needs = (Need.SAMPLE_WEIGHT,)
-    known_as = ("sample_weight of scikit-learn's and keras' fit()",)
+    requires = (Requirement.SAMPLE_WEIGHT,)
+    aliases = ("sample_weight of scikit-learn's and keras' fit()",)
     use_when = "the data says how much each example counts: a survey's weights, or how sure an annotator was"
-    beware = "the metrics do not weigh: they are of the data as it lies"
+    pitfall = "the metrics do not weigh: they are of the data as it lies"
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """The examples' weights."""
-        weights: Tensor = needs[Need.SAMPLE_WEIGHT]
+        weights: Tensor = requires[Requirement.SAMPLE_WEIGHT]
         return weights.to(losses.dtype)

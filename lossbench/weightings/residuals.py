@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from lossbench.interfaces import Weighting
-from lossbench.types import Encoding, Need, Space
+from lossbench.types import Encoding, Requirement, Space
 from lossbench.validation import check_choice, check_nonnegative
 
 _USUAL = {"huber": 1.345, "tukey": 4.685, "cauchy": 2.385}  # 95% efficiency on normal residuals (Holland, Welsch 1977)
@@ -30,8 +30,8 @@ class IRLS(Weighting):
     tasks = ("regression",)
     space = Space.VALUE
     encodings = (Encoding.VALUE,)
-    needs = (Need.RESIDUAL_SCALE,)
-    scalar_fields = ("constant",)  # 0 stands for another number
+    requires = (Requirement.RESIDUAL_SCALE,)
+    static_fields = ("constant",)  # 0 stands for another number
     use_when = "some targets are wrong, and you want to keep mse"
     function: str = "huber"
     constant: float = 0.0
@@ -40,9 +40,9 @@ class IRLS(Weighting):
         check_choice(self, _USUAL, function=self.function)
         check_nonnegative(self, constant=self.constant)
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """Weights from the residuals in units of their scale."""
-        residual = (prediction - target).detach() / needs[Need.RESIDUAL_SCALE]
+        residual = (prediction - target).detach() / requires[Requirement.RESIDUAL_SCALE]
         k = self.constant or _USUAL[self.function]
         return self._weight(residual.square().mean(-1).sqrt() / k)
 

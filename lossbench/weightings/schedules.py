@@ -10,7 +10,7 @@ from torch import Tensor
 from lossbench import registry
 from lossbench.errors import InvalidValue
 from lossbench.interfaces import Weighting
-from lossbench.types import Need
+from lossbench.types import Requirement
 from lossbench.validation import check_share
 
 
@@ -29,12 +29,12 @@ class Deferred(Weighting):
     """
 
     tasks = ("*",)  # of an instance: the scheme's
-    needs = (Need.PROGRESS,)
-    known_as = ("deferred re-weighting", "DRW")
+    requires = (Requirement.PROGRESS,)
+    aliases = ("deferred re-weighting", "DRW")
     use_when = (
         "classes differ much in size: features are learned from all examples first (with ldam, as its authors do)"
     )
-    beware = "the best epoch may lie before it starts: compare last epochs, too"
+    pitfall = "the best epoch may lie before it starts: compare last epochs, too"
     scheme: Any = "balanced"  # a name or a mapping
     after: float = 0.8
 
@@ -46,16 +46,16 @@ class Deferred(Weighting):
                 "The 'scheme' parameter of Deferred must weigh examples or labels, not the terms of a combined loss. "
                 f"Got {self.scheme!r} instead."
             )
-        needs = tuple(dict.fromkeys((*inner.needs, Need.PROGRESS)))
+        requires = tuple(dict.fromkeys((*inner.requires, Requirement.PROGRESS)))
         facts = {n: getattr(inner, n) for n in ("tasks", "space", "encodings", "per_example", "differentiable")}
         # facts of this instance, which a stacked copy keeps
-        self.__dict__.update(facts, needs=needs, inner=inner)
+        self.__dict__.update(facts, requires=requires, inner=inner)
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """Ones, or the scheme's weights."""
         inner: Weighting = self.__dict__["inner"]
-        weights = inner(losses, prediction, target, **{n: needs[n] for n in inner.needs})
-        started = torch.full_like(losses, needs[Need.PROGRESS]) >= self.after
+        weights = inner(losses, prediction, target, **{n: requires[n] for n in inner.requires})
+        started = torch.full_like(losses, requires[Requirement.PROGRESS]) >= self.after
         return torch.where(started, weights, 1)
 
 

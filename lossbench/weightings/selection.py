@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces import Weighting
-from lossbench.types import Need
+from lossbench.types import Requirement
 from lossbench.validation import check_below_one, check_positive, check_share
 
 
@@ -44,10 +44,10 @@ class Trimmed(Weighting):
     """
 
     tasks = ("*",)
-    needs = (Need.PROGRESS,)
-    known_as = ("small-loss trick", "least trimmed squares, with mse")
+    requires = (Requirement.PROGRESS,)
+    aliases = ("small-loss trick", "least trimmed squares, with mse")
     use_when = "a known share of labels or targets is wrong"
-    beware = "rare and hard examples have large losses, too, and are left out with the wrong ones"
+    pitfall = "rare and hard examples have large losses, too, and are left out with the wrong ones"
     tau: float = 0.2
     ramp: float = 0.05
 
@@ -56,9 +56,9 @@ class Trimmed(Weighting):
         check_positive(self, ramp=self.ramp)
         check_share(self, ramp=self.ramp)
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """Weights of the examples kept."""
-        return _smallest(losses, 1 - self.tau * _ramp(losses, self.ramp, **needs))
+        return _smallest(losses, 1 - self.tau * _ramp(losses, self.ramp, **requires))
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class SelfPaced(Weighting):
     """
 
     tasks = ("*",)
-    needs = (Need.PROGRESS,)
-    known_as = ("a curriculum by loss",)
+    requires = (Requirement.PROGRESS,)
+    aliases = ("a curriculum by loss",)
     use_when = "some examples are much harder than others, and training starts badly with all of them"
-    beware = "in the end all count, wrong labels too: trimmed keeps them out"
+    pitfall = "in the end all count, wrong labels too: trimmed keeps them out"
     start: float = 0.5
     full: float = 0.8
 
@@ -91,6 +91,6 @@ class SelfPaced(Weighting):
         check_positive(self, start=self.start, full=self.full)
         check_share(self, start=self.start, full=self.full)
 
-    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """Weights of the examples that count so far."""
-        return _smallest(losses, self.start + (1 - self.start) * _ramp(losses, self.full, **needs))
+        return _smallest(losses, self.start + (1 - self.start) * _ramp(losses, self.full, **requires))

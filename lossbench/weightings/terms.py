@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.interfaces import TermWeighting
-from lossbench.types import Need
+from lossbench.types import Requirement
 from lossbench.validation import check_nonnegative, check_positive
 
 _FLOOR = 1e-12
@@ -29,18 +29,20 @@ class Uncertainty(TermWeighting):
     Semantics, 2018, https://arxiv.org/abs/1705.07115
     """
 
-    needs = (Need.PARAMETERS,)
-    known_as = ("homoscedastic uncertainty weighting", "UW")
+    requires = (Requirement.PARAMETERS,)
+    aliases = ("homoscedastic uncertainty weighting", "UW")
     use_when = "several outputs have noise of different size, and nobody wants to tune weights"
-    beware = "losses below zero (likelihoods) have no such weight; the weights of a term that is fitted exactly explode"
+    pitfall = (
+        "losses below zero (likelihoods) have no such weight; the weights of a term that is fitted exactly explode"
+    )
 
-    def parameters(self, n_terms: int) -> dict[str, Tensor]:
+    def init_parameters(self, n_terms: int) -> dict[str, Tensor]:
         """One log variance per term, 0."""
         return {"log_variance": torch.zeros(n_terms)}
 
-    def __call__(self, losses: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, **requires: Any) -> Tensor:
         """One over the variances."""
-        weights: Tensor = (-needs[Need.PARAMETERS]["log_variance"]).exp()
+        weights: Tensor = (-requires[Requirement.PARAMETERS]["log_variance"]).exp()
         return weights
 
     def penalty(self, parameters: dict[str, Tensor]) -> Tensor:
@@ -61,26 +63,26 @@ class DWA(TermWeighting):
     https://arxiv.org/abs/1803.10704
     """
 
-    needs = (Need.STATE, Need.EPOCH)
-    known_as = ("dynamic weight averaging",)
+    requires = (Requirement.STATE, Requirement.EPOCH)
+    aliases = ("dynamic weight averaging",)
     use_when = "some goals are learned long before others"
-    beware = "it looks at ratios of losses: one that is zero or negative, as a likelihood may be, has no meaning here"
+    pitfall = "it looks at ratios of losses: one that is zero or negative, as a likelihood may be, has no meaning here"
     temperature: float = 2.0
 
     def __post_init__(self) -> None:
         check_positive(self, temperature=self.temperature)
 
-    def state(self, n_terms: int, generator: torch.Generator) -> Tensor:
+    def init_state(self, n_terms: int, generator: torch.Generator) -> Tensor:
         """Of this epoch the number, the sum of losses and the steps; then the means of the last and the one before."""
         return torch.zeros(5, n_terms)
 
-    def __call__(self, losses: Tensor, **needs: Any) -> tuple[Tensor, Tensor]:
+    def __call__(self, losses: Tensor, **requires: Any) -> tuple[Tensor, Tensor]:
         """Weights from the two epochs before this one, and what is known of them."""
-        epoch, total, steps, last, before = needs[Need.STATE].unbind(-2)
-        ends = epoch < needs[Need.EPOCH]
+        epoch, total, steps, last, before = requires[Requirement.STATE].unbind(-2)
+        ends = epoch < requires[Requirement.EPOCH]
         before, last = torch.where(ends, last, before), torch.where(ends, total / steps, last)
         total, steps = (torch.where(ends, 0, x) + y for x, y in ((total, losses), (steps, 1)))
-        epoch = torch.full_like(losses, needs[Need.EPOCH])
+        epoch = torch.full_like(losses, requires[Requirement.EPOCH])
         ratio = last / before.clamp_min(_FLOOR)
         weights = losses.shape[-1] * functional.softmax(ratio / self.temperature, -1)
         weights = torch.where(epoch >= 2, weights, 1)
@@ -98,18 +100,18 @@ class Random(TermWeighting):
     https://arxiv.org/abs/2111.10603
     """
 
-    needs = (Need.STATE,)
-    known_as = ("RLW", "random loss weighting")
+    requires = (Requirement.STATE,)
+    aliases = ("RLW", "random loss weighting")
     use_when = "as a baseline: a scheme that is no better than this one is not worth its trouble"
-    beware = "the weights' noise is noise of the gradient: it may want a lower learning rate"
+    pitfall = "the weights' noise is noise of the gradient: it may want a lower learning rate"
 
-    def state(self, n_terms: int, generator: torch.Generator) -> Tensor:
+    def init_state(self, n_terms: int, generator: torch.Generator) -> Tensor:
         """A counter per term, somewhere."""
         return start_of_draws(n_terms, generator)
 
-    def __call__(self, losses: Tensor, **needs: Any) -> tuple[Tensor, Tensor]:
+    def __call__(self, losses: Tensor, **requires: Any) -> tuple[Tensor, Tensor]:
         """The weights of this step."""
-        uniform, state = drawn(needs[Need.STATE])
+        uniform, state = drawn(requires[Requirement.STATE])
         weights = functional.softmax(torch.special.ndtri(uniform), -1) * losses.shape[-1]
         return weights.to(losses.dtype), state
 
@@ -130,10 +132,10 @@ class GradNorm(TermWeighting):
     """
 
     name = "gradnorm"
-    needs = (Need.STATE, Need.GRAMIAN)
-    known_as = ("gradient normalization",)
+    requires = (Requirement.STATE, Requirement.GRAMIAN)
+    aliases = ("gradient normalization",)
     use_when = "one goal's gradient drowns the others'"
-    beware = "a backward pass per term; a model without shared layers has nothing to balance"
+    pitfall = "a backward pass per term; a model without shared layers has nothing to balance"
     alpha: float = 1.5
     rate: float = 0.025
 
@@ -141,15 +143,15 @@ class GradNorm(TermWeighting):
         check_nonnegative(self, alpha=self.alpha)
         check_positive(self, rate=self.rate)
 
-    def state(self, n_terms: int, generator: torch.Generator) -> Tensor:
+    def init_state(self, n_terms: int, generator: torch.Generator) -> Tensor:
         """The weights, and the first losses (zero stands for none yet)."""
         return torch.stack([torch.ones(n_terms), torch.zeros(n_terms)])
 
-    def __call__(self, losses: Tensor, **needs: Any) -> tuple[Tensor, Tensor]:
+    def __call__(self, losses: Tensor, **requires: Any) -> tuple[Tensor, Tensor]:
         """The weights so far, and the next ones."""
-        weights, first = needs[Need.STATE].unbind(-2)
+        weights, first = requires[Requirement.STATE].unbind(-2)
         first = torch.where(first == 0, losses, first)
-        norms = needs[Need.GRAMIAN].diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+        norms = requires[Requirement.GRAMIAN].diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
         norms = norms / (weights * norms).mean(-1, keepdim=True).clamp_min(_FLOOR)
         progress = losses / first
         lag = progress / progress.mean(-1, keepdim=True).clamp_min(_FLOOR)
@@ -171,19 +173,19 @@ class PCGrad(TermWeighting):
     """
 
     name = "pcgrad"
-    needs = (Need.STATE, Need.GRAMIAN)
-    known_as = ("torchjd.aggregation.PCGrad", "gradient surgery", "projecting conflicting gradients")
+    requires = (Requirement.STATE, Requirement.GRAMIAN)
+    aliases = ("torchjd.aggregation.PCGrad", "gradient surgery", "projecting conflicting gradients")
     use_when = "what helps one goal undoes another"
-    beware = "a backward pass per term; where gradients agree it is the plain sum"
+    pitfall = "a backward pass per term; where gradients agree it is the plain sum"
 
-    def state(self, n_terms: int, generator: torch.Generator) -> Tensor:
+    def init_state(self, n_terms: int, generator: torch.Generator) -> Tensor:
         """A counter for each pair of terms."""
         return start_of_draws(n_terms * n_terms, generator)
 
-    def __call__(self, losses: Tensor, **needs: Any) -> tuple[Tensor, Tensor]:
+    def __call__(self, losses: Tensor, **requires: Any) -> tuple[Tensor, Tensor]:
         """The weights of the projected gradients' sum."""
-        gramian, n_terms = needs[Need.GRAMIAN], losses.shape[-1]
-        uniform, state = drawn(needs[Need.STATE])
+        gramian, n_terms = requires[Requirement.GRAMIAN], losses.shape[-1]
+        uniform, state = drawn(requires[Requirement.STATE])
         order = uniform.unflatten(-1, (n_terms, n_terms)).argsort(-1)
         return projected(gramian, order).sum(-2), state
 

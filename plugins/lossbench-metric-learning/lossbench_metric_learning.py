@@ -20,8 +20,8 @@ from lossbench.errors import InvalidValue
 from lossbench.functions import CHECKS
 from lossbench.interfaces.loss import Loss
 from lossbench.losses.embedding import check_embeddings
-from lossbench.registry import snake_case
-from lossbench.types import EMBEDDING_WIDTH, Encoding, Head, Need, Problem, Space
+from lossbench.registry import to_snake_case
+from lossbench.types import EMBEDDING_WIDTH, Encoding, Head, Problem, Requirement, Space
 
 PAGE = "https://kevinmusgrave.github.io/pytorch-metric-learning/losses/#"
 PLAIN: dict[str, dict[str, float | str]] = {
@@ -109,7 +109,7 @@ class _Wrapped(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    coupled = True
+    batch_level = True
     use_when = "code that uses pytorch-metric-learning is to be compared as it is"
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class _Wrapped(Loss):
                 check(self, **{f.name: getattr(self, f.name)})
         _module(self, 2)  # what the library refuses is told before anything is trained
 
-    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+    def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
         """What the library draws for them, by name."""
         seed = int(torch.randint(2**62, (), generator=generator))
         made = _made(self, problem.n_outputs, seed)
@@ -139,9 +139,9 @@ class _Wrapped(Loss):
 class _Running(_Wrapped):
     """One that carries a tensor `hist_` from batch to batch."""
 
-    needs = (Need.STATE,)
+    requires = (Requirement.STATE,)
 
-    def state(self, problem: Problem) -> Tensor:
+    def init_state(self, problem: Problem) -> Tensor:
         """An empty histogram."""
         return torch.zeros(int(self.num_bins))  # type: ignore[attr-defined]
 
@@ -185,7 +185,7 @@ def _made(loss: _Wrapped, n_classes: int, seed: int) -> nn.Module:
     from pytorch_metric_learning import losses
 
     given = {f.name: getattr(loss, f.name) for f in fields(loss)}  # type: ignore[arg-type]
-    if Need.PARAMETERS in loss.needs:
+    if Requirement.PARAMETERS in loss.requires:
         width = "descriptors_dim" if loss.origin == "P2SGradLoss" else "embedding_size"
         given |= {"num_classes": n_classes, width: EMBEDDING_WIDTH}
     with torch.random.fork_rng(devices=[]), _contained():
@@ -200,13 +200,13 @@ def _wrapped(origin: str, defaults: Mapping[str, Any], parent: type[_Wrapped], *
     name = origin.removesuffix("Loss")
     given = [(n, type(v), field(default=v)) for n, v in defaults.items()]
     namespace = {
-        "name": f"pml_{snake_case(name)}",
+        "name": f"pml_{to_snake_case(name)}",
         "origin": origin,
-        "known_as": (f"pytorch_metric_learning.losses.{origin}",),
-        "scalar_fields": tuple(n for n, v in defaults.items() if type(v) is float),
+        "aliases": (f"pytorch_metric_learning.losses.{origin}",),
+        "static_fields": tuple(n for n, v in defaults.items() if type(v) is float),
         "held_still": {} if origin in HELD_STILL else None,
         "flaws": FLAWS.get(origin, {}),
-        "beware": NOTES.get(origin, "its defaults are the library's, some of them for millions of classes"),
+        "pitfall": NOTES.get(origin, "its defaults are the library's, some of them for millions of classes"),
         "__doc__": _documentation(origin, defaults),
         **facts,
     }
@@ -227,7 +227,7 @@ def _documentation(origin: str, defaults: Mapping[str, Any]) -> str:
 
 KINDS = {
     **{o: _wrapped(o, d, _Wrapped) for o, d in PLAIN.items()},
-    **{o: _wrapped(o, d, _Wrapped, needs=(Need.PARAMETERS,)) for o, d in TRAINABLE.items()},
+    **{o: _wrapped(o, d, _Wrapped, requires=(Requirement.PARAMETERS,)) for o, d in TRAINABLE.items()},
     **{o: _wrapped(o, d, _Running) for o, d in RUNNING.items()},
 }
 """The classes by the library's names."""

@@ -17,7 +17,7 @@ ASSURED = [pair for pair in PAIRS if pair[0] != "none"]
 def load(task):
     """The task's own data, of no more than 300 rows where they are made."""
     kind = registry.datasets.find(DATA[task])
-    return kind(**({"n": 300} if "n" in registry.hints(kind) else {})).load()
+    return kind(**({"n": 300} if "n" in registry.get_annotations(kind) else {})).load()
 
 
 def draw(name, task, seed=0):
@@ -76,4 +76,4 @@ def test_corrupted_examples_still_fit_the_task(name, task):
     if drawn.targets is not None:
         kind = registry.tasks.get(task)
         after = Examples(examples.inputs, drawn.targets, examples.class_names)
-        assert kind.n_outputs(after) == kind.n_outputs(examples)
+        assert kind.count_outputs(after) == kind.count_outputs(examples)

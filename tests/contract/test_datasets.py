@@ -57,4 +57,4 @@ def test_targets_fit_every_declared_task(name, made):
     tasks = registry.datasets.find(name).tasks
     assert tasks
     for task in tasks:
-        assert registry.tasks.get(task).n_outputs(made(name, task).load()) >= 1
+        assert registry.tasks.get(task).count_outputs(made(name, task).load()) >= 1

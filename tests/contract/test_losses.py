@@ -33,7 +33,7 @@ HOT = (Encoding.INDEX, Encoding.ONE_HOT, Encoding.MULTI_HOT, Encoding.SIGNED)
 
 
 def has_scores(loss: Loss) -> bool:
-    return loss.space == Space.EMBEDDING and type(loss).scores is not Loss.scores
+    return loss.space == Space.EMBEDDING and type(loss).score_classes is not Loss.score_classes
 
 
 def certain(loss: Loss) -> bool:
@@ -41,7 +41,7 @@ def certain(loss: Loss) -> bool:
 
 
 def float_fields(loss: Loss) -> bool:
-    return any(f.type is float and f.name not in loss.scalar_fields for f in fields(loss))
+    return any(f.type is float and f.name not in loss.static_fields for f in fields(loss))
 
 
 SPARED: dict[str, Callable[[str, Loss], bool]] = {
@@ -52,8 +52,8 @@ SPARED: dict[str, Callable[[str, Loss], bool]] = {
     "embeddings_give_scores": lambda name, loss: not has_scores(loss),
     "leading_axes_are_free": lambda name, loss: name in ONE_BATCH,
     "broadcasting_is_refused": lambda name, loss: name in ONE_BATCH,
-    "batch_axis_is_free": lambda name, loss: name in ONE_BATCH or loss.coupled or bool(loss.needs),
-    "examples_are_independent": lambda name, loss: loss.coupled,
+    "batch_axis_is_free": lambda name, loss: name in ONE_BATCH or loss.batch_level or bool(loss.requires),
+    "examples_are_independent": lambda name, loss: loss.batch_level,
     "gradient_is_that_of_the_value": lambda name, loss: name in HELD_STILL,
     "certainty_does_not_fall_forever": lambda name, loss: not certain(loss),
     "convex_as_claimed": lambda name, loss: loss.convex is None,

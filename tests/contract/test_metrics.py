@@ -141,7 +141,7 @@ def test_half_precision_is_computed_in_single(name, task):
 @pytest.mark.parametrize(("name", "task"), [case for case in CASES if case[0] in SCORED])
 def test_scores_have_the_metric_for_their_mean(name, task):
     metric, (prediction, target) = registry.metrics.get(name), draw(task)
-    mean = metric.scores(prediction, target).mean(-1)
+    mean = metric.score_examples(prediction, target).mean(-1)
     mean = mean.sqrt() if metric.transform == "root" else mean
     torch.testing.assert_close(mean, metric(prediction, target), rtol=0, atol=1e-12)
 
@@ -151,7 +151,7 @@ def test_an_example_more_does_what_its_influence_says(name, task):
     """All examples thirty times, and one of them once more."""
     metric, (prediction, target) = registry.metrics.get(name), draw(task)
     many = [x.repeat_interleave(30, 1) for x in (prediction, target)]
-    before, influence = metric(*many), metric.influence(prediction, target)
+    before, influence = metric(*many), metric.compute_influence(prediction, target)
     for i in range(0, N, 7):
         more = metric(*(torch.cat([x, x[:, i * 30 : i * 30 + 1]], 1) for x in many))
         torch.testing.assert_close((more - before) * 30 * N, influence[:, i], rtol=0.02, atol=0.02)

@@ -20,15 +20,17 @@ R, B, T = 3, 5, 7
 def load(name):
     task = registry.tasks.get(name)
     examples = registry.datasets.get(task.defaults["data"]).load()
-    problem = Problem(examples.inputs.shape[1:], task.n_outputs(examples), len(examples.inputs), examples.class_names)
-    shift, scale = task.scaling(examples.targets)
+    problem = Problem(
+        examples.inputs.shape[1:], task.count_outputs(examples), len(examples.inputs), examples.class_names
+    )
+    shift, scale = task.fit_scaling(examples.targets)
     return task, examples, problem, Scaling(torch.as_tensor(shift), torch.as_tensor(scale))
 
 
 def raw_for(task, problem, space, *leading):
     pairs = dict.fromkeys((Space.MEAN_LOG_SCALE, Space.ZERO_INFLATED), Head.MEAN_SCALE)
     needed = (pairs | {Space.EMBEDDING: Head.EMBEDDING}).get(space, Head.LINEAR)
-    width = task.head_width(needed, problem)
+    width = task.get_head_width(needed, problem)
     steps = (T,) if task.sequence else ()
     return torch.randn(*leading, *steps, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -84,7 +86,7 @@ def test_point_is_what_the_metrics_take(name, space):
     # the loss makes scores of an embedding, unless it is the embedding that is measured
     made = Space.LOGIT if space is Space.EMBEDDING and not task.held_out_classes else space
     raw = raw_for(task, problem, made, R, B)
-    point = task.point(raw, space, problem, scaling)
+    point = task.predict(raw, space, problem, scaling)
     target = torch.as_tensor(examples.targets[:B]).expand(R, *examples.targets[:B].shape)
     for metric in task.metrics:
         assert registry.metrics.get(metric)(point, target).shape == (R,)
@@ -105,8 +107,8 @@ def test_encoding_keeps_leading_axes_and_rows_apart(name, encoding):
 @pytest.mark.parametrize(("name", "head"), cases("heads"))
 def test_head_can_be_built(name, head):
     task, _, problem, _ = load(name)
-    layer = heads.build_head(head, 7, task.head_width(head, problem))
-    assert layer(torch.zeros(B, 7)).shape == (B, task.head_width(head, problem))
+    layer = heads.build_head(head, 7, task.get_head_width(head, problem))
+    assert layer(torch.zeros(B, 7)).shape == (B, task.get_head_width(head, problem))
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -124,14 +126,14 @@ def test_what_a_task_lacks_is_refused_with_what_it_has(name):
             task.check(examples.targets, encoding)
     for head in set(Head) - set(task.heads):
         with pytest.raises(Incompatible, match=task.heads[0]):
-            task.head_width(head, problem)
+            task.get_head_width(head, problem)
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_trivial_prediction_is_constant_and_scored_by_all_metrics(name):
     task, examples, problem, scaling = load(name)
-    trivial = task.trivial(examples.targets, len(examples.targets), problem)
-    point = task.point(raw_for(task, problem, task.spaces[0], B), task.spaces[0], problem, scaling)
+    trivial = task.predict_baseline(examples.targets, len(examples.targets), problem)
+    point = task.predict(raw_for(task, problem, task.spaces[0], B), task.spaces[0], problem, scaling)
     assert (len(trivial), trivial.shape[-1]) == (len(examples.targets), point.shape[-1])
     assert trivial.ndim == (3 if task.sequence else 2)
     assert (trivial == trivial[0]).all()
@@ -143,7 +145,7 @@ def test_trivial_prediction_is_constant_and_scored_by_all_metrics(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_scaling_and_class_counts_fit_the_targets(name):
     task, examples, problem, scaling = load(name)
-    counts = task.class_counts(examples.targets, problem)
+    counts = task.count_per_class(examples.targets, problem)
     assert scaling.shift.shape == scaling.scale.shape
     assert (scaling.scale > 0).all()
     assert (counts is None) == (not {Encoding.INDEX, Encoding.MULTI_HOT} & set(task.encodings))

@@ -6,7 +6,7 @@ from registered import built_in
 
 from lossbench import registry
 from lossbench.interfaces import TermWeighting
-from lossbench.types import Need
+from lossbench.types import Requirement
 
 NAMES = [n for n in built_in(registry.weightings) if issubclass(registry.weightings.find(n), TermWeighting)]
 R, K = 3, 4
@@ -14,9 +14,9 @@ R, K = 3, 4
 
 def start(weighting):
     """Parameters and states of R trials, each with its own seed."""
-    states = [weighting.state(K, torch.Generator().manual_seed(r)) for r in range(R)]
+    states = [weighting.init_state(K, torch.Generator().manual_seed(r)) for r in range(R)]
     state = None if states[0] is None else torch.stack([s.double() if s.is_floating_point() else s for s in states])
-    return {n: p.double().expand(R, *p.shape).clone() for n, p in weighting.parameters(K).items()}, state
+    return {n: p.double().expand(R, *p.shape).clone() for n, p in weighting.init_parameters(K).items()}, state
 
 
 def trajectory(weighting, losses, gramians, rows=slice(None), parameters=None, n_steps=9):
@@ -27,14 +27,14 @@ def trajectory(weighting, losses, gramians, rows=slice(None), parameters=None, n
     found = []
     for step in range(n_steps):
         facts = {
-            Need.PARAMETERS: parameters,
-            Need.STATE: state,
-            Need.EPOCH: step // 3,
-            Need.GRAMIAN: gramians[step][rows],
+            Requirement.PARAMETERS: parameters,
+            Requirement.STATE: state,
+            Requirement.EPOCH: step // 3,
+            Requirement.GRAMIAN: gramians[step][rows],
         }
-        given = {str(n): facts[n] for n in weighting.needs}
+        given = {str(n): facts[n] for n in weighting.requires}
         result = weighting(losses[step][rows], **given)
-        if Need.STATE in weighting.needs:
+        if Requirement.STATE in weighting.requires:
             result, state = result
         found.append(result)
     return torch.stack(found)

@@ -38,7 +38,7 @@ def python_blocks():
 def shortened(words):
     """The settings that make a command end soon."""
     asked = {word.split("=")[0] for word in words}
-    few = ["protocol.tuning_seeds=2", "protocol.widen=0"] if "protocol" in asked else []
+    few = ["protocol.tuning_seeds=2", "protocol.grid_extensions=0"] if "protocol" in asked else []
     drawn = {"task=multilabel", "task=boxes", "task=ctc", "task=embedding"} & set(words)
     own = [short for name, short in SHORT.items() if name == "epochs" or name not in asked]
     return [*own, *few, *(["data.n=200"] if drawn else [])]

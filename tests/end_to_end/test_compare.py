@@ -47,7 +47,7 @@ def test_the_table_fits(compare, monkeypatch, columns):
 def test_json(compare):
     for arguments in (("study", "--format", "json"), ("study", "--json")):
         (comparison,) = json.loads(compare(*arguments).out)["comparisons"]
-        assert [level["rate"] for level in comparison["rates"]] == [0, 0.4]
+        assert [level["corruption_rate"] for level in comparison["rates"]] == [0, 0.4]
         first = comparison["rates"][0]
         assert (first["rope"], first["unit"], first["baseline"]) == (pytest.approx(2), "%", "mse")
         assert {loss["name"] for loss in first["losses"]} == {"mae", "mse"}
@@ -56,7 +56,7 @@ def test_json(compare):
 
 def test_csv(compare):
     rows = list(csv.DictReader(io.StringIO(compare("study", "--format", "csv", "--sort", "loss").out)))
-    assert [(row["rate"], row["name"]) for row in rows] == [
+    assert [(row["corruption_rate"], row["name"]) for row in rows] == [
         ("0.0", "mae"),
         ("0.0", "mse"),
         ("0.4", "mae"),
@@ -68,7 +68,7 @@ def test_csv(compare):
 def test_tables_for_papers_and_pages(compare):
     lines = compare("study", "--format", "markdown").out.splitlines()
     assert len({line.count("|") for line in lines}) == 1
-    assert lines[0].startswith("| name | rate |")
+    assert lines[0].startswith("| name | corruption_rate |")
     latex = compare("study", "--format", "latex").out
     assert latex.startswith("\\begin{tabular}{")
     assert r"difference\_low" in latex
@@ -80,7 +80,9 @@ def test_quiet(compare):
 
 
 def test_options(compare):
-    said = compare("study", "--baseline", "mae", "--where", "rate=0.4", "--rope", "50", "--confidence", "0.9")
+    said = compare(
+        "study", "--baseline", "mae", "--where", "corruption_rate=0.4", "--rope", "50", "--confidence", "0.9"
+    )
     assert "baseline mae" in said.out
     assert "90% interval" in said.out
     assert "50%" in said.out
@@ -96,7 +98,7 @@ def test_options(compare):
         (("study", "--baseline", "maee"), "Unknown baseline 'maee'. Did you mean 'mae'?"),
         (("study", "--metric", "rsme"), "Unknown metric 'rsme'. Did you mean 'rmse'?"),
         (("study", "--where", "loss=mae"), "There is one loss only, mae: nothing to compare."),
-        (("study", "--where", "rate=0.3"), "No trial has rate=0.3. On record: 0.0, 0.4."),
+        (("study", "--where", "corruption_rate=0.3"), "No trial has corruption_rate=0.3. On record: 0.0, 0.4."),
         (("study", "--where", "rate"), "--where takes a setting and its value"),
         (("study", "--sort", "los"), "Unknown order 'los'. Did you mean 'loss'?"),
         (("study", "--format", "jsn"), "Unknown format 'jsn'. Did you mean 'json'?"),

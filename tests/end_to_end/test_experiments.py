@@ -10,9 +10,9 @@ from counting import count_calls
 from hydra import compose, initialize_config_module
 
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config.resolve import combinations
+from lossbench.config.resolve import make_combinations
 from lossbench.errors import InvalidValue
-from lossbench.seeds import stacks
+from lossbench.seeds import group_stacks
 from tests.end_to_end.conftest import ONCE, trials, written
 
 SETTINGS = {  # what is typed, and the column it shows in
@@ -78,7 +78,7 @@ def test_several_losses_are_experiments_of_one_stack(lossbench, tmp_path, monkey
     found = trials(tmp_path)
     assert sorted(found["loss"].unique()) == ["huber(delta=2.0)", "huber(delta=3.0)", "mse"]
     assert sorted(found["seed"].unique()) == [3, 7]
-    assert sorted(found["rate"].unique()) == [0, 0.3]
+    assert sorted(found["corruption_rate"].unique()) == [0, 0.3]
     assert "huber(delta=2.0)" in said.out
 
 
@@ -118,7 +118,7 @@ def test_more_seeds_train_only_the_new_ones(lossbench, tmp_path, monkeypatch):
     code, out, err = lossbench("epochs=1", "seeds=3", "rates=[0,0.2]")
     assert code == 0
     assert err.startswith("4 trials are on record already; training the other 2.")
-    assert sorted((t.seed, t.rate) for t in trained) == [(2, 0.0), (2, 0.2)]
+    assert sorted((t.seed, t.corruption_rate) for t in trained) == [(2, 0.0), (2, 0.2)]
     assert "3 seeds, 6 trials" in out
     after = trials(tmp_path).set_index("trial")
     pd.testing.assert_frame_equal(after.loc[before.index], before)
@@ -147,7 +147,7 @@ def test_trials_that_cannot_take_their_data_are_skipped_with_the_reason_and_the_
         "losses=[msle,mse]", "corruption=symmetric_outliers", "epochs=1", "seeds=1", "rates=[0,0.2]"
     )
     assert code == 0
-    status = trials(tmp_path).set_index(["loss", "rate"])["status"]
+    status = trials(tmp_path).set_index(["loss", "corruption_rate"])["status"]
     assert status.to_dict() == {
         ("msle", 0): "finished",
         ("msle", 0.2): "skipped",
@@ -168,7 +168,7 @@ def test_if_all_trials_are_skipped_the_command_fails(lossbench, tmp_path):
 def test_a_rate_that_more_rows_would_be_needed_for_is_skipped_alone(lossbench, tmp_path):
     code, out, _ = lossbench("task=binary", "corruption=asymmetric_flips", "epochs=1", "seeds=1", "rates=[0.2,0.9]")
     assert code == 0
-    assert trials(tmp_path).set_index("rate")["status"].to_dict() == {0.2: "finished", 0.9: "skipped"}
+    assert trials(tmp_path).set_index("corruption_rate")["status"].to_dict() == {0.2: "finished", 0.9: "skipped"}
     assert "can be corrupted: the rate can be at most 0.6" in " ".join(out.split())
 
 
@@ -199,7 +199,7 @@ def test_the_preset_of_label_noise(lossbench, tmp_path):
     assert lossbench("experiment=label_noise", "epochs=0.1", "seeds=1").code == 0
     found = trials(tmp_path)
     assert set(found["loss"]) == {"cross_entropy", "brier", "generalized_cross_entropy"}
-    assert sorted(found["rate"].unique()) == [0, 0.2, 0.4, 0.6]
+    assert sorted(found["corruption_rate"].unique()) == [0, 0.2, 0.4, 0.6]
 
 
 def test_the_preset_of_the_table_of_label_noise(lossbench, tmp_path):
@@ -220,7 +220,7 @@ def test_presets_of_ones_own(lossbench, tmp_path):
 
 def test_without_corruption_there_is_one_rate(lossbench, tmp_path):
     assert lossbench("corruption=none", "epochs=1", "seeds=1").code == 0
-    assert trials(tmp_path)["rate"].tolist() == [0]
+    assert trials(tmp_path)["corruption_rate"].tolist() == [0]
 
 
 def test_workers_and_quiet_reach_the_training(lossbench, monkeypatch):
@@ -260,7 +260,7 @@ class TestLists:
         values = [float(v) for v in line.split("[")[1].rstrip("]").split(",")]
         experiments = resolved(*line.split()).experiments
         assert [getattr(template(e).optimizer, name) for e in experiments] == values
-        assert len(stacks(t for e in experiments for t in e.trials())) == 1
+        assert len(group_stacks(t for e in experiments for t in e.trials())) == 1
 
     def test_what_does_not_act_makes_no_experiments(self, resolved):
         assert len(resolved("clip.threshold=[1,5]").experiments) == 1
@@ -291,9 +291,9 @@ class TestLists:
 
     @pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
     def test_all_is_what_fits_the_task_and_needs_no_value(self, resolved, task):
-        from lossbench.registry import losses, required
+        from lossbench.registry import list_required, losses
 
-        wanted = [name for name in losses.names(task) if not required(losses.find(name))]
+        wanted = [name for name in losses.names(task) if not list_required(losses.find(name))]
         assert [template(e).loss.name for e in resolved(f"task={task}", "losses=all").experiments] == wanted
         assert "external" not in wanted
         assert resolved(f"task={task}", "weightings=all", "corruptions=all").experiments
@@ -337,7 +337,7 @@ def resolved():
 
     def make(*overrides: str):
         with initialize_config_module("lossbench.configs", version_base="1.3"):
-            return combinations(compose("config", overrides=list(overrides)))
+            return make_combinations(compose("config", overrides=list(overrides)))
 
     return make
 
@@ -373,7 +373,9 @@ class TestJson:
         code, out, _ = lossbench("--json", *command)
         document = strict(out)
         assert code == 0
-        assert [(s["loss"], s["rate"]) for s in document["summaries"]] == list(product(["huber", "mse"], [0, 0.2]))
+        assert [(s["loss"], s["corruption_rate"]) for s in document["summaries"]] == list(
+            product(["huber", "mse"], [0, 0.2])
+        )
         for row in document["summaries"]:
             last = row["last"]
             assert f"{last['value']:.0f} [{last['low']:.0f}–{last['high']:.0f}]" in table

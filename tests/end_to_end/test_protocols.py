@@ -19,7 +19,7 @@ BASE = {
     "model.width": "8",
     "protocol": "tuned",
     "protocol.tuning_seeds": "2",
-    "protocol.widen": "0",
+    "protocol.grid_extensions": "0",
     "lr": "[0.003,0.03]",
 }
 
@@ -34,8 +34,8 @@ def recorded(folder):
 
 
 def best_on_validation(tuning):
-    means = tuning.groupby(["loss", "rate", "lr"])["validation/mae/last"].mean()
-    return {(loss, rate): lr for loss, rate, lr in means.groupby(["loss", "rate"]).idxmin()}
+    means = tuning.groupby(["loss", "corruption_rate", "lr"])["validation/mae/last"].mean()
+    return {(loss, rate): lr for loss, rate, lr in means.groupby(["loss", "corruption_rate"]).idxmin()}
 
 
 def test_each_loss_is_reported_at_what_validation_chose_on_other_seeds(lossbench, tmp_path):
@@ -46,7 +46,7 @@ def test_each_loss_is_reported_at_what_validation_chose_on_other_seeds(lossbench
     assert tuning.sum() == 2 * 2 * 2 * 2  # losses, learning rates, rates, seeds
     reported = trials[~tuning]
     assert {*reported["seed"]} == {0, 1, 2}
-    chosen = {(r.loss, r.rate): r.lr for r in reported.itertuples()}
+    chosen = {(r.loss, r.corruption_rate): r.lr for r in reported.itertuples()}
     assert chosen == best_on_validation(trials[tuning])
     assert len(reported) == 2 * 2 * 3
     assert "Tuning 2 losses at 2 learning rates from 0.003 to 0.03, on 2 seeds, at each of 2 corruption rates." in err
@@ -66,7 +66,7 @@ def test_at_rate_0_only(lossbench, tmp_path):
     lossbench(*asked("protocol.tune_at=clean"))
     trials = recorded(tmp_path)
     tuning = trials["seed"] >= FIRST_TUNING_SEED
-    assert {*trials[tuning]["rate"]} == {0.0}
+    assert {*trials[tuning]["corruption_rate"]} == {0.0}
     assert trials[~tuning].groupby("loss")["lr"].nunique().max() == 1
     _, out, _ = lossbench("compare", "results")
     assert "for each loss at rate 0 the best by validation" in " ".join(out.split())
@@ -78,13 +78,15 @@ def test_at_rate_0_only_each_corruption_keeps_rates_of_its_own(lossbench, tmp_pa
     assert code == 0, err
     trials = recorded(tmp_path)
     reported = trials[trials["seed"] < FIRST_TUNING_SEED]
-    rates = {corruption: {*own["rate"]} for corruption, own in reported.groupby(reported["corruption"].str[:9])}
+    rates = {
+        corruption: {*own["corruption_rate"]} for corruption, own in reported.groupby(reported["corruption"].str[:9])
+    }
     assert rates == {"none": {0.0}, "one_sided": {0.0, 0.2}}
 
 
 def test_a_best_at_the_edge_widens_the_grid_for_all(lossbench, tmp_path):
     # too low to learn anything: the best is the highest
-    _, _, err = lossbench(*asked("lr=[1e-5,2e-5]", "protocol.widen=1", "rates=[0]"))
+    _, _, err = lossbench(*asked("lr=[1e-5,2e-5]", "protocol.grid_extensions=1", "rates=[0]"))
     trials = recorded(tmp_path)
     tried = trials[trials["seed"] >= FIRST_TUNING_SEED].groupby("loss")["lr"].agg(lambda own: sorted(set(own)))
     assert {*map(tuple, tried)} == {(1e-5, 2e-5, 4e-5)}
@@ -92,7 +94,7 @@ def test_a_best_at_the_edge_widens_the_grid_for_all(lossbench, tmp_path):
 
 
 def test_variants_of_a_loss_compete_as_one(lossbench):
-    _, out, _ = lossbench("--json", *asked("protocol.fields={huber:{delta:[0.5,2]}}"))
+    _, out, _ = lossbench("--json", *asked("protocol.search_space={huber:{delta:[0.5,2]}}"))
     levels = json.loads(out)["comparisons"][0]["rates"]
     for level in levels:
         assert sorted(row["name"] for row in level["losses"]) == ["huber", "mse"]
@@ -103,11 +105,17 @@ def test_variants_of_a_loss_compete_as_one(lossbench):
 
 
 def test_a_search_tries_as_many_for_each_loss_and_rate_and_is_the_same_again(lossbench, tmp_path):
-    search = ("protocol.search=4", "protocol.batch=2", "protocol.fields={huber:{delta:{low:0.1,high:10,log:true}}}")
+    search = (
+        "protocol.search=4",
+        "protocol.batch=2",
+        "protocol.search_space={huber:{delta:{low:0.1,high:10,log:true}}}",
+    )
     _, first, _ = lossbench("--json", *asked(*search))
     trials = recorded(tmp_path)
     tuning = trials[trials["seed"] >= FIRST_TUNING_SEED]
-    settings = tuning.assign(kind=tuning["loss"].str.partition("(")[0]).groupby(["kind", "rate"])[["loss", "lr"]]
+    settings = tuning.assign(kind=tuning["loss"].str.partition("(")[0]).groupby(["kind", "corruption_rate"])[
+        ["loss", "lr"]
+    ]
     assert [len(own.drop_duplicates()) for _, own in settings] == [4] * 4
     assert tuning["lr"].between(0.003, 0.03).all()
     _, again, _ = lossbench("--json", *asked(*search))

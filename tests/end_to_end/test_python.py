@@ -20,7 +20,7 @@ import lossbench
 from lossbench import registry
 from lossbench.cli import main
 from lossbench.config import presets
-from lossbench.config.resolve import combinations
+from lossbench.config.resolve import make_combinations
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName
 from lossbench.runner.executors import processes
 from lossbench.runner.reporter import SilentReporter
@@ -260,7 +260,7 @@ def test_bad_input_is_one_error_and_leaves_nothing(run, tmp_path, settings, kind
         (lambda r: r.compare().to_latex("speed"), "Unknown order 'speed'."),
         (lambda r: lossbench.load(), "load takes folders, one after the other"),
         (lambda r: lossbench.load([r.folders[0]]), "load takes folders, one after the other"),
-        (lambda r: lossbench.load(*r.folders, where=["rate"]), "where must map settings to values"),
+        (lambda r: lossbench.load(*r.folders, where=["corruption_rate"]), "where must map settings to values"),
     ],
 )
 def test_bad_questions_are_one_error(results, ask, told):
@@ -272,7 +272,9 @@ def test_bad_questions_are_one_error(results, ask, told):
 def test_what_is_wanted_of_records_may_be_one_value(results):
     folder = results.folders[0].parents[2]
     assert set(lossbench.load(folder, where={"loss": "mse"}).table()["loss"]) == {"mse"}
-    assert set(lossbench.load(folder, where={"rate": 0.2, "loss": ("mse", "huber")}).table()["rate"]) == {0.2}
+    assert set(
+        lossbench.load(folder, where={"corruption_rate": 0.2, "loss": ("mse", "huber")}).table()["corruption_rate"]
+    ) == {0.2}
 
 
 def test_a_trial_that_lies_in_two_folders_counts_once(run, tmp_path):
@@ -339,7 +341,7 @@ def test_what_is_skipped_is_told_where_there_is_no_bar_either(run, capsys):
 
 def test_tables(results):
     table, every, curves = results.table(), results.trials(), results.curves()
-    assert list(zip(table["loss"], table["rate"], strict=True)) == [
+    assert list(zip(table["loss"], table["corruption_rate"], strict=True)) == [
         ("huber", 0.0),
         ("huber", 0.2),
         ("mse", 0.0),
@@ -347,11 +349,11 @@ def test_tables(results):
     ]
     assert (table["low"] < table["value"]).all()
     assert (table["value"] < table["high"]).all()
-    own = every[(every["loss"] == "huber") & (every["rate"] == 0)]
+    own = every[(every["loss"] == "huber") & (every["corruption_rate"] == 0)]
     assert table["value"].iloc[0] == pytest.approx(own["test/mae/last"].mean())
     assert len(every) == len(results) == 12
     assert set(curves["split"]) == {"train", "validation", "test"}
-    assert {"loss", "rate", "seed", "step", "metric", "value"} <= set(curves)
+    assert {"loss", "corruption_rate", "seed", "step", "metric", "value"} <= set(curves)
     assert "test mae ↓" in str(results)
     assert "<pre" in results._repr_html_()
     assert repr(results) == "<Results: 12 trials of huber, mse>"
@@ -372,7 +374,11 @@ def test_a_comparison(results):
 
 def test_recommendations_make_the_loss(results):
     first = results.recommended()[0]
-    assert (first.loss, first.rate, first.learning_rate) == ("mse", 0.0, 0.003)  # the simplest of what is as good
+    assert (first.loss, first.corruption_rate, first.learning_rate) == (
+        "mse",
+        0.0,
+        0.003,
+    )  # the simplest of what is as good
     namespace = {}
     exec(first.snippet, namespace)
     torch.testing.assert_close(namespace["criterion"](torch.ones(4, 1), torch.zeros(4, 1)), torch.tensor(1.0))
@@ -394,7 +400,7 @@ def test_load_reads_what_any_command_recorded(results):
     folder = results.folders[0].parents[2]
     found = lossbench.load(folder)
     pd.testing.assert_frame_equal(found.table(), results.table())
-    assert set(lossbench.load(folder, where={"rate": [0.2]}).table()["rate"]) == {0.2}
+    assert set(lossbench.load(folder, where={"corruption_rate": [0.2]}).table()["corruption_rate"]) == {0.2}
     with pytest.raises(LossbenchError, match="There is no folder"):
         lossbench.load("nowhere")
 
@@ -405,14 +411,16 @@ def test_only_the_trials_of_the_run_are_in_its_results(run):
 
 
 def test_a_tuned_run(run):
-    found = run(losses=["mse", "mae"], protocol={"name": "tuned", "tuning_seeds": 2, "widen": 0}, lr=[0.01, 0.03])
+    found = run(
+        losses=["mse", "mae"], protocol={"name": "tuned", "tuning_seeds": 2, "grid_extensions": 0}, lr=[0.01, 0.03]
+    )
     assert set(found.trials()["seed"]) == {0}
     assert set(found.compare().to_frame()["n_learning_rates"]) == {2}
     assert isinstance(found.plot("tuning"), matplotlib.figure.Figure)
 
 
 def test_records_of_tuning_alone_have_nothing_to_report(run, tmp_path):
-    run(losses=["mse", "huber"], protocol={"name": "tuned", "tuning_seeds": 1, "factors": [1]}, output=tmp_path)
+    run(losses=["mse", "huber"], protocol={"name": "tuned", "tuning_seeds": 1, "lr_grid": [1]}, output=tmp_path)
     found = lossbench.load(tmp_path, where={"seed": FIRST_TUNING_SEED})
     assert (len(found), found.table().empty, found.trials().empty, found.curves().empty) == (0, True, True, True)
 
@@ -446,7 +454,7 @@ def test_runs_in_two_threads_have_their_own_logs_and_leave_the_logger_as_it_was(
             both.wait(60)
 
     def train(loss):
-        asked = combinations(SHORT | {"loss": loss, "output": str(tmp_path / loss)})
+        asked = make_combinations(SHORT | {"loss": loss, "output": str(tmp_path / loss)})
         run_with_boards([asked], Meeting(), 1)
 
     threads = [threading.Thread(target=train, args=(loss,)) for loss in ("mse", "huber")]
@@ -464,7 +472,7 @@ def test_a_reporters_error_ends_the_run_and_is_no_failure_of_the_trials(tmp_path
         def on_progress(self, progress):
             raise ZeroDivisionError("on purpose")
 
-    asked = combinations(SHORT | {"output": str(tmp_path)})
+    asked = make_combinations(SHORT | {"output": str(tmp_path)})
     with pytest.raises(ZeroDivisionError, match="on purpose"):
         run_all([asked], Broken())
     assert list(tmp_path.rglob("trials.parquet")) == []
@@ -478,7 +486,7 @@ def test_a_second_ctrl_c_is_a_keyboard_interrupt(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_all([combinations(SHORT | {"output": str(tmp_path)})], Hasty())
+        run_all([make_combinations(SHORT | {"output": str(tmp_path)})], Hasty())
 
 
 def test_where_no_worker_can_start_training_goes_on_in_this_process(run, monkeypatch):

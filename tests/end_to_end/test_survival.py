@@ -30,7 +30,7 @@ from lossbench.runner.locks import Locks
 from lossbench.runner.queue import TrialQueue
 from lossbench.seeds import trial_id
 from lossbench.training.evaluation import Evaluation
-from lossbench.training.run import failed, run_stack
+from lossbench.training.run import make_failed_record, run_stack
 from tests.end_to_end.conftest import train, trials
 
 STUDY = ("task=regression", "losses=[mse,huber]", "seeds=3", "rates=[0,0.4]", "precision=64", "epochs=100")
@@ -126,7 +126,7 @@ def test_killed_at_random_moments(n, kills, started, lossbench, tmp_path):
 
 
 def saved(root):
-    return [i for path in root.glob("results/**/trials.parquet") for i in records.finished(path.parent)]
+    return [i for path in root.glob("results/**/trials.parquet") for i in records.find_finished(path.parent)]
 
 
 @pytest.mark.slow
@@ -216,7 +216,7 @@ def test_a_trial_that_kills_its_worker_takes_no_other_with_it(experiments, tmp_p
     (tmp_path / "killer.py").write_text(KILLER)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(processes, "DEATHS", 1)
-    external = "losses=[mse,{external:{target:killer.dies,coupled:false}},mae]"
+    external = "losses=[mse,{external:{target:killer.dies,batch_level:false}},mae]"
     made = experiments(external, "seeds=1", "rates=[0]", "epochs=1", "evaluations=1")
     train(made, workers=2)
     status = trials(tmp_path).set_index("loss")["status"]
@@ -266,7 +266,7 @@ def test_curves_that_a_kill_prevented_are_written_later(experiments, tmp_path, m
 
 
 def test_workers_are_started_where_they_pay(monkeypatch):
-    monkeypatch.setattr(runner, "cores", lambda: 8)
+    monkeypatch.setattr(runner, "count_cores", lambda: 8)
     assert runner.choose_n_workers(seconds=1.0) == 1
     assert runner.choose_n_workers(seconds=3600.0) == 8
 
@@ -307,7 +307,7 @@ def test_a_trial_that_failed_elsewhere_is_not_waited_for(experiments, monkeypatc
     lock = Locks(Path("results")).acquire([trial_id(trial)])
     queue.cut(queue.estimate_sizes(), 1)
     assert queue.take() is None
-    records.save(made[0].folder, [failed(trial, "it raised")], made[0].config())
+    records.save(made[0].folder, [make_failed_record(trial, "it raised")], made[0].config())
     lock.release()
     assert not queue.wait_for_others(lambda: False, lambda n: None)
 

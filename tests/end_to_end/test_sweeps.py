@@ -126,7 +126,7 @@ def test_a_diverged_trial_counts_as_the_trivial_predictor(lossbench, tmp_path, r
     assert lossbench("-m", "loss=mse", "lr=1e5", "optimizer.name=sgd", "epochs=1", "seeds=1", "rates=[0]").code == 0
     (diverged,) = trials(tmp_path).itertuples()
     assert diverged.status == "diverged"
-    assert returns[0][0].return_value == pytest.approx(diverged.trivial)
+    assert returns[0][0].return_value == pytest.approx(diverged.baseline_predictor)
 
 
 def test_each_job_has_hydras_files_where_they_are_asked_for(lossbench, tmp_path):

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_info
 
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
-from lossbench.seeds import Purpose, seed_for, trial_id
+from lossbench.seeds import Purpose, derive_seed, trial_id
 from lossbench.training.build import build
 from lossbench.training.data import prepare
 from lossbench.training.run import run_stack
@@ -88,7 +88,7 @@ def drawn(trials):
 
     return {
         "id": trial_id(plain),
-        "seeds": digest(np.array([seed_for(p, plain) for p in Purpose])),
+        "seeds": digest(np.array([derive_seed(p, plain) for p in Purpose])),
         "split": digest(prepared.test, *(x for s in splits for x in (s.inputs, s.targets))),
         "examples": digest(prepared.inputs.astype(np.float64), prepared.targets.astype(np.float64)),
         "order": digest(pieces.order.stream(0, 2 * pieces.order.n).numpy()),

@@ -253,9 +253,9 @@ def test_a_shift_of_the_scores_is_not_seen(z, shift):
     unseeing = (NLL, LDAM, ArcFace, Evidential, KLDivergence, Brier)  # which take something else, or more
     for name in registry.losses.names("multiclass"):
         kind = registry.losses.find(name)
-        if name in exempt or kind.__module__.split(".")[0] != "lossbench" or kind in unseeing or kind.needs:
+        if name in exempt or kind.__module__.split(".")[0] != "lossbench" or kind in unseeing or kind.requires:
             continue
-        if not registry.required(kind):
+        if not registry.list_required(kind):
             loss = kind()
             same(loss(z + shift, classes(z)), loss(z, classes(z)), rtol=1e-8, atol=1e-9)
 

@@ -29,7 +29,7 @@ def test_uncertainty_rests_where_its_variances_are_the_losses():
 def test_dwa_compares_the_last_two_epochs():
     scheme = weightings.get("dwa", temperature=1.5)
     by_epoch = np.array([[[4.0, 1.0], [2.0, 1.0]], [[1.5, 0.8], [0.5, 0.8]], [[0.3, 0.7], [0.1, 0.7]]])
-    state = scheme.state(2, torch.Generator())
+    state = scheme.init_state(2, torch.Generator())
     for epoch, steps in enumerate(by_epoch):
         for step in steps:
             weights, state = scheme(torch.tensor(step, dtype=torch.float32), state=state, epoch=epoch)
@@ -52,7 +52,7 @@ def test_draws_are_those_of_splitmix64():
 def test_random_weights_are_the_softmax_of_normal_numbers():
     """With two terms their log ratio is the difference of two normals: variance 2."""
     scheme = weightings.get("random")
-    state = torch.stack([scheme.state(2, torch.Generator().manual_seed(i)) for i in range(4000)])
+    state = torch.stack([scheme.init_state(2, torch.Generator().manual_seed(i)) for i in range(4000)])
     weights, _ = scheme(torch.ones(4000, 2, dtype=F64), state=state)
     ratio = (weights[:, 0] / weights[:, 1]).log()
     assert ratio.mean().abs() < 4 * math.sqrt(2 / 4000)
@@ -63,7 +63,7 @@ def test_gradnorm_evens_the_gradients_out():
     """Without a pull by progress (alpha 0) it rests where all weighted norms are equal."""
     scheme = weightings.get("gradnorm", alpha=0.0, rate=0.002)
     norms = torch.tensor([1.0, 4.0, 2.0], dtype=F64)
-    state = scheme.state(3, torch.Generator()).double()
+    state = scheme.init_state(3, torch.Generator()).double()
     for _ in range(3000):
         weights, state = scheme(torch.ones(3, dtype=F64), state=state, gramian=torch.diag(norms**2))
     wanted = 1 / norms / (1 / norms).mean()
@@ -97,6 +97,6 @@ def test_pcgrad_of_two_terms_is_torchjds(seed):
     gradients = torch.tensor(np.random.default_rng(seed).standard_normal((2, 3)))
     gramian = gradients @ gradients.T
     scheme = weightings.get("pcgrad")
-    state = scheme.state(2, torch.Generator())
+    state = scheme.init_state(2, torch.Generator())
     weights, _ = scheme(torch.ones(2, dtype=F64), state=state, gramian=gramian)
     torch.testing.assert_close(weights, PCGradWeighting()(gramian))

@@ -198,7 +198,7 @@ def test_elr_without_its_reward_is_cross_entropy(z):
 def test_arcface_without_margin_is_cross_entropy_on_its_scores(x, scale):
     weight = {"weight": torch.randn(C, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)}
     loss = ArcFace(scale=scale, margin=0)
-    same(loss(x, classes(x), parameters=weight), CrossEntropy()(loss.scores(x, weight), classes(x)), atol=1e-9)
+    same(loss(x, classes(x), parameters=weight), CrossEntropy()(loss.score_classes(x, weight), classes(x)), atol=1e-9)
     longer = {"weight": 7 * weight["weight"]}
     same(loss(x, classes(x), parameters=longer), loss(x, classes(x), parameters=weight))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lossbench import registry
 from lossbench.check.samples import call_for, stack
-from lossbench.interfaces.loss import Loss, replicated
+from lossbench.interfaces.loss import Loss, replicate
 from lossbench.losses import (
     MAE,
     MAPE,
@@ -67,13 +67,13 @@ def same(got: Tensor, wanted: Tensor, rtol: float = 1e-10, atol: float = 1e-12) 
     torch.testing.assert_close(got, wanted, rtol=rtol, atol=atol)
 
 
-def of(loss: Loss, r: Tensor, **needs: Tensor) -> Tensor:
-    return loss(r, torch.zeros_like(r), **needs)
+def of(loss: Loss, r: Tensor, **requires: Tensor) -> Tensor:
+    return loss(r, torch.zeros_like(r), **requires)
 
 
-def gradient(loss: Loss, r: Tensor, **needs: Tensor) -> Tensor:
+def gradient(loss: Loss, r: Tensor, **requires: Tensor) -> Tensor:
     r = r.clone().requires_grad_()
-    (found,) = torch.autograd.grad(of(loss, r, **needs).sum(), r)
+    (found,) = torch.autograd.grad(of(loss, r, **requires).sum(), r)
     return found
 
 
@@ -303,14 +303,14 @@ def test_the_route_in_a_stack_is_broadcast(name):
     shares = (0.9, 1.0, 1.1)
     losses = [kind(**{f.name: s * getattr(kind(), f.name) for f in fields(kind)}) for s in shares]
     calls = [call_for(loss, seed) for seed, loss in enumerate(losses)]
-    prediction, target, needs = stack(calls)
-    assert choose(losses, prediction, target, needs) == "broadcast"
+    prediction, target, requires = stack(calls)
+    assert choose(losses, prediction, target, requires) == "broadcast"
 
 
 def test_barrons_alpha_per_row_may_be_a_limit():
     alphas = [2.0, 1.0, 0.0, -2.0, -math.inf]
     r = torch.linspace(-5, 5, 8, dtype=torch.float64).view(4, 2)
-    stacked = replicated(Barron(), alpha=torch.tensor(alphas, dtype=torch.float64).view(-1, 1, 1))
+    stacked = replicate(Barron(), alpha=torch.tensor(alphas, dtype=torch.float64).view(-1, 1, 1))
     together = stacked(r.expand(5, 4, 2), torch.zeros(5, 4, 2, dtype=torch.float64))
     same(together, torch.stack([of(Barron(alpha=a), r) for a in alphas]))
     assert (

@@ -171,7 +171,7 @@ def test_shapes():
     assert everyone.shape == (8, 8)
     for name in built_in(registry.losses, "regression"):
         kind = registry.losses.find(name)
-        if not registry.required(kind) and kind.space is Space.VALUE and not kind.needs:
+        if not registry.list_required(kind) and kind.space is Space.VALUE and not kind.requires:
             loss = losses.get(name)
             with pytest.raises(InvalidValue, match=r"\(8, 1\) and \(8,\)"):
                 loss(prediction, target)

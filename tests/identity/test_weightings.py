@@ -19,10 +19,10 @@ def drawn(seed, *shape):
     return logits.requires_grad_(), draw
 
 
-def weighted(loss, weighting, logits, target, **needs):
+def weighted(loss, weighting, logits, target, **requires):
     """The weighted losses and their sum's gradient, which goes through the weights."""
     losses = loss(logits, target)
-    product = weighting(losses.detach(), logits, target, **needs) * losses
+    product = weighting(losses.detach(), logits, target, **requires) * losses
     return product, torch.autograd.grad(product.sum(), logits)[0]
 
 
@@ -95,5 +95,5 @@ def test_pos_weight_of_one_label_is_balanced(negatives, positives):
 def test_limits_that_are_no_weighting(same_as_none):
     losses = torch.rand(6, 3, dtype=torch.float64)
     facts = {"progress": 0.5, "class_counts": torch.ones(1, 3), "n_examples": 6}
-    needs = {str(n): facts[n] for n in same_as_none.needs}
-    same(same_as_none(losses, None, losses.round(), **needs), NoWeighting()(losses, None, None))
+    requires = {str(n): facts[n] for n in same_as_none.requires}
+    same(same_as_none(losses, None, losses.round(), **requires), NoWeighting()(losses, None, None))

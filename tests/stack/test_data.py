@@ -48,7 +48,7 @@ def test_exactly_the_asked_share_is_corrupted_and_higher_rates_contain_lower(tas
     trials = make_trials(f"task={task}", f"corruption={kind}", RATES, "seeds=2")
     prepared, _ = prepare(trials)
     for part, seed in product(("train", "validation"), (0, 1)):
-        rows = {t.rate: r for r, t in enumerate(trials) if t.seed == seed}
+        rows = {t.corruption_rate: r for r, t in enumerate(trials) if t.seed == seed}
         before = last = None
         for rate, row in rows.items():
             now = changed(prepared, rows[0.0], row, part)
@@ -121,7 +121,7 @@ def test_targets_are_scaled_by_the_median_and_mad_of_the_corrupted_targets(make_
 def test_more_than_can_be_corrupted_is_refused(make_trials):
     trials = make_trials("task=binary", "corruption=asymmetric_flips", "rates=[0.2,0.9]", "seeds=1")
     prepared, rejected = prepare(trials)
-    assert [t.rate for t in prepared.trials] == [0.2]
+    assert [t.corruption_rate for t in prepared.trials] == [0.2]
     (reason,) = rejected.values()
     assert re.search(r"wants 306 of 340 training rows, and only \d+ can be corrupted", reason)
 
@@ -157,7 +157,7 @@ def test_transcripts_that_are_too_long_fail_only_the_trials_that_have_them(loss,
     monkeypatch.setattr(preparing, "steps_read", lambda model, shape: steps)
     words = ("task=ctc", f"loss={loss}", "data.n=60", "corruption=token_insertions", "corruption.share=1")
     prepared, rejected = prepare(make_trials(*words, "seeds=1", "rates=[0,1]"))
-    assert [t.rate for t in prepared.trials] == [0]
+    assert [t.corruption_rate for t in prepared.trials] == [0]
     (reason,) = rejected.values()
     assert f"need more than the {steps} steps that the model reads" in reason
     assert "loss.zero_infinity=true" in reason

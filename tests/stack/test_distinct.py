@@ -10,10 +10,10 @@ from registered import built_in
 
 from lossbench import registry
 from lossbench.check.samples import call_for
-from lossbench.seeds import stacks
+from lossbench.seeds import group_stacks
 from lossbench.training.build import build
 from lossbench.training.data import prepare
-from lossbench.training.objective import row_order
+from lossbench.training.objective import sort_replicas
 from lossbench.training.run import StackModule, fit
 
 RATES = (0.0, 0.4)
@@ -39,8 +39,8 @@ differently; more than 1e-6 between any others."""
 def ends(trials):
     """Where the network of each trial ends, by head, loss and rate, with how far its weights have gone."""
     found = {}
-    for stack in stacks(trials):
-        prepared, refused = prepare([stack.trials[i] for i in row_order(stack.trials)])
+    for stack in group_stacks(trials):
+        prepared, refused = prepare([stack.trials[i] for i in sort_replicas(stack.trials)])
         pieces = build(prepared)
         start = pieces.replicas.theta.detach().clone()
         module = StackModule(prepared.trials, pieces)
@@ -50,7 +50,7 @@ def ends(trials):
         assert not (module.row_optimizer.diverged_step >= 0).any()
         own = slice(sum(pieces.replicas.sizes))
         for trial, old, new in zip(prepared.trials, start, pieces.replicas.theta.detach().cpu(), strict=True):
-            found[trial.head, trial.loss.name, trial.rate] = new[own], (new - old)[own].abs().max()
+            found[trial.head, trial.loss.name, trial.corruption_rate] = new[own], (new - old)[own].abs().max()
     return found
 
 
@@ -62,7 +62,7 @@ def itself(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_losses_train_alike_if_and_only_if_they_are_declared_the_same(task, make_trials):
-    names = [n for n in built_in(registry.losses, task) if not registry.required(registry.losses.find(n))]
+    names = [n for n in built_in(registry.losses, task) if not registry.list_required(registry.losses.find(n))]
     settings = (*SETTINGS, *TASKS[task], *(() if TASKS[task] == IMAGES else ("batch_size=32",)))
     trials = make_trials(f"task={task}", f"losses=[{','.join(names)}]", *settings)
     epochs = STEPS * trials[0].batch_size / prepare(trials[:1])[0].problem.n_examples
@@ -86,7 +86,7 @@ def test_losses_of_tasks_that_no_data_come_for_have_gradients_of_their_own():
     gradients = {}
     for name in registry.losses.names():
         kind = registry.losses.find(name)
-        if not set(kind.tasks) & set(registry.tasks.names()) and not registry.required(kind):
+        if not set(kind.tasks) & set(registry.tasks.names()) and not registry.list_required(kind):
             loss = registry.losses.get(name)
             call = call_for(loss)
             call.prediction.requires_grad_()

@@ -7,7 +7,7 @@ import pytest
 
 from lossbench import registry
 from lossbench.losses import MAE, MSE, Huber, LogCosh
-from lossbench.training.objective import grouping, row_order
+from lossbench.training.objective import grouping, sort_replicas
 from lossbench.weightings import IRLS
 
 
@@ -19,14 +19,14 @@ def trials(make_trials):
 
 @pytest.mark.parametrize("modules", ["abcde", "edcba"])
 def test_a_class_may_move_to_another_file(trials, modules, monkeypatch):
-    before = row_order(trials)
+    before = sort_replicas(trials)
     for kind, module in zip((MAE, MSE, Huber, LogCosh, IRLS), modules, strict=True):
         monkeypatch.setattr(kind, "__module__", module)
-    assert row_order(trials) == before
+    assert sort_replicas(trials) == before
 
 
 def test_replicas_of_a_call_lie_side_by_side(trials):
-    names = [trials[i].loss.name for i in row_order(trials)]
+    names = [trials[i].loss.name for i in sort_replicas(trials)]
     assert [name for name, _ in groupby(names)] == list(dict.fromkeys(names))
 
 

@@ -12,7 +12,7 @@ from lossbench.errors import Incompatible
 from lossbench.interfaces import Loss
 from lossbench.training import run
 from lossbench.training.run import run_stack
-from lossbench.types import Encoding, Need, Space, Stack
+from lossbench.types import Encoding, Requirement, Space, Stack
 
 SMALL = ("task=regression", "seeds=2", "rates=[0]", "epochs=4", "evaluations=4", "model.width=8")
 
@@ -56,7 +56,7 @@ def curves(records):
 @pytest.mark.parametrize("clip", ["none", "norm", "value", "per_tensor"])
 @pytest.mark.parametrize("bad", [finite_then_nan, infinite_gradient])
 def test_a_row_that_goes_to_nan_leaves_its_neighbours_bit_identical(clip, bad, make_trials, temporary_loss):
-    temporary_loss(bad, needs=("progress",) if bad is finite_then_nan else ())
+    temporary_loss(bad, requires=("progress",) if bad is finite_then_nan else ())
     # the good counterpart keeps the stack's shape, and with it the kernels, the same
     good = make_trials(*SMALL, f"clip.mode={clip}", "losses=[mae,mse]")
     mixed = make_trials(*SMALL, f"clip.mode={clip}", f"losses=[mae,{bad.__name__}]")
@@ -68,7 +68,7 @@ def test_a_row_that_goes_to_nan_leaves_its_neighbours_bit_identical(clip, bad, m
 
 
 def test_a_diverged_row_says_when_and_has_no_last_value(make_trials, temporary_loss):
-    temporary_loss(finite_then_nan, needs=("progress",))
+    temporary_loss(finite_then_nan, requires=("progress",))
     record = run_stack(Stack(make_trials(*SMALL, "losses=[finite_then_nan]")))[0]
     steps = record.row["steps"]
     assert record.row["diverged_step"] == -(-steps // 2)  # the first step at half of the way or later
@@ -82,7 +82,7 @@ def test_a_diverged_row_says_when_and_has_no_last_value(make_trials, temporary_l
 
 
 def test_a_loss_that_raises_on_the_way_fails_alone(make_trials, temporary_loss):
-    temporary_loss(raises_on_the_way, needs=("progress",))
+    temporary_loss(raises_on_the_way, requires=("progress",))
     # settle() tries it at progress 0.5, so that this one is caught before the first step
     records = run_stack(Stack(make_trials(*SMALL, "losses=[mse,raises_on_the_way]")))
     status = {r.row["loss"]: r.row["status"] for r in records}
@@ -97,7 +97,7 @@ def late(prediction, target, *, progress=0.0):
 
 
 def test_a_loss_that_raises_during_training_fails_alone(make_trials, temporary_loss):
-    temporary_loss(late, needs=("progress",))
+    temporary_loss(late, requires=("progress",))
     good = curves(run_stack(Stack(make_trials(*SMALL, "losses=[mae,mse]"))))
     records = curves(run_stack(Stack(make_trials(*SMALL, "losses=[mae,late]"))))
     for seed in (0, 1):
@@ -125,7 +125,7 @@ def test_a_wrong_result_is_named(function, reason, make_trials, temporary_loss):
 
 def test_data_that_a_loss_cannot_take_are_refused_row_by_row(make_trials):
     trials = make_trials("task=regression", "losses=[msle]", "corruption=symmetric_outliers", "seeds=1", "epochs=1")
-    status = {r.row["rate"]: (r.row["status"], r.row["reason"]) for r in run_stack(Stack(trials))}
+    status = {r.row["corruption_rate"]: (r.row["status"], r.row["reason"]) for r in run_stack(Stack(trials))}
     assert status[0.0] == ("finished", "")
     assert status[0.4][0] == "skipped"
     assert "negative" in status[0.4][1]
@@ -156,13 +156,13 @@ def test_parameters_and_state_are_made_from_each_rows_own_fields(make_trials):
         """Its trainable offset and its state both start at a field's value."""
 
         tasks, space, encoding = ("regression",), Space.VALUE, Encoding.VALUE
-        needs = (Need.PARAMETERS, Need.STATE)
+        requires = (Requirement.PARAMETERS, Requirement.STATE)
         start: float = 0.0
 
-        def parameters(self, problem, generator):
+        def init_parameters(self, problem, generator):
             return {"offset": torch.full((1, 1), self.start)}
 
-        def state(self, problem):
+        def init_state(self, problem):
             return torch.full((1,), self.start)
 
         def __call__(self, prediction, target, *, parameters, state):

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from lossbench.training.replicas import FEWEST, is_by_columns, one_core, product, usable
+from lossbench.training.replicas import FEWEST, get_one_core_environment, is_by_columns, product, usable
 
 
 @pytest.mark.parametrize("sizes", [(3, 4, 5), (3, 1, 5), (3, 4, 1)])
@@ -33,10 +33,12 @@ def test_few_matrices_and_half_precision_are_left_to_torch():
 @pytest.mark.slow
 def test_a_process_with_one_core_uses_them():
     code = "import torch; from lossbench.training.replicas import usable; print(usable(torch.zeros(4, 2, 2)))"
-    out = subprocess.run([sys.executable, "-c", code], env=one_core(), capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=get_one_core_environment(), capture_output=True, text=True, check=True
+    )
     assert out.stdout.strip() == "True"
 
 
 def test_kernels_that_are_asked_for_by_hand_stay(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    assert one_core().get("OPENBLAS_CORETYPE", "Haswell") == "Haswell"
+    assert get_one_core_environment().get("OPENBLAS_CORETYPE", "Haswell") == "Haswell"

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lossbench import registry
-from lossbench.seeds import Purpose, seed_for
+from lossbench.seeds import Purpose, derive_seed
 from lossbench.training.batches import Order
 from lossbench.training.build import n_steps, network
 from lossbench.training.data import prepare
@@ -64,7 +64,7 @@ def test_a_trial_is_a_plain_training(task, make_trials):
     optimizer = torch.optim.AdamW(groups, lr=trial.optimizer.lr)
     steps = n_steps(trial, len(inputs))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    positions = Order([seed_for(Purpose.ORDER, trial)], len(inputs), BATCH, [0]).stream(0, steps * BATCH)[0]
+    positions = Order([derive_seed(Purpose.ORDER, trial)], len(inputs), BATCH, [0]).stream(0, steps * BATCH)[0]
     for rows in positions.split(BATCH):
         optimizer.zero_grad()
         criterion(net(inputs[rows]), targets[rows]).backward()

@@ -13,7 +13,7 @@ from torch import nn
 from lossbench import registry
 from lossbench.errors import InvalidValue
 from lossbench.interfaces import Model
-from lossbench.seeds import stacks
+from lossbench.seeds import group_stacks
 from lossbench.training import checkpoint, run
 from lossbench.training.checkpoint import Stopped, Watch
 from lossbench.training.run import run_stack
@@ -40,7 +40,7 @@ QUICK = {"mse", "state of the loss"}
 class Noisy(Model):
     """With running statistics and dropout: buffers, and draws from the global generator."""
 
-    def trunk(self, input_shape):
+    def build_trunk(self, input_shape):
         return nn.Sequential(nn.Linear(*input_shape, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3)), 8
 
 
@@ -50,7 +50,7 @@ def one_stack(make_trials):
         short = ("seeds=2", "rates=[0,0.4]", "epochs=4", "evaluations=3", "precision=64")
         own = {o.split("=")[0] for o in overrides}
         given = [o for o in short if o.split("=")[0] not in own]
-        (stack,) = stacks(make_trials(*overrides, *given))
+        (stack,) = group_stacks(make_trials(*overrides, *given))
         return stack
 
     return make

@@ -62,9 +62,9 @@ CASES = [
     (free, {}, "broadcast"),
     (one_batch_only, {}, "fold"),
     (wrong_on_stacks, {}, "fold"),
-    (coupled_by_axis, {"coupled": True}, "vmap"),
-    (counts_with_item, {"coupled": True}, "loop"),
-    (masked, {"coupled": True}, "loop"),
+    (coupled_by_axis, {"batch_level": True}, "vmap"),
+    (counts_with_item, {"batch_level": True}, "loop"),
+    (masked, {"batch_level": True}, "loop"),
     (plain_field, {}, "broadcast"),
     (field_on_the_value, {}, "vmap"),
 ]
@@ -92,8 +92,8 @@ def test_built_in_losses_are_one_call_for_all_replicas(name, differ):
     loss = losses.get("triplet", mining="hard") if name == "hard triplets" else losses.get(name)
     group = replicas(loss, differ)
     together = stack([call_for(group[0], seed) for seed in range(3)])
-    assert choose(group, together.prediction, together.target, together.needs) == "broadcast"
+    assert choose(group, together.prediction, together.target, together.requires) == "broadcast"
 
 
 def test_no_field_of_a_built_in_loss_parts_its_replicas():
-    assert [name for name in BUILT_IN if registry.losses.find(name).scalar_fields] == []
+    assert [name for name in BUILT_IN if registry.losses.find(name).static_fields] == []

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from lossbench import registry
-from lossbench.seeds import stacks, trial_id
+from lossbench.seeds import group_stacks, trial_id
 from lossbench.training import run
 from lossbench.training.checkpoint import Watch
 from lossbench.training.evaluation import evaluation_steps
-from lossbench.training.run import chunks, run_stack
+from lossbench.training.run import run_stack, split_evenly
 from lossbench.types import Stack
 
 
 @pytest.mark.parametrize(("n", "most", "sizes"), [(20, 16, [10, 10]), (7, 3, [2, 3, 2]), (4, 16, [4])])
 def test_chunks_are_as_few_as_allowed_and_nearly_equal(n, most, sizes):
-    parts = chunks(n, most)
+    parts = split_evenly(n, most)
     assert [p.stop - p.start for p in parts] == sizes
     assert [x for p in parts for x in range(n)[p]] == list(range(n))
 
@@ -27,8 +27,8 @@ def test_records_come_in_the_order_of_the_trials(make_trials, monkeypatch):
     monkeypatch.setattr(run, "chunk_rows", lambda *_: 5)
     records = run_stack(Stack(mixed))
     assert [r.trial for r in records] == [trial_id(t) for t in mixed]
-    assert [(r.row["loss"], r.row["seed"], r.row["rate"]) for r in records] == [
-        (t.loss.name, t.seed, t.rate) for t in mixed
+    assert [(r.row["loss"], r.row["seed"], r.row["corruption_rate"]) for r in records] == [
+        (t.loss.name, t.seed, t.corruption_rate) for t in mixed
     ]
 
 
@@ -44,19 +44,23 @@ def test_chunks_do_not_change_the_numbers(make_trials, monkeypatch):
 def test_three_losses_share_one_fit(make_trials, monkeypatch):
     fits = []
     monkeypatch.setattr(run, "fit", lambda *a, original=run.fit: (fits.append(1), original(*a)))
-    (stack,) = stacks(make_trials("task=regression", "losses=[mse,mae,huber]", "seeds=2", "epochs=1"))
+    (stack,) = group_stacks(make_trials("task=regression", "losses=[mse,mae,huber]", "seeds=2", "epochs=1"))
     run_stack(stack)
     assert len(fits) == 1
 
 
 def test_what_cannot_be_stacked_is_not(make_trials):
     base = make_trials("task=regression", "losses=[mse,gaussian_nll]", "seeds=1", "rates=[0]", "epochs=1")
-    assert len(stacks(base)) == 2  # another head
+    assert len(group_stacks(base)) == 2  # another head
     trial = base[0]
     for change in ({"batch_size": 32}, {"epochs": 2.0}, {"precision": "64"}, {"metric": "rmse"}):
-        assert len(stacks([trial, replace(trial, **change)])) == 2
-    for change in ({"seed": 9}, {"rate": 0.3}, {"optimizer": replace(trial.optimizer, lr=0.5, weight_decay=0.1)}):
-        assert len(stacks([trial, replace(trial, **change)])) == 1
+        assert len(group_stacks([trial, replace(trial, **change)])) == 2
+    for change in (
+        {"seed": 9},
+        {"corruption_rate": 0.3},
+        {"optimizer": replace(trial.optimizer, lr=0.5, weight_decay=0.1)},
+    ):
+        assert len(group_stacks([trial, replace(trial, **change)])) == 1
 
 
 @pytest.mark.slow

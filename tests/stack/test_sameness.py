@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lossbench.seeds import stacks
+from lossbench.seeds import group_stacks
 from lossbench.training.data import prepare
 from lossbench.training.run import run_stack
 from lossbench.types import Stack
@@ -24,7 +24,7 @@ KINDS = {
     "trainable": ("task=regression", "losses=[barron_adaptive,mse]"),
     "weighting: residual scale": ("task=regression", "losses=[mse]", "weighting=irls"),
     "binary": ("task=binary", "losses=[bce,brier,hinge,focal,{focal:{gamma:1}}]"),
-    "coupled": ("task=binary", "losses=[dice,bce]"),
+    "batch_level": ("task=binary", "losses=[dice,bce]"),
     "classes": ("task=multiclass", "losses=[cross_entropy,{cross_entropy:{label_smoothing:0.1}},brier,multi_margin]"),
     "stacked q": (
         "task=multiclass",
@@ -55,7 +55,7 @@ KINDS = {
         "losses=[{combined:{terms:[mse,{tukey:{c:3}}]}},{combined:{terms:[{name:mse,outputs:[y1]},"
         "{name:barron_adaptive,weight:0.5,outputs:[y0,2]}]}},mse]",
     ),
-    "combined, coupled": ("task=binary", "loss=combined", "loss.terms=[bce,{name:dice,weight:0.1}]"),
+    "combined, batch-level": ("task=binary", "loss=combined", "loss.terms=[bce,{name:dice,weight:0.1}]"),
     "combined, with a state": ("task=multiclass", "loss=combined", "loss.terms=[elr,{name:brier,weight:0.1}]"),
     "weightings of terms": (
         "task=regression",
@@ -134,7 +134,7 @@ QUICK = {"plain", "external", "two heads", "clipping by value"}
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k not in QUICK)) for k in KINDS])
 def test_a_stack_equals_its_trials_alone(kind, make_trials):
     trials = own_rates(make_trials(*KINDS[kind], *small(KINDS[kind])))
-    (stack,) = stacks(trials)
+    (stack,) = group_stacks(trials)
     together = run_stack(stack)
     assert all(r.row["status"] == "finished" for r in together), {r.row["reason"] for r in together}
     assert {r.row["steps"] for r in together} == {40}

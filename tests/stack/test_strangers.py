@@ -14,7 +14,7 @@ from lossbench import registry
 from lossbench.cli.hydra.store import register_choices
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Dataset, Model
-from lossbench.registry import fingerprint
+from lossbench.registry import compute_fingerprint
 from lossbench.training.run import run_stack
 from lossbench.types import Choice, Examples, Stack
 
@@ -26,7 +26,7 @@ def model_of(make):
     class Strange(Model):
         """Made by the test."""
 
-        def trunk(self, input_shape):
+        def build_trunk(self, input_shape):
             return make(input_shape[0])
 
     return Strange
@@ -144,13 +144,13 @@ def test_whole_numbers_as_inputs_can_be_corrupted(make_trials, registered):
 
 def test_a_trial_follows_the_source_of_an_external_loss(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    choice = Choice.of("external", {"target": "some_losses.f"})
+    choice = Choice.from_fields("external", {"target": "some_losses.f"})
     found = set()
     for body in ("(p - t).abs()", "(p - t) ** 2"):
         (tmp_path / "some_losses.py").write_text(f"def f(p, t):\n    return {body}\n")
         sys.modules.pop("some_losses", None)
         linecache.clearcache()
-        found.add(fingerprint(("losses", choice)))
+        found.add(compute_fingerprint(("losses", choice)))
     assert len(found) == 2
 
 
@@ -275,7 +275,7 @@ def stranger(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("stranger")
 def test_what_a_strangers_loss_does_is_told_and_the_others_go_on(make_trials):
-    given = {"one_argument": "{target:stranger.one_argument,coupled:false,arguments:[target]}"}
+    given = {"one_argument": "{target:stranger.one_argument,batch_level:false,arguments:[target]}"}
     losses = ",".join(f"{{external:{given.get(name, f'{{target:stranger.{name}}}')}}}" for name in DEEDS)
     short = ("task=regression", "model=linear", "seeds=1", "rates=[0]", "epochs=1")
     trials = make_trials(*short, f"losses=[{losses},mse]")
@@ -329,12 +329,12 @@ def test_a_loss_that_raises_on_the_data_of_some_rows_fails_those_alone(make_tria
     asked = ("task=regression", "model=linear", "seeds=2", "rates=[0,0.01,0.4]", "epochs=1", "precision=64")
     trials = make_trials(*asked, f"losses=[{{external:{{target:some_rows.{name}}}}},mae]")
     found = {t: r for t, r in zip(trials, run_stack(Stack(trials)), strict=True)}
-    alike = {(t.seed, t.rate): r for t, r in found.items() if t.loss.name == "mae"}
+    alike = {(t.seed, t.corruption_rate): r for t, r in found.items() if t.loss.name == "mae"}
     for trial, record in found.items():
         if trial.loss.name == "mae":
             continue
-        assert record.row["status"] == ("failed" if trial.rate else "finished"), record.row["reason"]
-        if trial.rate:
+        assert record.row["status"] == ("failed" if trial.corruption_rate else "finished"), record.row["reason"]
+        if trial.corruption_rate:
             assert f"some_rows.{name} raises {said}" in record.row["reason"]
         else:
             np.testing.assert_allclose(record.curves["test", "mae"], alike[trial.seed, 0].curves["test", "mae"])

@@ -59,11 +59,11 @@ def test_they_train(third_party, task):
         ({"target": "timm.loss.BinaryCrossEntropy", "space": "logit", "encoding": "multi_hot"}, set()),
         ({"target": "kornia.losses.CharbonnierLoss"}, set()),
         ({"target": "segmentation_models_pytorch.losses.DiceLoss", "params": {"mode": "multiclass"}, "space": "logit",
-          "encoding": "index", "coupled": True}, set()),
+          "encoding": "index", "batch_level": True}, set()),
         ({"target": "monai.losses.DiceLoss", "params": {"softmax": True, "batch": True}, "space": "logit",
-          "encoding": "one_hot", "axes": 2, "coupled": True}, set()),
+          "encoding": "one_hot", "axes": 2, "batch_level": True}, set()),
         # its first third of the batch is what the others are views of: an order of its own
-        ({"target": "timm.loss.JsdCrossEntropy", "space": "logit", "encoding": "index", "coupled": True},
+        ({"target": "timm.loss.JsdCrossEntropy", "space": "logit", "encoding": "index", "batch_level": True},
          {"order_does_not_matter", "extremes_are_finite", "extremes_are_finite_in_bfloat16",
           "finite_values_have_gradients"}),
         # log probabilities are wanted

@@ -10,13 +10,13 @@ from lossbench.records import UNTRAINED, Record, Samples
 
 SETTINGS = {
     "task": "regression", "data": "friedman1", "model": "mlp", "head": "linear", "loss": "huber", "weighting": "none",
-    "corruption": "outliers", "rate": 0.0, "seed": 0, "optimizer": "adamw", "lr": 0.003, "weight_decay": 0.0,
+    "corruption": "outliers", "corruption_rate": 0.0, "seed": 0, "optimizer": "adamw", "lr": 0.003, "weight_decay": 0.0,
     "schedule": "cosine", "warmup": 0.0, "clip_mode": "off", "clip": 1.0, "batch_size": 64, "epochs": 50.0,
     "validation": "corrupted", "precision": "32", "metric": "mae",
 }  # fmt: skip
 FACTS = {
     "n_train": 600, "n_validation": 200, "n_test": 200, "parameters": 5057, "route": "vectorised", "steps": 500,
-    "higher_is_better": False, "transform": "mean", "perfect": 0.0, "trivial": 4.1, "target": 2.0,
+    "higher_is_better": False, "transform": "mean", "perfect": 0.0, "baseline_predictor": 4.1, "target": 2.0,
     "wall_seconds": 3.2, "status": "finished", "reason": None, "diverged_step": None,
 }  # fmt: skip
 HARM = {"huber": 2.0, "mae": 0.5, "mse": 8.0}  # error added per unit of corruption rate
@@ -50,8 +50,8 @@ def record(n_evaluations=21, n_test=200, n_groups=None, others=(), **changes) ->
     """
     row = SETTINGS | FACTS | changes
     trial = hashlib.sha256(repr(sorted((k, row[k]) for k in SETTINGS)).encode()).hexdigest()[:16]
-    draw = np.random.default_rng([row["seed"], int(row["rate"] * 1000)])
-    final = 1.0 + HARM.get(row["loss"], 1.0) * row["rate"] + 0.05 * draw.standard_normal()
+    draw = np.random.default_rng([row["seed"], int(row["corruption_rate"] * 1000)])
+    final = 1.0 + HARM.get(row["loss"], 1.0) * row["corruption_rate"] + 0.05 * draw.standard_normal()
     metric = row["metric"]
     if row["status"] in UNTRAINED:
         return Record(trial, {"trial": trial} | row, np.zeros(0), np.zeros(0), {}, np.zeros(0), {})
@@ -61,7 +61,9 @@ def record(n_evaluations=21, n_test=200, n_groups=None, others=(), **changes) ->
     ends = {f"{split}/{m}/last": curve[-1] for (split, m), curve in curves.items() if split != "train"}
     ends |= {name.replace("/last", "/best"): value * 0.98 for name, value in ends.items()}
     ends |= {f"test/{metric}/{epoch}": _pooled(score, row) for epoch, score in scores.items()}
-    row |= {"best_step": int(steps[-3]), "realised_rate": row["rate"]} | ends | {k: changes[k] for k in changes}
+    row |= (
+        {"best_step": int(steps[-3]), "realised_rate": row["corruption_rate"]} | ends | {k: changes[k] for k in changes}
+    )
     groups = None if n_groups is None else np.arange(n_test) % n_groups
     plain = Record(trial, {"trial": trial} | row, steps, steps * 0.006, curves, np.arange(n_test) + 800, scores)
     return replace(plain, test_groups=groups, others={name: scores["last"].astype(np.float32) for name in others})

@@ -55,7 +55,7 @@ def test_every_rule_is_of_losses_and_weightings_for_its_task(rule):
 def test_every_rule_is_told_in_full(rule):
     assert rule.id.startswith(f"{rule.task}-")
     assert rule.source.startswith("https://")
-    for text in (rule.title, rule.because, rule.beware):
+    for text in (rule.title, rule.because, rule.pitfall):
         assert 15 < len(text) < 400
     for condition in rule.when:
         if condition.fact == "metric":

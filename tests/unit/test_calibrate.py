@@ -117,10 +117,10 @@ def test_metrics_against_scikit_learn(scenarios):
 
 @pytest.mark.slow
 def test_right_and_wrong_losses_compete(calibrate, scenarios, tmp_path):
-    from lossbench.config.resolve import combinations
+    from lossbench.config.resolve import make_combinations
 
     for name, scenario in calibrate.SCENARIOS.items():
-        made = combinations(calibrate.configuration(scenario, 0, calibrate.Sizes(), str(tmp_path)))
+        made = make_combinations(calibrate.configuration(scenario, 0, calibrate.Sizes(), str(tmp_path)))
         labels = {e.template.loss.label for e in made.experiments}
         assert len(labels) == (1 if scenario.clones else 8), name
         assert {*scenario.right, *scenario.wrong} <= labels
@@ -156,7 +156,7 @@ def test_tables_count_what_was_said(shown, tmp_path):
 
 @pytest.mark.slow
 def test_short_run_of_the_whole(calibrate, scenarios, monkeypatch):
-    short = calibrate.Sizes(seeds=5, tuning_seeds=2, widen=0, epochs=3)
+    short = calibrate.Sizes(seeds=5, tuning_seeds=2, grid_extensions=0, epochs=3)
     one = replace(calibrate.SCENARIOS["one_sided"], losses=("mse", "mae", "tukey"), lrs=(0.02, 0.06))
     monkeypatch.setitem(calibrate.SCENARIOS, "one_sided", one)
     found = calibrate.repeat("one_sided", 0, short)

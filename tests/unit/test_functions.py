@@ -12,7 +12,7 @@ from lossbench import registry
 from lossbench.errors import InvalidValue, UnknownName
 from lossbench.interfaces import Loss
 from lossbench.registry import Registry
-from lossbench.types import Encoding, Head, Need, Problem, Space
+from lossbench.types import Encoding, Head, Problem, Requirement, Space
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def masked(prediction, target, *, cut: float = 2.0, rounds: int = 1):
 
 
 def test_a_plain_function_with_a_boolean_mask(losses):
-    kind = lossbench.loss(tasks=("regression",), use_when="a test", beware="nothing")(masked)
+    kind = lossbench.loss(tasks=("regression",), use_when="a test", pitfall="nothing")(masked)
     assert losses.find("masked") is kind
     assert losses.names() == ["masked"]
     assert losses.entries()["masked"].source == "test_functions.py"
@@ -45,7 +45,7 @@ def test_a_plain_function_with_a_boolean_mask(losses):
         Encoding.VALUE,
         Head.LINEAR,
     )
-    assert (kind.needs, kind.coupled, kind.use_when, kind.beware) == ((), False, "a test", "nothing")
+    assert (kind.requires, kind.batch_level, kind.use_when, kind.pitfall) == ((), False, "a test", "nothing")
     loss = losses.get("masked", cut=1.0)
     prediction = torch.tensor([[0.5, 9.0], [-0.2, 0.0]])
     torch.testing.assert_close(loss(prediction, torch.zeros(2, 2)), torch.tensor([0.75, 0.1]))
@@ -94,21 +94,21 @@ def test_claims_may_be_given():
 
 
 def test_facts_may_be_given_as_text():
-    @lossbench.loss(tasks="multiclass", space="logit", encoding="index", head="cosine", name="other", coupled=True)
+    @lossbench.loss(tasks="multiclass", space="logit", encoding="index", head="cosine", name="other", batch_level=True)
     def named(prediction, target):
         return prediction.mean()
 
     assert registry.losses.names() == ["other"]
     assert (named.tasks, named.space, named.encoding) == (("multiclass",), Space.LOGIT, Encoding.INDEX)
-    assert (named.head, named.coupled) == (Head.COSINE, True)
+    assert (named.head, named.batch_level) == (Head.COSINE, True)
 
 
 def test_needs_are_given_at_each_call():
-    @lossbench.loss(tasks="regression", needs="progress")
+    @lossbench.loss(tasks="regression", requires="progress")
     def annealed(prediction, target, *, progress, power=2.0):
         return (prediction - target).abs().mean(-1) * (1 - progress) ** power
 
-    assert annealed.needs == (Need.PROGRESS,)
+    assert annealed.requires == (Requirement.PROGRESS,)
     assert [f.name for f in fields(annealed)] == ["power"]
     assert fields(annealed)[0].type is float
     got = annealed(power=1.0)(torch.ones(2, 1), torch.zeros(2, 1), progress=0.25)
@@ -116,7 +116,7 @@ def test_needs_are_given_at_each_call():
     assert annealed().module()(torch.ones(2, 1), torch.zeros(2, 1), progress=0.5).item() == 0.25
     with pytest.raises(InvalidValue, match="annealed needs progress with each call"):
         annealed().module()(torch.ones(2, 1), torch.zeros(2, 1))
-    assert annealed().parameters(Problem((1,), 1, 1), torch.Generator()) == {}
+    assert annealed().init_parameters(Problem((1,), 1, 1), torch.Generator()) == {}
 
 
 def test_clash_with_a_registered_loss(losses):
@@ -164,7 +164,7 @@ def test_signatures_that_do_not_fit(losses, function, message):
         ({"space": "logits"}, "The 'space' of a loss must be of value, .* Got 'logits'"),
         ({"encoding": "hot"}, "The 'encoding' of a loss must be of"),
         ({"head": "square"}, "The 'head' of a loss must be of"),
-        ({"needs": ("class_count",)}, "The 'needs' of a loss must be of class_counts, .* Got 'class_count'"),
+        ({"requires": ("class_count",)}, "The 'requires' of a loss must be of class_counts, .* Got 'class_count'"),
     ],
 )
 def test_facts_that_do_not_exist(facts, message):

@@ -75,8 +75,8 @@ class Bias(Metric):
 """
     plugins.load([file(HEAD + text)])
     assert "bias" in registry.metrics.names("regression")
-    (plugin,) = plugins.loaded()
-    assert {kind: found for kind, found in plugins.offers(plugin).items() if found} == {"metrics": ["bias"]}
+    (plugin,) = plugins.list_loaded()
+    assert {kind: found for kind, found in plugins.list_offers(plugin).items() if found} == {"metrics": ["bias"]}
 
 
 def test_a_file_runs_again_only_when_it_has_changed(file):
@@ -91,12 +91,12 @@ def test_a_file_runs_again_only_when_it_has_changed(file):
 def test_a_worker_runs_what_its_parent_has_run(file, monkeypatch):
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])  # "" is this folder: pytest-xdist's workers have it
     plugins.load([file(MINE)])
-    sent = pickle.dumps((plugins.loaded(), registry.losses.get("mine", power=3)))
+    sent = pickle.dumps((plugins.list_loaded(), registry.losses.get("mine", power=3)))
     file("this is no Python any more")
     del sys.modules["own_losses"]
     with pytest.raises(ModuleNotFoundError):
         pickle.loads(sent)
-    (plugin,) = plugins.loaded()
+    (plugin,) = plugins.list_loaded()
     plugins.start(plugin)
     assert pickle.loads(sent)[1] == registry.losses.get("mine", power=3)
 
@@ -106,7 +106,7 @@ def test_a_name_that_a_module_has_is_not_taken_from_it(file):
     plugins.load([file(MINE, "json.py")])
     assert sys.modules["json"] is json
     assert pickle.loads(pickle.dumps(registry.losses.get("mine"))) == registry.losses.get("mine")
-    assert plugins.found("json.py").module == plugins.found("json.py").module != "json"
+    assert plugins.find_plugin("json.py").module == plugins.find_plugin("json.py").module != "json"
 
 
 def test_a_module_of_this_folder(file):
@@ -134,7 +134,7 @@ def test_a_module_of_this_folder(file):
 def test_files_that_cannot_be_used(text, message, file):
     with pytest.raises(InvalidValue, match=message):
         plugins.load([file(text)])
-    assert plugins.loaded() == ()
+    assert plugins.list_loaded() == ()
 
 
 def test_a_clash_names_both(file):

@@ -14,7 +14,7 @@ from lossbench.registry import Registry
 class Plain(Weighting):
     tasks: ClassVar = ("*",)
 
-    def __call__(self, losses, prediction, target, **needs):
+    def __call__(self, losses, prediction, target, **requires):
         return torch.ones_like(losses)
 
 

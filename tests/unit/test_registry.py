@@ -11,7 +11,7 @@ import pytest
 from lossbench import losses, registry
 from lossbench.errors import InvalidValue, UnknownName
 from lossbench.interfaces import Loss
-from lossbench.registry import NameClash, Registry, fits_task, snake_case
+from lossbench.registry import NameClash, Registry, fits_task, to_snake_case
 from lossbench.types import Choice, Encoding, Space
 
 
@@ -82,7 +82,7 @@ def fresh(monkeypatch):
     ],
 )
 def test_snake_case(name, snake):
-    assert snake_case(name) == snake
+    assert to_snake_case(name) == snake
 
 
 def test_a_module_offers_its_public_concrete_classes(fresh):
@@ -226,7 +226,7 @@ def test_unknown_names_for_a_task():
 def test_instances(fresh):
     losses_ = fresh(point("lossbench", module(NearMiss=NearMiss, Stranger=Stranger)))
     assert losses_.get("near_miss", delta=2) == NearMiss(delta=2)
-    assert losses_.build(Choice.of("near_miss", {"delta": 3.0})) == NearMiss(delta=3.0)
+    assert losses_.build(Choice.from_fields("near_miss", {"delta": 3.0})) == NearMiss(delta=3.0)
     with pytest.raises(InvalidValue, match="The loss 'stranger' needs a value for width"):
         losses_.get("stranger")
 

@@ -4,8 +4,8 @@ from dataclasses import make_dataclass, replace
 
 import pytest
 
-from lossbench.seeds import Purpose, seed_for, stable_hash, trial_id
-from lossbench.types import Choice, Optimizer, Trial, setting
+from lossbench.seeds import FIRST_SPELLINGS, Purpose, derive_seed, hash_values, trial_id
+from lossbench.types import Choice, Optimizer, Trial, define_setting
 
 TRIAL = Trial(
     task=Choice("regression"),
@@ -15,7 +15,7 @@ TRIAL = Trial(
     loss=Choice("mse"),
     weighting=Choice("none"),
     corruption=Choice("one_sided_outliers"),
-    rate=0.1,
+    corruption_rate=0.1,
     seed=0,
     optimizer=Optimizer(),
     batch_size=64,
@@ -30,9 +30,9 @@ TRIAL = Trial(
 CHANGES = {
     "seed": {"seed": 1},
     "data": {"data": Choice("friedman1")},
-    "model": {"model": Choice.of("mlp", {"width": 8})},
+    "model": {"model": Choice.from_fields("mlp", {"width": 8})},
     "corruption": {"corruption": Choice("heavy_tails")},
-    "rate": {"rate": 0.2},
+    "corruption_rate": {"corruption_rate": 0.2},
     "loss": {"loss": Choice("mae")},
     "weighting": {"weighting": Choice("irls")},
     "lr": {"optimizer": Optimizer(lr=0.5)},
@@ -58,17 +58,17 @@ FOLLOWS = {
 @pytest.mark.parametrize("purpose", Purpose)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_purpose_follows_its_own_fields_and_no_others(purpose, change):
-    changed = seed_for(purpose, replace(TRIAL, **CHANGES[change])) != seed_for(purpose, TRIAL)
+    changed = derive_seed(purpose, replace(TRIAL, **CHANGES[change])) != derive_seed(purpose, TRIAL)
     assert changed == (change in FOLLOWS[purpose])
 
 
 def test_purposes_do_not_share_seeds():
-    assert len({seed_for(p, TRIAL) for p in Purpose}) == len(Purpose)
+    assert len({derive_seed(p, TRIAL) for p in Purpose}) == len(Purpose)
 
 
 def test_the_hash_is_the_same_on_every_machine():
     """Else records would not be found again: the value was computed once, with Python 3.11 on x86-64."""
-    assert stable_hash("a", 1, 0.1, Choice.of("huber", {"delta": 2.0}))[:16] == "570bcf3a510e36f2"
+    assert hash_values("a", 1, 0.1, Choice.from_fields("huber", {"delta": 2.0}))[:16] == "570bcf3a510e36f2"
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -77,26 +77,28 @@ def test_a_trial_is_found_by_everything_that_its_numbers_depend_on(change):
 
 
 def test_choices_with_equal_fields_are_equal():
-    assert Choice.of("focal", {"gamma": 1.0, "alpha": 0.5}) == Choice.of("focal", {"alpha": 0.5, "gamma": 1.0})
-    assert Choice.of("focal", {"gamma": 1.0}).label == "focal(gamma=1.0)"
+    assert Choice.from_fields("focal", {"gamma": 1.0, "alpha": 0.5}) == Choice.from_fields(
+        "focal", {"alpha": 0.5, "gamma": 1.0}
+    )
+    assert Choice.from_fields("focal", {"gamma": 1.0}).label == "focal(gamma=1.0)"
 
 
 def test_where_files_lie_changes_no_number():
     """The same files in two folders are the same data: neither a trial's id nor a seed may know the path."""
-    here = Choice.of("mnist", {"n": 100}, {"root": "/here"})
-    there = Choice.of("mnist", {"n": 100}, {"root": "/there", "download": False})
+    here = Choice.from_fields("mnist", {"n": 100}, {"root": "/here"})
+    there = Choice.from_fields("mnist", {"n": 100}, {"root": "/there", "download": False})
     assert here == there
-    assert stable_hash(here) == stable_hash(there) != stable_hash(Choice.of("mnist", {"n": 200}))
+    assert hash_values(here) == hash_values(there) != hash_values(Choice.from_fields("mnist", {"n": 200}))
     assert there.fields == {"n": 100, "root": "/there", "download": False}
     assert here.label == "mnist(n=100)"
 
 
 def test_what_is_renamed_keeps_its_ids_and_seeds(monkeypatch):
     """Classes, choices, their fields and words, also inside other choices: hashes hold their first spellings."""
-    terms = Choice.of("combined", {"terms": [{"name": "mse"}, {"name": "huber", "delta": 2.0}]})
+    terms = Choice.from_fields("combined", {"terms": [{"name": "mse"}, {"name": "huber", "delta": 2.0}]})
     before = replace(TRIAL, loss=terms)
-    ids = [trial_id(before), *(seed_for(purpose, before) for purpose in Purpose)]
-    spellings = {
+    ids = [trial_id(before), *(derive_seed(purpose, before) for purpose in Purpose)]
+    spellings = FIRST_SPELLINGS | {
         "loss/summed": "combined",
         "loss/summed.parts": "terms",
         "loss/squared": "mse",
@@ -107,9 +109,9 @@ def test_what_is_renamed_keeps_its_ids_and_seeds(monkeypatch):
     }
     monkeypatch.setattr("lossbench.seeds.FIRST_SPELLINGS", spellings)
     trial_id.cache_clear()
-    parts = Choice.of("summed", {"parts": [{"name": "squared"}, {"name": "huber", "threshold": 2.0}]})
+    parts = Choice.from_fields("summed", {"parts": [{"name": "squared"}, {"name": "huber", "threshold": 2.0}]})
     after = replace(TRIAL, loss=parts, data=Choice("sugar"), metric="absolute", optimizer=Optimizer(name="adam"))
-    assert [trial_id(after), *(seed_for(purpose, after) for purpose in Purpose)] == ids
+    assert [trial_id(after), *(derive_seed(purpose, after) for purpose in Purpose)] == ids
     assert trial_id(replace(after, loss=Choice("summed"))) != ids[0]
 
 
@@ -118,12 +120,12 @@ def test_a_renamed_field_of_a_trial_keeps_its_id(monkeypatch):
     trial_id.cache_clear()
     renamed = trial_id(TRIAL)
     trial_id.cache_clear()
-    monkeypatch.setattr("lossbench.seeds.FIRST_SPELLINGS", {})
+    monkeypatch.setattr("lossbench.seeds.FIRST_SPELLINGS", {"Trial.corruption_rate": "rate"})
     assert renamed != trial_id(TRIAL)
 
 
 def test_a_setting_that_is_added_later_keeps_the_ids_of_what_is_on_record():
-    added = setting("optimizer.floor", "of the learning rate", default=0.0, later=True)
+    added = define_setting("optimizer.floor", "of the learning rate", default=0.0, later=True)
     kind = make_dataclass("Optimizer", [("floor", float, added)], bases=(Optimizer,), frozen=True)
     assert trial_id(replace(TRIAL, optimizer=kind())) == trial_id(TRIAL)
     assert trial_id(replace(TRIAL, optimizer=kind(floor=0.1))) != trial_id(TRIAL)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lossbench.sources import definition, own_line
+from lossbench.sources import extract_definition, find_user_line
 
 FILE = '''
 """A module."""
@@ -63,7 +63,7 @@ def changed(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
         importlib.import_module("followed")
-        return {name: definition("followed", name) for name in ("Mine", "Other")}
+        return {name: extract_definition("followed", name) for name in ("Mine", "Other")}
 
     def edit(old, new, file="followed.py"):
         before = definitions()
@@ -103,25 +103,25 @@ def test_an_edit_changes_what_depends_on_it(edit, wanted, changed):
 
 def test_what_is_made_by_other_means_depends_on_the_whole_file(changed):
     changed("ALONE = 3", "ALONE = 4")
-    assert "class Mine:" in "\n".join(definition("followed", "made_elsewhere"))
+    assert "class Mine:" in "\n".join(extract_definition("followed", "made_elsewhere"))
 
 
 def test_what_is_installed_is_told_by_its_version():
-    assert all("def normalize" not in text for text in definition("torch.nn.functional", "mse_loss"))
+    assert all("def normalize" not in text for text in extract_definition("torch.nn.functional", "mse_loss"))
 
 
 def test_no_source():
     with pytest.raises((OSError, TypeError)):
-        definition("math", "sqrt")
+        extract_definition("math", "sqrt")
     with pytest.raises(KeyError):
-        definition("no_such_module", "x")
+        extract_definition("no_such_module", "x")
 
 
 def test_the_line_of_an_error_is_in_the_users_file():
     with pytest.raises(ZeroDivisionError) as raised:
         1 / 0  # noqa: B018  # it is raised
-    assert own_line(raised.value).startswith(" (test_sources.py, line ")
-    assert own_line(ValueError()) == ""
+    assert find_user_line(raised.value).startswith(" (test_sources.py, line ")
+    assert find_user_line(ValueError()) == ""
 
 
 def test_of_a_package_all_modules_lie_beside_each_other(tmp_path, monkeypatch):
@@ -141,7 +141,7 @@ def test_of_a_package_all_modules_lie_beside_each_other(tmp_path, monkeypatch):
             monkeypatch.delitem(sys.modules, name)
         importlib.invalidate_caches()
         importlib.import_module("packed_by_a_user.losses.mine")
-        return definition("packed_by_a_user.losses.mine", "f")
+        return extract_definition("packed_by_a_user.losses.mine", "f")
 
     assert defined(2) == defined(2)
     assert defined(2) != defined(3)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lossbench.cli.output import Mode, print_document, print_message, results_console
-from lossbench.errors import InvalidValue, unknown
+from lossbench.errors import InvalidValue, make_unknown
 
 if TYPE_CHECKING:  # it imports torch, which comparing records needs not
     from lossbench.registry import Registry
@@ -31,7 +31,7 @@ def run_verb(verb: str, arguments: Sequence[str], mode: Mode = Mode.TABLE) -> in
     elif verb in ALL:
         code = _run_list(verb, _task(verb, arguments), mode)
     else:
-        raise unknown("verb", verb, [*ALL, *OTHERS], "Verbs")
+        raise make_unknown("verb", verb, [*ALL, *OTHERS], "Verbs")
     if mode is not Mode.QUIET and verb != "plugins":  # which tells them in its table
         for names in [ALL[verb]] if verb in ALL else ALL.values() if verb == "describe" else [ALL["losses"]]:
             _tell_problems(names)

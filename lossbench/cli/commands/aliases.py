@@ -37,7 +37,7 @@ def nearest(name: str, fitting: Iterable[str], others: Iterable[str]) -> str:
 
 def _names_elsewhere(kind: type) -> set[str]:
     """`torch.nn.BCEWithLogitsLoss` and `pinball loss` as one may type them; no multiples of another loss."""
-    called = [text for text in getattr(kind, "known_as", ()) if not re.search(r"\) [*/]", text)]
+    called = [text for text in getattr(kind, "aliases", ()) if not re.search(r"\) [*/]", text)]
     told = [re.split(r"[(,:]| of | [*/]", text)[0].strip() for text in called]
     return {_bare(text if " " in text else _last(text)) for text in told}
 

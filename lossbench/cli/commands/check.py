@@ -10,13 +10,13 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from lossbench import registry
-from lossbench.check.located import is_place, losses_at
-from lossbench.check.report import Verdict, checks_table, losses_table, plain
+from lossbench.check.located import is_place, load_losses
+from lossbench.check.report import Verdict, convert_verdicts, render_checks, render_verdicts
 from lossbench.check.run import check_loss
-from lossbench.check.stand_in import StandIn, stand_in
+from lossbench.check.stand_in import StandIn, make_stand_in
 from lossbench.cli.hydra.overrides import read
 from lossbench.cli.output import Mode, print_document, print_message, results_console
-from lossbench.config.choices import choice
+from lossbench.config.choices import make_choice
 from lossbench.config.presets import list_library_presets, load_preset
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
@@ -73,7 +73,7 @@ def _wanted(names: Sequence[str], fields: dict[str, Any]) -> list[tuple[str, Los
     task = fields.pop(TASK, None)
     if task is not None or names[0] in list_library_presets("loss"):
         return [(name, _adapted(name, fields, task)) for name in names]
-    kinds = [pair for name in names for pair in (losses_at(name) if is_place(name) else _registered(name)).items()]
+    kinds = [pair for name in names for pair in (load_losses(name) if is_place(name) else _registered(name)).items()]
     return [(name, registry.losses.made(name, kind, fields)) for name, kind in kinds]
 
 
@@ -83,10 +83,10 @@ def _adapted(name: str, fields: Mapping[str, Any], task: str | None) -> Loss:
     if name in list_library_presets("loss"):
         found = load_preset("loss", name)
     given = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(found, fields)))
-    loss: Loss = registry.losses.build(choice("loss", given, task))
+    loss: Loss = registry.losses.build(make_choice("loss", given, task))
     if isinstance(loss, External):
         print_message(loss.told())
-        if isinstance(called := stand_in(loss), StandIn):
+        if isinstance(called := make_stand_in(loss), StandIn):
             print_message(called.told())
     return loss
 
@@ -104,7 +104,7 @@ def _made_or_why(name: str) -> Loss | str:
 
 def _print(verdicts: Sequence[Verdict], mode: Mode) -> None:
     if mode is Mode.JSON:
-        print_document(plain(verdicts))
+        print_document(convert_verdicts(verdicts))
     elif mode is Mode.TABLE:
-        table = checks_table(verdicts[0]) if len(verdicts) == 1 else losses_table(verdicts)
+        table = render_checks(verdicts[0]) if len(verdicts) == 1 else render_verdicts(verdicts)
         results_console().print(table)

@@ -1,4 +1,4 @@
-"""`lossbench compare results`, `compare one two --baseline huber --where rate=0.4 --format csv`."""
+"""`lossbench compare results`, `compare one two --baseline huber --where corruption_rate=0.4 --format csv`."""
 
 import csv
 import os
@@ -12,7 +12,7 @@ from typing import NoReturn
 from lossbench.analysis import study
 from lossbench.analysis.comparison import Asked, Comparison, compare
 from lossbench.cli.output import Mode, print_document, print_message, results_console
-from lossbench.errors import InvalidValue, unknown
+from lossbench.errors import InvalidValue, make_unknown
 from lossbench.report.tables import comparison, markup, rankings, rows
 
 USAGE = (
@@ -40,18 +40,21 @@ def _show(found: study.Study, comparisons: Sequence[Comparison], root: Path, mod
     """Write TensorBoard's files, with pictures, and say where they are."""
     from lossbench.report.tensorboard import writer  # takes half a second, and pictures of losses want torch
 
-    written = writer.write(writer.tree_of(found, root), found, comparisons, predictions=True, pictures=True)
+    written = writer.write(writer.choose_tree(found, root), found, comparisons, predictions=True, pictures=True)
     if mode is not Mode.QUIET and written.boards:
         told = f"Curves:  tensorboard --logdir {shlex.quote(os.path.commonpath(written.boards))}"
         print_message(told)
 
 
 def _print_table(comparisons: Sequence[Comparison], sort: str) -> None:
-    results_console().print(comparison.tables(comparisons, sort))
+    results_console().print(comparison.render_comparisons(comparisons, sort))
 
 
 def _print_json(comparisons: Sequence[Comparison], sort: str) -> None:
-    document = {"comparisons": rows.nested(comparisons, sort), "across": rankings.nest_rankings(comparisons)}
+    document = {
+        "comparisons": rows.convert_comparisons(comparisons, sort),
+        "across": rankings.convert_rankings(comparisons),
+    }
     print_document(document)
 
 
@@ -93,7 +96,7 @@ def _asked(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--tensorboard", action="store_true")
     asked, strange = parser.parse_known_intermixed_args(list(arguments))
     if strange:
-        raise unknown("option", strange[0].partition("=")[0], OPTIONS, "Options")
+        raise make_unknown("option", strange[0].partition("=")[0], OPTIONS, "Options")
     _check(asked)
     return asked
 
@@ -102,9 +105,9 @@ def _check(asked: Namespace) -> None:
     if not asked.folders:
         raise InvalidValue(f"Write {USAGE}.")
     if asked.sort not in comparison.SORTS:
-        raise unknown("order", asked.sort, comparison.SORTS, "--sort takes")
+        raise make_unknown("order", asked.sort, comparison.SORTS, "--sort takes")
     if asked.format not in FORMATS:
-        raise unknown("format", asked.format, FORMATS, "--format takes")
+        raise make_unknown("format", asked.format, FORMATS, "--format takes")
     if not 0.5 <= asked.confidence < 1:
         raise InvalidValue(f"The --confidence must be a share from 0.5 to below 1. Got {asked.confidence:g} instead.")
     if asked.rope is not None and not 0 < asked.rope < 100:
@@ -115,11 +118,13 @@ def _check(asked: Namespace) -> None:
 
 
 def _where(given: Sequence[str]) -> dict[str, list[str]]:
-    """`rate=0,0.4` as a setting and the values that are asked for."""
+    """`corruption_rate=0,0.4` as a setting and the values that are asked for."""
     pairs = [text.partition("=") for text in given]
     for text, (key, sign, value) in zip(given, pairs, strict=True):
         if not (key and sign and value):
-            raise InvalidValue(f"--where takes a setting and its value, as rate=0.4 or loss=mse,mae. Got {text!r}.")
+            raise InvalidValue(
+                f"--where takes a setting and its value, as corruption_rate=0.4 or loss=mse,mae. Got {text!r}."
+            )
     return {key: value.split(",") for key, _, value in pairs}
 
 

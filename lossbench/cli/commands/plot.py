@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lossbench import registry
-from lossbench.check.located import is_place, losses_at
+from lossbench.check.located import is_place, load_losses
 from lossbench.cli.hydra.overrides import read
 from lossbench.cli.output import Mode, print_document, print_message, results_console
-from lossbench.config.choices import choice, listed
-from lossbench.errors import InvalidValue, unknown
+from lossbench.config.choices import list_choices, make_choice
+from lossbench.errors import InvalidValue, make_unknown
 from lossbench.interfaces.loss import Loss
-from lossbench.records import telling
+from lossbench.records import explain_errors
 from lossbench.report.figures.shape_axes import AXES
 from lossbench.report.figures.shape_curves import Curves, compute_curves
 from lossbench.report.figures.shapes import describe_gaps, draw_shapes
@@ -55,11 +55,11 @@ def _asked(arguments: Sequence[str]) -> Namespace:
     joined = re.sub(r"(?<=--range)\0(?=-)", "=", "\0".join(arguments)).split("\0") if arguments else []
     asked, strange = parser.parse_known_intermixed_args(joined)
     if strange:
-        raise unknown("option", strange[0].partition("=")[0], OPTIONS, "Options")
+        raise make_unknown("option", strange[0].partition("=")[0], OPTIONS, "Options")
     if not asked.names:
         raise InvalidValue(f"Write {USAGE}.")
     if asked.against is not None and asked.against not in AXES:
-        raise unknown("axis", asked.against, AXES, "Axes")
+        raise make_unknown("axis", asked.against, AXES, "Axes")
     return asked
 
 
@@ -88,7 +88,7 @@ def _losses(texts: Sequence[str]) -> dict[str, Loss]:
 
 
 def _located(text: str) -> dict[str, Loss]:
-    return {name: registry.losses.made(name, kind, {}) for name, kind in losses_at(text).items()}
+    return {name: registry.losses.made(name, kind, {}) for name, kind in load_losses(text).items()}
 
 
 def _listed(text: str) -> dict[str, Loss]:
@@ -97,7 +97,7 @@ def _listed(text: str) -> dict[str, Loss]:
         as_list = f"{{{name}:{{{own.replace(' ', '').replace('=', ':')}}}}}"
         raise InvalidValue(f"A loss with fields is written as in losses=[...]: '{as_list}'. Got {text!r} instead.")
     given = {"losses": read(f"losses=[{text}]").value(), "loss": None}
-    choices = [choice("loss", one) for one in listed("loss", given, "")]
+    choices = [make_choice("loss", one) for one in list_choices("loss", given, "")]
     return {one.label: registry.losses.build(one) for one in choices}
 
 
@@ -113,7 +113,7 @@ def _path(asked: Namespace) -> Path:
 def _write(path: Path, content: bytes) -> None:
     """The whole file or none."""
     temporary = path.with_name(f".{path.name}.part")
-    with telling("write", path):
+    with explain_errors("write", path):
         try:
             temporary.write_bytes(content)
             os.replace(temporary, path)

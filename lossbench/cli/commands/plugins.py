@@ -14,7 +14,7 @@ from rich.text import Text
 from lossbench import plugins
 from lossbench.cli.output import Mode, print_document, results_console
 from lossbench.config import presets
-from lossbench.errors import InvalidValue, unknown
+from lossbench.errors import InvalidValue, make_unknown
 from lossbench.registry import ALL, Problem
 
 OURS, PREFIX = "lossbench", "lossbench."
@@ -44,7 +44,7 @@ def run_plugins(arguments: Sequence[str], mode: Mode) -> int:
             f"Write lossbench plugins, with --json or 'plugins=[my_losses.py]'. Got {' '.join(arguments)!r} instead."
         )
     built_in = {group: sum(e.source.startswith(f"{OURS} ") for e in ALL[group].entries().values()) for group in ALL}
-    sources = [*_installed(), *map(_own, plugins.loaded())]
+    sources = [*_installed(), *map(_own, plugins.list_loaded())]
     if mode is Mode.JSON:
         found = {"built_in": built_in, "plugins": [asdict(s) for s in sources]}
         print_document(found)
@@ -67,17 +67,17 @@ def _installed() -> Iterator[Source]:
 
 
 def _problems() -> list[Problem]:
-    return [*(problem for names in ALL.values() for problem in names.problems), *presets.problems()]
+    return [*(problem for names in ALL.values() for problem in names.problems), *presets.list_problems()]
 
 
 def _strange(group: str, name: str, source: str) -> Problem | None:
     known = [*(f"{PREFIX}{kind}" for kind in ALL), presets.GROUP]
-    return None if group in known else Problem(group, name, source, str(unknown("group", group, known, "Groups")))
+    return None if group in known else Problem(group, name, source, str(make_unknown("group", group, known, "Groups")))
 
 
 def _offers(source: str) -> dict[str, list[str]]:
     offered = {group: [e.name for e in ALL[group].entries().values() if e.source == source] for group in ALL}
-    offered[PRESETS] = [config for p in presets.packages() if p.source == source for config in p.configs]
+    offered[PRESETS] = [config for p in presets.list_packages() if p.source == source for config in p.configs]
     return {kind: names for kind, names in offered.items() if names}
 
 
@@ -90,7 +90,7 @@ def _place(dist: Distribution) -> tuple[str, bool]:
 
 
 def _own(plugin: plugins.Plugin) -> Source:
-    offered = {kind: names for kind, names in plugins.offers(plugin).items() if names}
+    offered = {kind: names for kind, names in plugins.list_offers(plugin).items() if names}
     return Source(plugin.place, "", plugin.path, False, offered, [])
 
 

@@ -22,7 +22,7 @@ from lossbench.cli.output import (
     print_results,
     print_results_json,
 )
-from lossbench.config.resolve import Combinations, combinations
+from lossbench.config.resolve import Combinations, make_combinations
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError, describe_skipped
 
 if TYPE_CHECKING:  # what trains is imported when there is something to train
@@ -92,7 +92,7 @@ class Jobs:
         self.jobs.append(job)
         try:
             overrides.check_heeded(typed, cast(Mapping[str, Any], cfg))
-            asked = combinations(cast(Mapping[str, Any], cfg))
+            asked = make_combinations(cast(Mapping[str, Any], cfg))
             for experiment in asked.experiments:
                 records.check_writable(experiment.folder)
             job.asked = asked

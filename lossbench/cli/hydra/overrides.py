@@ -10,8 +10,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from lossbench.config import schema
-from lossbench.config.schema import CHOICES, LISTED, LISTS, SETTINGS, Schema, as_numbers, check_setting, check_types
-from lossbench.errors import InvalidValue, unknown
+from lossbench.config.schema import CHOICES, LISTED, LISTS, SETTINGS, Schema, check_setting, check_types, parse_numbers
+from lossbench.errors import InvalidValue, make_unknown
 from lossbench.types import Setting
 
 NAMES = {"experiment", "protocol", "hydra"}
@@ -77,7 +77,7 @@ def _check_setting(override: Override) -> None:
     known = {f.name for f in fields(Schema)}
     top = name.partition(".")[0]
     if top not in known | NAMES and "/" not in name:
-        raise unknown("setting", name, known, "Settings")
+        raise make_unknown("setting", name, known, "Settings")
     is_plain = not override.is_sweep_override() and not (isinstance(value, str) and "${" in value)
     if is_plain and name in SETTINGS:
         nested: Any = value
@@ -91,7 +91,7 @@ def _check_setting(override: Override) -> None:
 def _check_value(one: Setting, value: Any) -> None:
     """Raise for a number or a word that a setting cannot be; its type is checked with the schema."""
     if one.listed:
-        as_numbers(one.path, value)
+        parse_numbers(one.path, value)
     elif isinstance(value, str) == (one.type is str):
         check_setting(one, value)
 

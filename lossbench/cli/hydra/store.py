@@ -52,7 +52,7 @@ def _store(group: str, called: str, name: str, kind: type) -> None:
 
 def node(name: str, kind: type) -> Any:
     """A writable, typed config node: the name, then the fields of the class."""
-    hints = registry.hints(kind)
+    hints = registry.get_annotations(kind)
     own = fields(kind) if is_dataclass(kind) else ()
     columns = [("name", str, field(default=name)), *((f.name, _type(hints.get(f.name, Any)), _default(f)) for f in own)]
     try:

@@ -7,10 +7,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lossbench.cli.commands import aliases
 from lossbench.config import mistakes
-from lossbench.config.presets import list_library_presets, load_preset, problems
+from lossbench.config.presets import list_library_presets, list_problems, load_preset
 from lossbench.config.resolve import FALLBACKS
 from lossbench.config.schema import CHOICES
-from lossbench.errors import InvalidValue, LossbenchError, UnknownName, enumerated, unknown
+from lossbench.errors import InvalidValue, LossbenchError, UnknownName, join_names, make_unknown
 from lossbench.registry import GROUPS, fits_task
 
 
@@ -28,10 +28,12 @@ def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str])
     group, _, name = path.rpartition("/")
     if group.startswith("loss/"):
         return _with_problems(
-            unknown("loss", path.removeprefix("loss/"), list_library_presets("loss"), "Presets for losses of libraries")
+            make_unknown(
+                "loss", path.removeprefix("loss/"), list_library_presets("loss"), "Presets for losses of libraries"
+            )
         )
     if group not in GROUPS or group == "task":
-        return _with_problems(unknown(group or "configuration", name, options, f"{group.capitalize()}s"))
+        return _with_problems(make_unknown(group or "configuration", name, options, f"{group.capitalize()}s"))
     names, task = GROUPS[group], _task(arguments)
     if name in {p.name for p in names.problems}:
         return _broken(group, name)
@@ -39,13 +41,13 @@ def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str])
     own_presets = [o for o in sorted(set(options) - set(names.names())) if _preset_fits(group, o, task)]
     label = names.group.capitalize() + (f" for {task}" if task else "")
     hint = aliases.hint(names, name, fitting) or aliases.nearest(name, [*fitting, *own_presets], options)
-    told = f"Unknown {names.word} {name!r}.{hint} {label}: {enumerated(fitting)}."
+    told = f"Unknown {names.word} {name!r}.{hint} {label}: {join_names(fitting)}."
     return _with_problems(UnknownName(told + (f" Presets: {', '.join(own_presets)}." if own_presets else "")))
 
 
 def _with_problems(error: UnknownName) -> UnknownName:
     """A name may be one that a package with a problem ships."""
-    return UnknownName(f"{error}{''.join(f' ({problem})' for problem in problems())}")
+    return UnknownName(f"{error}{''.join(f' ({problem})' for problem in list_problems())}")
 
 
 def _task(arguments: Sequence[str]) -> str | None:

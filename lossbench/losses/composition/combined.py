@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from lossbench import registry
-from lossbench.errors import Incompatible, InvalidValue, unknown
+from lossbench.errors import Incompatible, InvalidValue, make_unknown
 from lossbench.interfaces import Loss
 from lossbench.interfaces.spaces import get_reading
-from lossbench.types import Array, Head, Need, Problem
+from lossbench.types import Array, Head, Problem, Requirement
 from lossbench.validation import check_nonnegative
 
 EACH = "each"
@@ -59,14 +59,14 @@ class Combined(Loss):
     family = "composition"
     tasks = ("*",)  # of an instance: those that all terms fit
     has_terms = True
-    known_as = (
+    aliases = (
         "a sum of losses",
         "compound loss",
         "multi-task loss",
         "monai.losses.DiceCELoss: of dice and cross_entropy",
     )
     use_when = "one loss does not say all that is wanted, or several outputs have losses of their own"
-    beware = (
+    pitfall = (
         "the terms' units differ: what a weight of 1 means depends on them, so tune the weights as equally as rates"
     )
     terms: Any
@@ -85,10 +85,10 @@ class Combined(Loss):
     def __hash__(self) -> int:
         return hash(repr(self))
 
-    def __call__(self, prediction: Tensor, target: Tensor, **needs: Any) -> Tensor:
+    def __call__(self, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
         """The sum, for terms that take the same prediction and target."""
         self._check_direct()
-        values = [term.loss(prediction, target, **_own(i, term.loss, needs)) for i, term in enumerate(self.made)]
+        values = [term.loss(prediction, target, **_own(i, term.loss, requires)) for i, term in enumerate(self.made)]
         return weighted_sum(values, [term.weight for term in self.made], prediction.shape[:-1])
 
     @property
@@ -97,22 +97,22 @@ class Combined(Loss):
         found: tuple[Term, ...] = self.__dict__["made"]
         return found
 
-    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+    def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
         """Those of all terms, `term0_alpha_logit` being the first one's."""
-        made = [term.loss.parameters(problem, generator) for term in self.made]
+        made = [term.loss.init_parameters(problem, generator) for term in self.made]
         return {f"term{i}_{name}": tensor for i, own in enumerate(made) for name, tensor in own.items()}
 
     def check(self, targets: Array, problem: Problem) -> None:
         """Raise `Incompatible` for outputs that do not exist or have no loss, or that a term cannot learn from."""
         terms = list(self.resolved(problem))
-        for (term, columns), (_, own) in zip(terms, self.parts(targets, problem), strict=True):
-            term.loss.check(own, narrowed(problem, columns))
+        for (term, columns), (_, own) in zip(terms, self.split_parts(targets, problem), strict=True):
+            term.loss.check(own, narrow_problem(problem, columns))
         seen = {column for _, columns in terms for column in columns or range(problem.n_outputs)}
         if left := set(range(problem.n_outputs)) - seen:
             names = [str(problem.class_names[i] if problem.class_names else i) for i in sorted(left)]
             raise Incompatible(f"no term trains output {', '.join(names)}: give it one, or 'outputs: {EACH}' to one.")
 
-    def parts(self, targets: Array, problem: Problem) -> list[tuple[Loss, Array]]:
+    def split_parts(self, targets: Array, problem: Problem) -> list[tuple[Loss, Array]]:
         """The terms' losses, each with those of the targets that it is taken of."""
         return [(t.loss, targets[..., list(columns)] if columns else targets) for t, columns in self.resolved(problem)]
 
@@ -133,18 +133,18 @@ class Combined(Loss):
                 "where the task converts: "
                 + "; ".join(f"{t.label} takes {t.loss.space} and {t.loss.encoding}" for t in self.made)
             )
-        if any(Need.STATE in x.needs for x in losses):
+        if any(Requirement.STATE in x.requires for x in losses):
             raise InvalidValue("A loss that carries a state can only be combined in an experiment.")
 
 
 def weighted_sum(values: Sequence[Tensor], weights: Sequence[Any], shape: torch.Size) -> Tensor:
-    """The sum of values `[..., B]`, or `[...]` of coupled losses, which turn all into means over the batch."""
+    """The sum of values `[..., B]`, or `[...]` of batch-level losses, which turn all into means over the batch."""
     if any(v.shape != shape for v in values):
         values = [v.mean(-1) if v.shape == shape else v for v in values]
     return torch.stack([w * v for w, v in zip(weights, values, strict=True)]).sum(0)
 
 
-def narrowed(problem: Problem, columns: tuple[int, ...]) -> Problem:
+def narrow_problem(problem: Problem, columns: tuple[int, ...]) -> Problem:
     """The problem of some outputs; the whole one if there are none."""
     if not columns:
         return problem
@@ -174,8 +174,8 @@ def _facts(losses: Sequence[Loss]) -> dict[str, Any]:
         "space": losses[0].space,
         "encoding": losses[0].encoding,
         "head": next(iter(heads), Head.LINEAR),
-        "needs": tuple(dict.fromkeys(need for x in losses for need in x.needs)),
-        "coupled": any(x.coupled for x in losses),
+        "requires": tuple(dict.fromkeys(need for x in losses for need in x.requires)),
+        "batch_level": any(x.batch_level for x in losses),
         "convex": True if all(x.convex for x in losses) else None,
         "bounded": True if all(x.bounded for x in losses) else None,
         "robust": True if all(x.robust for x in losses) else None,
@@ -212,13 +212,15 @@ def _number(output: str | int, problem: Problem) -> int:
     if isinstance(output, int) and 0 <= output < problem.n_outputs:
         return output
     known = [*names, *map(str, range(problem.n_outputs))]
-    raise Incompatible(str(unknown("output", str(output), known, "Outputs")))
+    raise Incompatible(str(make_unknown("output", str(output), known, "Outputs")))
 
 
-def _own(i: int, loss: Loss, needs: Mapping[str, Any]) -> dict[str, Any]:
+def _own(i: int, loss: Loss, requires: Mapping[str, Any]) -> dict[str, Any]:
     """What the term at `i` needs, of what all need."""
-    found = {str(n): needs[n] for n in loss.needs}
-    if Need.PARAMETERS in loss.needs:
+    found = {str(n): requires[n] for n in loss.requires}
+    if Requirement.PARAMETERS in loss.requires:
         start = f"term{i}_"
-        found["parameters"] = {n.removeprefix(start): t for n, t in needs["parameters"].items() if n.startswith(start)}
+        found["parameters"] = {
+            n.removeprefix(start): t for n, t in requires["parameters"].items() if n.startswith(start)
+        }
     return found

@@ -10,16 +10,16 @@ from lossbench.config.choices import check_pair
 from lossbench.errors import LossbenchError
 from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.spaces import SPACES
-from lossbench.registry import Entry, Registry, required
+from lossbench.registry import Entry, Registry, list_required
 from lossbench.report.describe import formulas
 from lossbench.report.describe.docstrings import Docstring, parse_docstring, plain
 from lossbench.report.describe.examples import find_tasks, write_example
 from lossbench.report.describe.words import HEADS
-from lossbench.types import Need
-from lossbench.validation import demands
+from lossbench.types import Requirement
+from lossbench.validation import collect_demands
 
 CLAIMS = ("convex", "bounded", "robust", "symmetric")
-FACTS = (*CLAIMS, "coupled", "trains parameters", "keeps a state")
+FACTS = (*CLAIMS, "batch_level", "trains parameters", "keeps a state")
 OTHER = "other"
 """The family of losses that declare none."""
 
@@ -32,13 +32,13 @@ def list_entry(entry: Entry[Any]) -> dict[str, Any]:
         **({"family": family(kind)} if issubclass(kind, registry.losses.interface) else {}),
         "tasks": list(fact(kind, "tasks", ())),
         "fields": {f.name: default(f) for f in own_fields(kind)},
-        "required": required(kind),
+        "required": list_required(kind),
         "what_it_is": plain(said.summary),
         **_takes(kind),
         "facts": facts(kind),
         "use_when": plain(fact(kind, "use_when")),
-        "beware": plain(fact(kind, "beware")),
-        "known_as": [plain(name) for name in fact(kind, "known_as", ())],
+        "pitfall": plain(fact(kind, "pitfall")),
+        "aliases": [plain(name) for name in fact(kind, "aliases", ())],
         "same_as": fact(kind, "same_as"),
         "source": entry.source,
     }
@@ -86,14 +86,17 @@ def facts(kind: type) -> dict[str, bool | None]:
     """Return what a loss claims of itself, None where it claims nothing; nothing of anything else."""
     if not issubclass(kind, registry.losses.interface):
         return {}
-    needs = fact(kind, "needs", ())
-    found = {name: fact(kind, name, None) for name in (*CLAIMS, "coupled")}
-    return found | {"trains parameters": Need.PARAMETERS in needs, "keeps a state": Need.STATE in needs}
+    requires = fact(kind, "requires", ())
+    found = {name: fact(kind, name, None) for name in (*CLAIMS, "batch_level")}
+    return found | {
+        "trains parameters": Requirement.PARAMETERS in requires,
+        "keeps a state": Requirement.STATE in requires,
+    }
 
 
 def weightings(entry: Entry[Any]) -> dict[str, list[str]]:
     """Return the weightings that go with a loss, for each of its tasks that exist."""
-    if required(entry.kind):
+    if list_required(entry.kind):
         return {}
     loss = registry.losses.get(entry.name)
     return {
@@ -103,7 +106,7 @@ def weightings(entry: Entry[Any]) -> dict[str, list[str]]:
 
 
 def _fit(name: str, loss: Any, weighting: str, task: str) -> bool:
-    if required(registry.weightings.find(weighting)):
+    if list_required(registry.weightings.find(weighting)):
         return False
     try:
         check_pair(name, loss, weighting, registry.weightings.get(weighting), registry.tasks.get(task))
@@ -120,7 +123,7 @@ def _takes(kind: type) -> dict[str, Any]:
         "takes": SPACES[space].words if space else "what it is told",
         "target": ENCODINGS[encoding].words if encoding else "what it is told",
         "head": HEADS.get(head, "as it is told"),
-        "needs": [str(n) for n in fact(kind, "needs", ())],
+        "requires": [str(n) for n in fact(kind, "requires", ())],
     }
 
 
@@ -163,9 +166,9 @@ def _typed(hint: Any) -> str:
 
 def _demanded(kind: type) -> dict[str, str]:
     """Return what its fields must be, by the checks of its construction; nothing if it has no defaults."""
-    if required(kind):
+    if list_required(kind):
         return {}
     try:
-        return demands(kind)
+        return collect_demands(kind)
     except LossbenchError:  # it has to be told something first
         return {}

@@ -6,7 +6,7 @@ from lossbench import plugins, registry
 from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.spaces import SPACES
-from lossbench.registry import GROUPS, Entry, Registry, fits_task, required
+from lossbench.registry import GROUPS, Entry, Registry, fits_task, list_required
 from lossbench.report.describe.docstrings import Docstring
 
 SCRIPT = """\
@@ -20,14 +20,14 @@ losses.get("{name}").module()(prediction, target).backward()"""
 
 def write_example(names: Registry[Any], entry: Entry[Any], said: Docstring) -> str:
     """Return a command that runs, or Python where no task runs it; empty where neither can be said."""
-    if said.examples or required(entry.kind):
+    if said.examples or list_required(entry.kind):
         return said.examples
     tasks = [entry.name] if names is registry.tasks else find_tasks(entry.kind)
     if not tasks:
         return write_script(entry) if issubclass(entry.kind, Loss) else ""
     group = next((g for g, r in GROUPS.items() if r is names), "metric")
     chosen = "" if names is registry.tasks else f" {group}={entry.name}"
-    own = next((f" 'plugins=[{p.place}]'" for p in plugins.loaded() if p.module == entry.kind.__module__), "")
+    own = next((f" 'plugins=[{p.place}]'" for p in plugins.list_loaded() if p.module == entry.kind.__module__), "")
     return f"lossbench{own} task={tasks[0]}{chosen}"
 
 

@@ -43,18 +43,18 @@ def _rows(known: dict[str, Any]) -> Table:
 
 def list_rows(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows of a page: a label and its text."""
-    yield from _said(known, "use_when", "beware")
+    yield from _said(known, "use_when", "pitfall")
     if known["fields"]:
         yield "fields", "\n".join(format_field(f) for f in known["fields"])
     if "takes" in known:
         head = "" if known["head"] == "linear" else f"; head: {known['head']}"
-        needs = f"; and {', '.join(known['needs'])}" if known["needs"] else ""
-        yield "takes", f"{known['takes']}; target: {known['target']}{head}{needs}"
+        requires = f"; and {', '.join(known['requires'])}" if known["requires"] else ""
+        yield "takes", f"{known['takes']}; target: {known['target']}{head}{requires}"
     yield from _said(known, "shapes", "raises")
     if any(value is not None for value in known["facts"].values()):
         yield "facts", format_facts(known["facts"])
-    if known["known_as"]:
-        yield "known as", "\n".join(known["known_as"])
+    if known["aliases"]:
+        yield "known as", "\n".join(known["aliases"])
     yield from _said(known, "same_as")
     yield from _fitting(known)
     if known["reference"]:

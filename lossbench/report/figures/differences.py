@@ -44,7 +44,7 @@ def plot_differences(comparison: Comparison) -> "Figure":
     names = [name for name in rank_losses(comparison) if name not in always]
     shown, styles = names[:MOST], style_losses(comparison)
     levels = comparison.levels
-    titles = [f"rate {level.rate:g}, against {level.baseline}" for level in levels]
+    titles = [f"rate {level.corruption_rate:g}, against {level.baseline}" for level in levels]
     names_width = LETTER * min(max(map(len, shown), default=0), NAME_LETTERS)
     panel = (WIDTH + WORDS, 1.0 + LINE * max(len(shown), 2))
     heading = compose_title("Difference from the baseline", comparison.first)
@@ -61,7 +61,7 @@ def _draw_level(axes: "Axes", level: Level, names: Sequence[str], styles: dict[s
     from matplotlib.transforms import blended_transform_factory
 
     scale, rows = level.scale, {row.name: row for row in level.rows}
-    region = sorted((scale.shown(-scale.rope), scale.shown(scale.rope)))
+    region = sorted((scale.to_display(-scale.rope), scale.to_display(scale.rope)))
     low, high = _reach([row for name, row in rows.items() if name in names], region)
     axes.axvspan(*region, color=PALE, linewidth=0, zorder=0)
     axes.axvline(0, color=GREY, linewidth=1, zorder=1)

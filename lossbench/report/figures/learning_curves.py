@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lossbench.analysis.comparison import Comparison
-from lossbench.analysis.intervals import interval_over_seeds
+from lossbench.analysis.intervals import estimate_over_seeds
 from lossbench.analysis.summary import Evidence, Summary
-from lossbench.analysis.tuning import contender
+from lossbench.analysis.tuning import get_contender
 from lossbench.errors import InvalidValue
 from lossbench.report.figures.style import (
     add_caption,
@@ -46,7 +46,7 @@ class LearningCurve:
     """A loss's mean over seeds at each step, with the interval of that mean; NaN where one seed tells of no other."""
 
     name: str
-    rate: float
+    corruption_rate: float
     steps: Array  # [E], as are the others
     mean: Array
     low: Array
@@ -69,8 +69,8 @@ def plot_curves(shown: Comparison | Sequence[Summary], evidence: Evidence, confi
     curves = [curve for name, cell in cells if (curve := average_curves(name, cell, evidence, confidence))]
     if not curves:
         raise InvalidValue("There are no learning curves on record: no trial was trained to its end.")
-    first, rates = cells[0][1], sorted({curve.rate for curve in curves})
-    by_rate = {rate: [curve for curve in curves if curve.rate == rate] for rate in rates}
+    first, rates = cells[0][1], sorted({curve.corruption_rate for curve in curves})
+    by_rate = {rate: [curve for curve in curves if curve.corruption_rate == rate] for rate in rates}
     styles = style_losses(shown) if isinstance(shown, Comparison) else assign_styles(name for name, _ in cells)
     titles = [f"corruption rate {rate:g}" if len(rates) > 1 or rate else "" for rate in rates]
     figure, panels = create_panels(titles, compose_title("Learning curves", first))
@@ -78,7 +78,11 @@ def plot_curves(shown: Comparison | Sequence[Summary], evidence: Evidence, confi
     baseline, equal, ranges, unshaded = None, False, list[Array](), list[str]()
     for axes, (rate, here) in zip(panels, by_rate.items(), strict=True):
         equal |= draw_lines(axes, {curve.name: (curve.steps, curve.mean) for curve in here}, styles)
-        known = [cell.trivial for _, cell in cells if cell.rate == rate and np.isfinite(cell.trivial)]
+        known = [
+            cell.baseline_predictor
+            for _, cell in cells
+            if cell.corruption_rate == rate and np.isfinite(cell.baseline_predictor)
+        ]
         trivial = float(np.mean(known or [np.nan]))
         baseline = draw_baseline(axes, trivial) or baseline
         ranges.append(np.concatenate([[trivial], *(curve.mean for curve in here)]))
@@ -90,7 +94,7 @@ def plot_curves(shown: Comparison | Sequence[Summary], evidence: Evidence, confi
             if not styles[curve.name].is_strong:
                 continue
             if _covers(axes, curve):  # would hide all others, and tell no more than that
-                unshaded.append(f"{curve.name} at {curve.rate:g}")
+                unshaded.append(f"{curve.name} at {curve.corruption_rate:g}")
                 continue
             colour, alpha = styles[curve.name].colour, 0.14 if len(here) <= FEW else 0.07
             axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=alpha, linewidth=0)
@@ -120,15 +124,15 @@ def average_curves(name: str, cell: Summary, evidence: Evidence, confidence: flo
     steps = reduce(np.intersect1d, (np.asarray(steps) for steps, _ in drawn))
     # [S, E]; steps rise
     values = np.stack([np.asarray(curve, np.float64)[np.isin(own, steps)] for own, curve in drawn])
-    found = [interval_over_seeds(column, cell.higher_is_better, confidence, cell.perfect) for column in values.T]
+    found = [estimate_over_seeds(column, cell.higher_is_better, confidence, cell.perfect) for column in values.T]
     mean, low, high = (np.array([getattr(one, end) for one in found]) for end in ("value", "low", "high"))
-    return LearningCurve(name, cell.rate, steps, mean, low, high, len(drawn))
+    return LearningCurve(name, cell.corruption_rate, steps, mean, low, high, len(drawn))
 
 
 def _named(shown: Comparison | Sequence[Summary]) -> list[tuple[str, Summary]]:
     if isinstance(shown, Comparison):
         return [(row.name, row.summary) for level in shown.levels for row in level.rows]
-    return [(cell.name.replace(cell.loss, contender(cell), 1), cell) for cell in shown]
+    return [(cell.name.replace(cell.loss, get_contender(cell), 1), cell) for cell in shown]
 
 
 def _differ(ranges: Sequence[Array]) -> bool:
@@ -152,6 +156,10 @@ def _explain(curves: Sequence[LearningCurve], cells: Iterable[tuple[str, Summary
     yield f"Line: mean over {seeds} seed{'' if counts == [1] else 's'}."
     if counts[-1] > 1:
         yield f"Shaded: {100 * confidence:g}% interval of that mean for new seeds, by Student's t over seeds."
-    lost = [f"{cell.n_diverged} of {cell.n_trials} of {name} at {cell.rate:g}" for name, cell in cells if cell.diverged]
+    lost = [
+        f"{cell.n_diverged} of {cell.n_trials} of {name} at {cell.corruption_rate:g}"
+        for name, cell in cells
+        if cell.diverged
+    ]
     if lost:
         yield f"Trials that diverged are left out: {join_names(lost)}."

@@ -49,7 +49,7 @@ def _losses(folders: Mapping[str, Path]) -> dict[str, "Loss"]:
     for label, folder in sorted(folders.items()):
         try:
             fields = dict(yaml.safe_load((folder / CONFIG).read_text("utf-8"))["loss"])
-            found[label] = registry.losses.build(Choice.of(fields.pop("name"), fields))
+            found[label] = registry.losses.build(Choice.from_fields(fields.pop("name"), fields))
         except (LossbenchError, OSError, KeyError, TypeError, ValueError):  # of another installation, or made up
             continue
     return found

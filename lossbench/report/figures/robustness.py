@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossbench.analysis.comparison import Comparison, Row
-from lossbench.analysis.robustness import Robustness, robustness
+from lossbench.analysis.robustness import Robustness, measure_robustness
 from lossbench.errors import InvalidValue
 from lossbench.report.figures.style import (
     Style,
@@ -42,8 +42,8 @@ def plot_robustness(comparison: Comparison) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    rates = [level.rate for level in comparison.levels]
-    found = [one for one in robustness(comparison) if one.values]
+    rates = [level.corruption_rate for level in comparison.levels]
+    found = [one for one in measure_robustness(comparison) if one.values]
     if not found:
         raise InvalidValue("Results at several corruption rates are needed; use rates=[0,0.2,0.4].")
     found, styles = _order(found, rates[-1], comparison.first.higher_is_better), style_losses(comparison)
@@ -65,8 +65,10 @@ def _order(found: Sequence[Robustness], rate: float, higher_is_better: bool) -> 
 
 
 def _draw_lines(axes: "Axes", found: Sequence[Robustness], comparison: Comparison, styles: Mapping[str, Style]) -> None:
-    rates = np.array([level.rate for level in comparison.levels])
-    rows: dict[tuple[str, float], Row] = {(r.name, level.rate): r for level in comparison.levels for r in level.rows}
+    rates = np.array([level.corruption_rate for level in comparison.levels])
+    rows: dict[tuple[str, float], Row] = {
+        (r.name, level.corruption_rate): r for level in comparison.levels for r in level.rows
+    }
     strong = [one.name for one in found if styles[one.name].is_strong]
     step = APART * float(np.diff(rates).min()) / max(len(strong), 1)
     for one in sorted(found, key=lambda one: styles[one.name].is_strong):  # grey ones below the others
@@ -82,10 +84,10 @@ def _draw_lines(axes: "Axes", found: Sequence[Robustness], comparison: Compariso
         reach = np.nan_to_num(np.abs(limits - values))  # nothing to draw where there is no interval
         look: dict[str, Any] = {"color": style.colour, "linestyle": style.dash, "marker": style.marker}
         axes.errorbar(own, values, reach, linewidth=1.6, markersize=3.5, elinewidth=0.9, capsize=1.5, **look)
-    if draw_baseline(axes, comparison.trivial):
+    if draw_baseline(axes, comparison.baseline_predictor):
         axes.legend(frameon=False, fontsize=8)
     first = comparison.first
-    extent = np.array([comparison.trivial, *(value for one in found for value in one.values.values())])
+    extent = np.array([comparison.baseline_predictor, *(value for one in found for value in one.values.values())])
     fit_scale(axes, extent, first.higher_is_better)
     axes.set_ylabel(f"test {first.metric} ({describe_direction(first.higher_is_better)})", fontsize=9)
     axes.set_xlabel(f"corruption rate: share of training examples with {comparison.corruption}", fontsize=9)
@@ -120,7 +122,7 @@ def _goodness(table: Array, comparison: Comparison) -> Array:
     up = comparison.first.higher_is_better
     signed = table if up else -table
     best, worst = np.nanmax(signed), np.nanmin(signed)
-    trivial = comparison.trivial if up else -comparison.trivial
+    trivial = comparison.baseline_predictor if up else -comparison.baseline_predictor
     floor = max(worst, trivial) if np.isfinite(trivial) and trivial < best else worst
     share: Array = np.clip((signed - floor) / ((best - floor) or 1.0), 0.0, 1.0)
     return share

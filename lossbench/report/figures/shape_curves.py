@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lossbench.errors import Incompatible, InvalidValue, LossbenchError, unknown
+from lossbench.errors import Incompatible, InvalidValue, LossbenchError, make_unknown
 from lossbench.interfaces.loss import Loss
 from lossbench.report.figures.shape_axes import AXES, Axis
 from lossbench.report.figures.shape_paths import Path, Paths, paths
-from lossbench.types import Array, Need, Problem
+from lossbench.types import Array, Problem, Requirement
 
 N_POINTS = 600
 """An even number: no point of a usual range lies on a kink at a round number, which has several slopes."""
@@ -26,12 +26,12 @@ HUGE = 100.0
 """A range that goes farther than so many times the usual one is spaced like logarithms."""
 EXAMPLES_PER_CLASS = 100.0
 HELD = {
-    Need.CLASS_COUNTS: "equal class counts",
-    Need.RESIDUAL_SCALE: "residual scale 1",
-    Need.PROGRESS: "end of training",
-    Need.PARAMETERS: "parameters as at the start",
-    Need.STATE: "state as at the start",
-    Need.SAMPLE_WEIGHT: "sample weights 1",
+    Requirement.CLASS_COUNTS: "equal class counts",
+    Requirement.RESIDUAL_SCALE: "residual scale 1",
+    Requirement.PROGRESS: "end of training",
+    Requirement.PARAMETERS: "parameters as at the start",
+    Requirement.STATE: "state as at the start",
+    Requirement.SAMPLE_WEIGHT: "sample weights 1",
 }
 """What is said of what losses are given."""
 
@@ -112,7 +112,7 @@ def _shared(lines: Mapping[str, Paths], against: str | None) -> str:
     """The axis that is asked for, or the first that all have."""
     if against is not None:
         if against not in AXES:
-            raise unknown("axis", against, AXES, "Axes")
+            raise make_unknown("axis", against, AXES, "Axes")
         if lacking := [label for label, own in lines.items() if against not in own]:
             told = "; ".join(_told(lines[label], [label]) for label in lacking)
             raise Incompatible(f"Not every loss can be drawn against {against!r}: {told}.")
@@ -188,7 +188,7 @@ def _along(label: str, loss: Loss, line: Path, axis: Axis, x: Tensor) -> tuple[T
             )
             raise Incompatible(f"{label} cannot be drawn against {axis.name!r}: {told}") from error
         if values.shape != u.shape:
-            told = f"it must give one value per {'batch' if loss.coupled else 'example'}, {list(u.shape)} in all"
+            told = f"it must give one value per {'batch' if loss.batch_level else 'example'}, {list(u.shape)} in all"
             raise Incompatible(
                 f"{label} cannot be drawn against {axis.name!r}: {told}. Got {list(values.shape)} instead."
             )
@@ -199,7 +199,7 @@ def _along(label: str, loss: Loss, line: Path, axis: Axis, x: Tensor) -> tuple[T
 
 
 def _values(loss: Loss, line: Path, prediction: Tensor, target: Tensor) -> Tensor:
-    if not loss.coupled:
+    if not loss.batch_level:
         return _call(loss, line, prediction, target)
     with suppress(Exception):  # a stranger's loss may take one batch at a time; what it raises then is told
         if (together := _call(loss, line, prediction, target)).shape == prediction.shape[:1]:
@@ -209,7 +209,7 @@ def _values(loss: Loss, line: Path, prediction: Tensor, target: Tensor) -> Tenso
 
 def _call(loss: Loss, line: Path, prediction: Tensor, target: Tensor) -> Tensor:
     result = loss(prediction, target, **_needs(loss, line, len(prediction)))
-    return result[0] if Need.STATE in loss.needs else result
+    return result[0] if Requirement.STATE in loss.requires else result
 
 
 def _needs(loss: Loss, line: Path, n: int) -> dict[str, Any]:
@@ -218,33 +218,33 @@ def _needs(loss: Loss, line: Path, n: int) -> dict[str, Any]:
     problem = Problem((1,), line.n_outputs, n, names)
 
     def parameters() -> dict[str, Tensor]:
-        made = loss.parameters(problem, torch.Generator().manual_seed(0)) | dict(line.parameters)
+        made = loss.init_parameters(problem, torch.Generator().manual_seed(0)) | dict(line.parameters)
         return {name: tensor.detach().double() for name, tensor in made.items()}
 
     def state() -> Tensor | None:
-        made = loss.state(problem)
+        made = loss.init_state(problem)
         return made.double() if made is not None and made.is_floating_point() else made
 
-    ways: dict[Need, Callable[[], Any]] = {
-        Need.CLASS_COUNTS: lambda: torch.full((1, line.n_outputs), EXAMPLES_PER_CLASS, dtype=torch.float64),
-        Need.RESIDUAL_SCALE: lambda: torch.ones(1, line.n_outputs, dtype=torch.float64),
-        Need.PROGRESS: lambda: 1.0,
-        Need.PARAMETERS: parameters,
-        Need.STATE: state,
-        Need.INDEX: lambda: torch.arange(n),
-        Need.SAMPLE_WEIGHT: lambda: torch.ones(n, dtype=torch.float64),
-        Need.CLASS_NAMES: lambda: names,
-        Need.N_EXAMPLES: lambda: n,
+    ways: dict[Requirement, Callable[[], Any]] = {
+        Requirement.CLASS_COUNTS: lambda: torch.full((1, line.n_outputs), EXAMPLES_PER_CLASS, dtype=torch.float64),
+        Requirement.RESIDUAL_SCALE: lambda: torch.ones(1, line.n_outputs, dtype=torch.float64),
+        Requirement.PROGRESS: lambda: 1.0,
+        Requirement.PARAMETERS: parameters,
+        Requirement.STATE: state,
+        Requirement.INDEX: lambda: torch.arange(n),
+        Requirement.SAMPLE_WEIGHT: lambda: torch.ones(n, dtype=torch.float64),
+        Requirement.CLASS_NAMES: lambda: names,
+        Requirement.N_EXAMPLES: lambda: n,
     }
-    return {str(need): ways[need]() for need in loss.needs}
+    return {str(need): ways[need]() for need in loss.requires}
 
 
 def _held(given: Mapping[str, tuple[Loss, Sequence[Path]]]) -> dict[str, tuple[str, ...]]:
     """Return what is held fixed, with the losses that it concerns."""
     found: dict[str, list[str]] = {}
     for label, (loss, lines) in given.items():
-        replaced = {Need.PARAMETERS} if lines[0].parameters else set()
-        needed = [HELD[need] for need in loss.needs if need in HELD and need not in replaced]
+        replaced = {Requirement.PARAMETERS} if lines[0].parameters else set()
+        needed = [HELD[need] for need in loss.requires if need in HELD and need not in replaced]
         for fact in dict.fromkeys([*(fact for line in lines for fact in line.held), *needed]):
             found.setdefault(fact, []).append(label)
     return {fact: tuple(labels) for fact, labels in found.items()}

@@ -38,7 +38,7 @@ At = Callable[[Tensor], tuple[Tensor, Tensor]]
 class Path:
     """A line of predictions past one target.
 
-    at: predictions and targets at the places u; `[N, B, ...]` for a coupled loss, of which one example moves.
+    at: predictions and targets at the places u; `[N, B, ...]` for a batch-level loss, of which one example moves.
     place: from what the axis shows to u, in which slopes are taken.
     limits: between which, themselves excluded, the axis has a meaning.
     held: what is held fixed. variant: which of several lines it is.
@@ -64,16 +64,16 @@ def paths(label: str, loss: Loss) -> Paths:
     if kind not in space.kinds or kind not in LINES:
         told = f"no line is known through {loss.space} predictions past {loss.encoding} targets"
         raise Incompatible(f"{label} cannot be drawn: {told}.", label, told)
-    if space.scored_by_loss and not loss.coupled and not _has_class_vectors(loss):
+    if space.scored_by_loss and not loss.batch_level and not _has_class_vectors(loss):
         told = "it takes embeddings one by one and has no class vectors to turn them from"
         raise Incompatible(f"{label} cannot be drawn: {told}.", label, told)
     return LINES[kind](loss)
 
 
 def _path(loss: Loss, at: At, mates: Sequence[tuple[At, float]] | None = None, **facts: Any) -> Path:
-    """A line; for a coupled loss the others of its batch stay at their places on theirs."""
+    """A line; for a batch-level loss the others of its batch stay at their places on theirs."""
     path = Path(at, **facts)
-    if not loss.coupled:
+    if not loss.batch_level:
         return path
     mates = [(at, -1.0), (at, 0.5)] if mates is None else mates
     held = f"one example of a batch of {len(mates) + 1} moves"
@@ -159,7 +159,7 @@ def _by_margin(lines: Sequence[Path], n_others: int) -> Paths:
 def _classes(loss: Loss) -> Paths:
     space, encoding = SPACES[loss.space], ENCODINGS[loss.encoding]
     if space.scored_by_loss:
-        return _neighbours(loss) if loss.coupled else _class_vectors(loss)
+        return _neighbours(loss) if loss.batch_level else _class_vectors(loss)
     # a loss of classes that no task of several classes fits has two, of which one output is enough
     if not encoding.whole and not {"multiclass", "*"} & set(loss.tasks):
         return _labels(loss)
@@ -186,7 +186,7 @@ def _labels(loss: Loss) -> Paths:
 
     def line(side: int, variant: str) -> Path:
         mates = [(partial(at, side=s), 1.0) for s in (side, -side, -side)]
-        told = held + (("the rest of its batch at margin 1",) if loss.coupled else ())
+        told = held + (("the rest of its batch at margin 1",) if loss.batch_level else ())
         return _path(loss, partial(at, side=side), mates, held=told, variant=variant, n_outputs=2 - alone)
 
     return _by_margin([line(1, "y = 1"), line(-1, "y = 0")], 1)
@@ -239,7 +239,7 @@ def _pairs(loss: Loss) -> Paths:
 
 def _has_class_vectors(loss: Loss) -> bool:
     problem = Problem((1,), N_CLASSES, 1)
-    return "weight" in loss.parameters(problem, torch.Generator().manual_seed(0))
+    return "weight" in loss.init_parameters(problem, torch.Generator().manual_seed(0))
 
 
 def _rotated(u: Tensor) -> Tensor:

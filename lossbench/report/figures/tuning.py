@@ -7,7 +7,7 @@ import numpy as np
 
 from lossbench.analysis.comparison import Comparison, Level, Row
 from lossbench.analysis.summary import Summary
-from lossbench.analysis.tuning import learning_rate
+from lossbench.analysis.tuning import get_learning_rate
 from lossbench.errors import InvalidValue
 from lossbench.report.figures.style import (
     GREY,
@@ -60,14 +60,14 @@ def plot_tuning(comparison: Comparison) -> "Figure":
 
 def _tuned_at(level: Level) -> float:
     """The corruption rate of the trials by which settings were chosen: that of the level, or rate 0 for all."""
-    return 0.0 if any(row.tuned.clean for row in level.rows) else level.rate
+    return 0.0 if any(row.tuned.clean for row in level.rows) else level.corruption_rate
 
 
 def best_by_rate(candidates: Sequence[Summary]) -> tuple[Array, Array]:
     """Return the learning rates, rising, and the best validation metric at each; NaN where no trial was finished."""
     pick = np.nanmax if candidates[0].higher_is_better else np.nanmin
-    rates = np.unique([learning_rate(one) for one in candidates])
-    known = {rate: [one.validation for one in candidates if learning_rate(one) == rate] for rate in rates}
+    rates = np.unique([get_learning_rate(one) for one in candidates])
+    known = {rate: [one.validation for one in candidates if get_learning_rate(one) == rate] for rate in rates}
     return rates, np.array([pick(values) if np.isfinite(values).any() else np.nan for values in known.values()])
 
 
@@ -80,11 +80,11 @@ def _draw_level(axes: "Axes", level: Level, styles: Mapping[str, Style]) -> bool
         style, (rates, values) = styles[row.name], best[row.name]
         mark: dict[str, Any] = {"color": style.colour, "linestyle": "", "marker": style.marker, "markersize": 3.5}
         axes.plot(rates, values, **mark)
-        settings = [(learning_rate(one), one.validation) for one in row.tuned.candidates]
+        settings = [(get_learning_rate(one), one.validation) for one in row.tuned.candidates]
         if len(settings) > len(rates):  # fields are tuned, too
             axes.plot(*zip(*settings, strict=True), alpha=0.4, **mark)
         if chosen := _chosen(row):
-            rate, value = learning_rate(chosen), chosen.validation
+            rate, value = get_learning_rate(chosen), chosen.validation
             axes.plot(rate, value, marker="o", markersize=9, color=style.colour, fillstyle="none", zorder=4)
     fit_scale(axes, np.concatenate([values for _, values in best.values()]), level.rows[0].summary.higher_is_better)
     return equal
@@ -93,7 +93,7 @@ def _draw_level(axes: "Axes", level: Level, styles: Mapping[str, Style]) -> bool
 def _chosen(row: Row) -> Summary | None:
     """The candidate at whose setting the loss is reported."""
     own = row.tuned.summary
-    alike = [c for c in row.tuned.candidates if (learning_rate(c), c.loss) == (learning_rate(own), own.loss)]
+    alike = [c for c in row.tuned.candidates if (get_learning_rate(c), c.loss) == (get_learning_rate(own), own.loss)]
     return next(iter(alike), None)
 
 

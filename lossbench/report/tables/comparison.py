@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lossbench.analysis.comparison import Comparison, Level, Row
 from lossbench.analysis.differences import SAME
-from lossbench.analysis.robustness import Robustness, robustness
+from lossbench.analysis.robustness import Robustness, measure_robustness
 from lossbench.report.tables.comparison_footnotes import explain_comparison
 from lossbench.report.tables.grid import NOTHING, Grid, format_difference, format_estimates, format_number, format_reach
 from lossbench.report.tables.rankings import render_rankings
@@ -24,7 +24,7 @@ SPARED = ("area", "best\nepoch", "P of\nbetter")
 Entry = tuple[Level, Row]
 
 
-def tables(comparisons: Sequence[Comparison], sort: str = "metric") -> RenderableType:
+def render_comparisons(comparisons: Sequence[Comparison], sort: str = "metric") -> RenderableType:
     """Return all of them, one after the other, and what several data sets say together."""
     each = (part for comparison in comparisons for part in _parts(comparison, sort))
     return Group(*each, *render_rankings(comparisons))
@@ -62,7 +62,7 @@ def describe_subject(comparison: Comparison) -> str:
 
 def group_verdicts(comparison: Comparison) -> list[tuple[str, str]]:
     """Return the rates, as text, that have a sentence in common, and that sentence."""
-    said = zip((level.rate for level in comparison.levels), write_sentences(comparison), strict=True)
+    said = zip((level.corruption_rate for level in comparison.levels), write_sentences(comparison), strict=True)
     return [(", ".join(f"{rate:g}" for rate, _ in group), text) for text, group in groupby(said, lambda pair: pair[1])]
 
 
@@ -86,7 +86,7 @@ def _parts(comparison: Comparison, sort: str) -> Iterator[RenderableType]:
         yield Text(f"{len(entries)} of {total} rows: the first of each rate. All rows: --format csv or json.")
     yield _grid(_way_columns(entries, comparison), entries)
     yield Text("")
-    if found := robustness(comparison):
+    if found := measure_robustness(comparison):
         yield Grid(_robust_columns(found[:MANY], comparison))
         yield Text("")
     yield from _interactions(comparison)
@@ -115,7 +115,7 @@ def _without_empty(columns: dict[str, list[str]]) -> dict[str, list[str]]:
 
 
 def _ends(entries: Sequence[Entry]) -> set[int]:
-    rates = [level.rate for level, _ in entries]
+    rates = [level.corruption_rate for level, _ in entries]
     return {i - 1 for i in range(1, len(rates)) if rates[i] != rates[i - 1]}
 
 
@@ -129,7 +129,7 @@ def _verdict_columns(entries: Sequence[Entry]) -> dict[str, list[str]]:
         "✓": ["✓" if row.recommended else "" for row in rows],
         "loss": [row.name for row in rows],
         **_settings(rows),
-        "rate": [f"{level.rate:g}" for level, _ in entries],
+        "rate": [f"{level.corruption_rate:g}" for level, _ in entries],
         f"{first.metric} {arrow}": format_estimates([row.summary.last for row in rows]),
         "best\nepoch": bests,
         f"vs\n{baselines[0] if len(baselines) == 1 else 'baseline'}": [_against(*entry) for entry in entries],
@@ -178,7 +178,7 @@ def _way_columns(entries: Sequence[Entry], comparison: Comparison) -> dict[str, 
     eases = [row.tuned.ease for row in rows]
     return {
         "loss": [row.name for row in rows],
-        "rate": [f"{level.rate:g}" for level, _ in entries],
+        "rate": [f"{level.corruption_rate:g}" for level, _ in entries],
         f"steps to\n{comparison.target:.3g}": [format_reach(row.steps) for row in rows],
         "seconds\nto that": [format_number(row.seconds) for row in rows],
         "area": [format_number(row.summary.area) for row in rows],
@@ -206,7 +206,7 @@ def _robust_columns(found: Sequence[Robustness], comparison: Comparison) -> dict
     first = comparison.levels[0]
     unit = "%" if not first.scale.higher_is_better else " pt"
     by_rate = {
-        f"rate {level.rate:g}": [format_number(r.values.get(level.rate, np.nan)) for r in found]
+        f"rate {level.corruption_rate:g}": [format_number(r.values.get(level.corruption_rate, np.nan)) for r in found]
         for level in comparison.levels
     }
     columns = {
@@ -234,7 +234,7 @@ def _interactions(comparison: Comparison) -> Iterable[RenderableType]:
         {
             "loss": [one.loss for _, one in found],
             "weighting": [one.weighting for _, one in found],
-            "rate": [f"{level.rate:g}" for level, _ in found],
+            "rate": [f"{level.corruption_rate:g}" for level, _ in found],
             f"effect beyond that on {found[0][1].other_loss}": [
                 f"{one.value:+.1f}{unit} [{one.low:.1f}, {one.high:.1f}]" for _, one in found
             ],

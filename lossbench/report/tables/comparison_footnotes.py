@@ -97,15 +97,15 @@ def _way(comparison: Comparison) -> str:
     sign = "≥" if comparison.first.higher_is_better else "≤"
     return (
         f"steps to {comparison.target:.3g}: first evaluation with test {comparison.first.metric} {sign} that, 90% of "
-        f"the way from the trivial predictor ({comparison.trivial:.3g}) to the best clean result; median over seeds, "
-        "2/5: only 2 of 5 seeds got there. area: mean height of the test curve. seconds: a trial's share of the stack "
-        "it trained in."
+        f"the way from the baseline predictor ({comparison.baseline_predictor:.3g}) to the best clean result; "
+        "median over seeds, 2/5: only 2 of 5 seeds got there. area: mean height of the test curve. "
+        "seconds: a trial's share of the stack it trained in."
     )
 
 
 def _scale(comparison: Comparison) -> str:
     """Where what the best loss leaves is of another size than the deltas and widths of losses."""
-    found = {level.rate: level.rows[0].summary.residual_scale for level in comparison.levels}
+    found = {level.corruption_rate: level.rows[0].summary.residual_scale for level in comparison.levels}
     odd = {rate: size for rate, size in found.items() if np.isfinite(size) and not SMALL <= size <= 1 / SMALL}
     if not odd:
         return ""
@@ -121,7 +121,7 @@ def _robust(comparison: Comparison) -> str:
         return ""
     return (
         "lost to corruption: against rate 0, as a mean over the rates up to the highest. clean price: against the "
-        "baseline at rate 0. useless from rate: no better than the trivial predictor."
+        "baseline at rate 0. useless from rate: no better than the baseline predictor."
     )
 
 
@@ -185,13 +185,13 @@ def _unequal(comparison: Comparison) -> Iterator[str]:
             if missing and row.summary.trials:
                 found.setdefault((row.name, missing), []).append(level)
     for (name, missing), levels in found.items():
-        rates = ", ".join(f"{level.rate:g}" for level in levels)
+        rates = ", ".join(f"{level.corruption_rate:g}" for level in levels)
         seeds = "seeds" if "," in missing else "seed"
         yield f"{name} at rate {rates} has no result of {seeds} {missing}: compared on those that both have."
 
 
 def _baselines(comparison: Comparison) -> Iterator[str]:
-    names = {level.baseline: level.rate for level in comparison.levels}
+    names = {level.baseline: level.corruption_rate for level in comparison.levels}
     if len(names) > 1:
-        told = ", ".join(f"{level.baseline} at rate {level.rate:g}" for level in comparison.levels)
+        told = ", ".join(f"{level.baseline} at rate {level.corruption_rate:g}" for level in comparison.levels)
         yield f"Not the same baseline at all rates, as one is not there: {told}."

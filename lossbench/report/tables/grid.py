@@ -88,7 +88,7 @@ def format_difference(found: Difference, scale: Scale, signed: bool = True) -> s
 
 def format_rope(scale: Scale) -> str:
     """Return `2%`, `1 point`."""
-    size = abs(scale.shown(scale.rope))
+    size = abs(scale.to_display(scale.rope))
     return f"{size:.3g}%" if scale.unit == "%" else f"{size:.3g} point{'' if round(size, 9) == 1 else 's'}"
 
 

@@ -25,7 +25,7 @@ def preformat(text: str) -> str:
     return f'<pre style="background: transparent; color: inherit">{escape(text)}</pre>'
 
 
-def comparison_html(comparisons: Sequence[Comparison], sort: str = "metric") -> str:
+def render_html(comparisons: Sequence[Comparison], sort: str = "metric") -> str:
     """Return one fragment: of each comparison the verdicts in words, the table, and what its terms mean.
 
     Every text is escaped.

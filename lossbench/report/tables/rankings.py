@@ -8,9 +8,9 @@ import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
-from lossbench.analysis.across import FACTORS, Profile, Ranking, profiles, rankings
+from lossbench.analysis.across import FACTORS, Profile, Ranking, compute_profiles, rank_losses
 from lossbench.analysis.comparison import Comparison
-from lossbench.report.json_values import finite
+from lossbench.report.json_values import replace_nonfinite
 from lossbench.report.tables.grid import Grid
 from lossbench.report.tables.sentences import join_names
 
@@ -21,7 +21,7 @@ NAMED = 6
 def render_rankings(comparisons: Sequence[Comparison]) -> Iterator[RenderableType]:
     """Yield tables and what they mean; nothing where there is one subject only."""
     alpha = 1 - comparisons[0].confidence if comparisons else 0.05
-    ranked = rankings(comparisons, alpha)
+    ranked = rank_losses(comparisons, alpha)
     for task, metric in dict.fromkeys((r.task, r.metric) for r in ranked):
         own = [r for r in ranked if (r.task, r.metric) == (task, metric)]
         yield Text(
@@ -30,18 +30,18 @@ def render_rankings(comparisons: Sequence[Comparison]) -> Iterator[RenderableTyp
         yield Grid(_rank_columns(own))
         yield from (Text(line) for line in _ranks_explained(own, alpha))
         yield Text("")
-    for profile in profiles(comparisons):
+    for profile in compute_profiles(comparisons):
         yield from _profile(profile)
 
 
-def nest_rankings(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+def convert_rankings(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """Return the same as plain values, for programs."""
     alpha = 1 - comparisons[0].confidence if comparisons else 0.05
     made = {
-        "rankings": [asdict(one) for one in rankings(comparisons, alpha)],
-        "profiles": [{"factors": list(FACTORS), **asdict(one)} for one in profiles(comparisons)],
+        "rankings": [asdict(one) for one in rank_losses(comparisons, alpha)],
+        "profiles": [{"factors": list(FACTORS), **asdict(one)} for one in compute_profiles(comparisons)],
     }
-    plain: dict[str, Any] = finite(made)
+    plain: dict[str, Any] = replace_nonfinite(made)
     return plain
 
 
@@ -55,7 +55,7 @@ def _rank_columns(ranked: Sequence[Ranking]) -> dict[str, list[str]]:
 
 def _where(one: Ranking, ranked: Sequence[Ranking]) -> str:
     kinds = {r.corruption for r in ranked}
-    return f"{one.corruption}\nrate {one.rate:g}" if len(kinds) > 1 else f"rate {one.rate:g}"
+    return f"{one.corruption}\nrate {one.corruption_rate:g}" if len(kinds) > 1 else f"rate {one.corruption_rate:g}"
 
 
 def _ranks_explained(ranked: Sequence[Ranking], alpha: float) -> Iterator[str]:
@@ -72,10 +72,12 @@ def _ranks_explained(ranked: Sequence[Ranking], alpha: float) -> Iterator[str]:
     for one in ranked:
         if one.shown:
             pairs = [f"{better} before {worse} (p {p:.2g})" for better, worse, p in one.shown]
-            yield f"Shown over data sets at rate {one.rate:g} (Wilcoxon, Holm): {join_names(pairs, NAMED)}."
+            yield f"Shown over data sets at rate {one.corruption_rate:g} (Wilcoxon, Holm): {join_names(pairs, NAMED)}."
         elif one.least < alpha:
             friedman = f"; Friedman's p is {one.friedman:.2g}" if np.isfinite(one.friedman) else ""
-            yield f"At rate {one.rate:g} no pair is shown to differ over data sets (Wilcoxon, Holm){friedman}."
+            yield (
+                f"At rate {one.corruption_rate:g} no pair is shown to differ over data sets (Wilcoxon, Holm){friedman}."
+            )
     yield from _left_out(sorted({name for r in ranked for name in r.left_out}))
 
 

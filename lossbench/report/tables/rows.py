@@ -8,8 +8,8 @@ from typing import Any
 from lossbench.analysis import Estimate, Summary
 from lossbench.analysis.comparison import Comparison, Level, Row
 from lossbench.analysis.paired import Difference
-from lossbench.analysis.robustness import robustness
-from lossbench.report.json_values import finite
+from lossbench.analysis.robustness import measure_robustness
+from lossbench.report.json_values import replace_nonfinite
 from lossbench.report.tables.comparison import sort_rows, title
 from lossbench.report.tables.comparison_footnotes import explain_comparison
 from lossbench.report.tables.scope import narrowed_by, speaks_for
@@ -20,10 +20,10 @@ COUNTS = (
     *("seeds", "trials", "diverged", "n_trials", "n_diverged", "n_failed", "n_skipped"),
     *("reasons", "notes", "wall_seconds"),
 )
-LEVELS = ("higher_is_better", "perfect", "trivial", "target")
+LEVELS = ("higher_is_better", "perfect", "baseline_predictor", "target")
 
 
-def nested(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dict[str, Any]]:
+def convert_comparisons(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dict[str, Any]]:
     """Return one mapping per comparison, with all that its tables show and more."""
     return [_nested(comparison, sort) for comparison in comparisons]
 
@@ -43,14 +43,14 @@ def shorten(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dic
     rows = flatten(comparisons, sort)
     kept = ["task", "data", "model", "corruption", "lr"]
     differing = [n for n in kept if len({str(row.get(n)) for row in rows}) > 1]
-    shown = ["rate", "value", "low", "high", "difference", "difference_low", "difference_high", "verdict"]
+    shown = ["corruption_rate", "value", "low", "high", "difference", "difference_low", "difference_high", "verdict"]
     wanted = ["name", *differing, *shown, "better", "recommended"]
     return [{name: row[name] for name in wanted} for row in rows]
 
 
-def plain(summary: Summary) -> dict[str, Any]:
+def convert_summary(summary: Summary) -> dict[str, Any]:
     """Return a summary's names, settings, estimates with intervals, counts and reasons; None for what is not finite."""
-    names = ("loss", "weighting", "corruption", "rate", "realised_rate")
+    names = ("loss", "weighting", "corruption", "corruption_rate", "realised_rate")
     made = {
         **{name: getattr(summary, name) for name in names},
         **summary.settings,
@@ -64,7 +64,7 @@ def plain(summary: Summary) -> dict[str, Any]:
         "degradation": summary.degradation and asdict(summary.degradation),
         **{name: getattr(summary, name) for name in COUNTS},
     }
-    return {name: finite(value) for name, value in made.items()}
+    return {name: replace_nonfinite(value) for name, value in made.items()}
 
 
 def _plain_estimate(estimate: Estimate | None) -> dict[str, Any] | None:
@@ -77,11 +77,11 @@ def _nested(comparison: Comparison, sort: str) -> dict[str, Any]:
     said = write_sentences(comparison)
     levels = [
         {
-            "rate": level.rate,
+            "corruption_rate": level.corruption_rate,
             "verdict": text,
             "recommended": list(level.recommended),
             "baseline": level.baseline,
-            "rope": abs(level.scale.shown(level.scale.rope)),
+            "rope": abs(level.scale.to_display(level.scale.rope)),
             "unit": level.scale.unit.strip(),
             "n_test_rows": level.sample.n_rows,
             "n_test_groups": level.sample.n_groups,
@@ -99,15 +99,16 @@ def _nested(comparison: Comparison, sort: str) -> dict[str, Any]:
         "metric": comparison.first.metric,
         "higher_is_better": comparison.first.higher_is_better,
         "confidence": comparison.confidence,
-        "trivial": comparison.trivial,
+        "baseline_predictor": comparison.baseline_predictor,
         "target": comparison.target,
         "rates": levels,
         "robustness": [
-            {**asdict(one), "values": {f"{r:g}": v for r, v in one.values.items()}} for one in robustness(comparison)
+            {**asdict(one), "values": {f"{r:g}": v for r, v in one.values.items()}}
+            for one in measure_robustness(comparison)
         ],
         "notes": explain_comparison(comparison),
     }
-    plain: dict[str, Any] = finite(made)
+    plain: dict[str, Any] = replace_nonfinite(made)
     return plain
 
 
@@ -117,7 +118,7 @@ def _plain(row: Row, level: Level) -> dict[str, Any]:
         "name": row.name,
         **{name: getattr(summary, name) for name in NAMES},
         **{name: summary.settings.get(name) for name in ("head", "lr")},
-        "rate": level.rate,
+        "corruption_rate": level.corruption_rate,
         "metric": summary.metric,
         "value": last.value if last else math.nan,
         "low": last.low if last else math.nan,

@@ -43,7 +43,7 @@ def _speaks(comparison: Comparison) -> Iterator[str]:
     found: dict[tuple[str, str], list[str]] = {}
     for level in comparison.levels:
         if (speaks := speaks_for(level)) != "nothing":
-            found.setdefault((speaks, narrowed_by(level)), []).append(f"{level.rate:g}")
+            found.setdefault((speaks, narrowed_by(level)), []).append(f"{level.corruption_rate:g}")
     for (speaks, narrowed), rates in found.items():
         where = f"At rate {', '.join(rates)} verdicts" if len(found) > 1 else "Verdicts"
         much = " much" if narrowed.startswith("only") else ""
@@ -51,10 +51,10 @@ def _speaks(comparison: Comparison) -> Iterator[str]:
 
 
 def _oracle(comparison: Comparison) -> Iterator[str]:
-    if comparison.settings.get("validation") == "clean" and any(level.rate for level in comparison.levels):
+    if comparison.settings.get("validation") == "clean" and any(level.corruption_rate for level in comparison.levels):
         yield "Validation data were clean, an oracle: with wrong targets of your own you would choose by wrong ones."
 
 
 def _truth(comparison: Comparison) -> Iterator[str]:
-    if not any(level.rate for level in comparison.levels):
+    if not any(level.corruption_rate for level in comparison.levels):
         yield "No targets were corrupted, and those of the test rows are taken as right: wrong ones count as they are."

@@ -67,7 +67,7 @@ def _epochs(rows: Sequence[Summary]) -> str:
     best = "best epoch: the one with the best validation metric"
     if rows[0].settings.get("validation") == "clean":
         return f"{best}, on clean validation data (an oracle: real validation data are as corrupted as training's)."
-    if any(row.rate for row in rows):
+    if any(row.corruption_rate for row in rows):
         return f"{best}; validation is corrupted like training, which can mislead that choice."
     return f"{best}."
 
@@ -77,7 +77,10 @@ def _steps(rows: Sequence[Summary]) -> str:
     if not aims:
         return ""
     sign = "≥" if rows[0].higher_is_better else "≤"
-    trivial = next((f" (trivial predictor: {row.trivial:.3g})" for row in rows if np.isfinite(row.trivial)), "")
+    trivial = next(
+        (f" (baseline predictor: {row.baseline_predictor:.3g})" for row in rows if np.isfinite(row.baseline_predictor)),
+        "",
+    )
     return (
         f"steps to target: first evaluation with test {rows[0].metric} {sign} {aims}{trivial}, median over seeds; "
         "2/5: only 2 of 5 seeds got there; –: not half of them, or none."
@@ -92,13 +95,17 @@ def _area(rows: Sequence[Summary]) -> str:
 def _against_zero(rows: Sequence[Summary]) -> str:
     if any(row.degradation for row in rows):
         return "vs rate 0: last epoch against the same seeds without corruption; + is worse."
-    wanting = any(row.rate for row in rows) and all(row.rate for row in rows)
+    wanting = any(row.corruption_rate for row in rows) and all(row.corruption_rate for row in rows)
     return "No comparison with rate 0: there are no results at rate 0 with the same settings." if wanting else ""
 
 
 def _rates(rows: Sequence[Summary]) -> str:
     """Rates are asked for in shares and realised in whole rows."""
-    off = {row.rate: row.realised_rate for row in rows if abs(row.realised_rate - row.rate) > ROUNDING}
+    off = {
+        row.corruption_rate: row.realised_rate
+        for row in rows
+        if abs(row.realised_rate - row.corruption_rate) > ROUNDING
+    }
     if not off:
         return ""
     pairs = ", ".join(f"{rate:.3g} is {realised:.4f}" for rate, realised in sorted(off.items()))
@@ -137,7 +144,7 @@ def _where(rows: Sequence[Summary]) -> str:
     """`mse at rate 0.1, 0.2; mae at rate 0.2`; of many losses, how many and some of them."""
     rates: dict[str, dict[str, None]] = defaultdict(dict)
     for row in rows:
-        rates[row.name][f"{row.rate:g}"] = None
+        rates[row.name][f"{row.corruption_rate:g}"] = None
     if len(rates) <= NAMED:
         return "; ".join(f"{name} at rate {', '.join(found)}" for name, found in rates.items())
     return f"{len(rates)} losses ({', '.join([*rates][:NAMED])}, ...)"
@@ -150,8 +157,8 @@ def _first_line(text: str) -> str:
 
 def _missing(rows: Sequence[Summary]) -> Iterator[str]:
     """Cells that the table should have and has not."""
-    rates, names = sorted({row.rate for row in rows}), sorted({row.name for row in rows})
-    there = {(row.name, row.rate) for row in rows}
+    rates, names = sorted({row.corruption_rate for row in rows}), sorted({row.name for row in rows})
+    there = {(row.name, row.corruption_rate) for row in rows}
     gaps = {name: [f"{rate:g}" for rate in rates if (name, rate) not in there] for name in names}
     incomplete = [name for name, found in gaps.items() if found]
     for name in incomplete[:NAMED]:
@@ -163,7 +170,7 @@ def _missing(rows: Sequence[Summary]) -> Iterator[str]:
 def _notes(rows: Sequence[Summary]) -> Iterator[str]:
     """Yield what is to be said of single rows."""
     for note in dict.fromkeys(note for row in rows for note in row.notes):
-        where = [f"{row.name} at rate {row.rate:g}" for row in rows if note in row.notes]
+        where = [f"{row.name} at rate {row.corruption_rate:g}" for row in rows if note in row.notes]
         yield f"{'; '.join(where) if len(where) <= NAMED else f'{len(where)} of {len(rows)} rows'}: {note}."
 
 
@@ -187,9 +194,9 @@ SHORT = {"weight_decay": "weight\ndecay", "batch_size": "batch\nsize"}
 """Settings' names as headings."""
 
 
-def table(summaries: Iterable[Summary]) -> RenderableType:
+def render_summaries(summaries: Iterable[Summary]) -> RenderableType:
     """Return one table per task, data, metric, corruption and kind of validation: a row per rate and loss."""
-    ordered = sorted(summaries, key=lambda s: (_subject(s), s.rate, s.name, str(s.settings)))
+    ordered = sorted(summaries, key=lambda s: (_subject(s), s.corruption_rate, s.name, str(s.settings)))
     sections = [list(group) for _, group in groupby(ordered, _subject)]
     return Group(*(part for section in sections for part in _section(section)))
 
@@ -208,7 +215,7 @@ def _section(rows: Sequence[Summary]) -> Iterable[RenderableType]:
 
 def _best(rows: Sequence[Summary]) -> list[Summary]:
     """At each rate the best by last epoch, best first; the same number of each."""
-    rates = [list(group) for _, group in groupby(rows, lambda s: s.rate)]
+    rates = [list(group) for _, group in groupby(rows, lambda s: s.corruption_rate)]
     n = max(FEWEST, MANY // len(rates))
     return [row for group in rates for row in sorted(group, key=_badness)[:n]]
 
@@ -261,8 +268,11 @@ def _count(n: int, noun: str) -> str:
 def _grid(rows: Sequence[Summary], section: Sequence[Summary]) -> Grid:
     """The table of `rows`, some of the section's. Columns that would be empty in every row are left out."""
     columns = {n: cells for n, cells in _columns(rows, section).items() if any(cell != NOTHING for cell in cells)}
-    several = len(rows) > len({row.rate for row in rows})
-    return Grid(columns, {i - 1 for i in range(1, len(rows)) if several and rows[i].rate != rows[i - 1].rate})
+    several = len(rows) > len({row.corruption_rate for row in rows})
+    return Grid(
+        columns,
+        {i - 1 for i in range(1, len(rows)) if several and rows[i].corruption_rate != rows[i - 1].corruption_rate},
+    )
 
 
 def _columns(rows: Sequence[Summary], section: Sequence[Summary]) -> dict[str, list[str]]:
@@ -302,7 +312,7 @@ def _label(row: Summary, differing: Mapping[str, Sequence[str]]) -> str:
 
 
 def _rate(row: Summary) -> str:
-    return f"{row.rate:.3g}"
+    return f"{row.corruption_rate:.3g}"
 
 
 def _steps_name(rows: Sequence[Summary]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lossbench.analysis import Summary
 from lossbench.analysis.comparison import OWN
-from lossbench.seeds import stable_hash
+from lossbench.seeds import hash_values
 
 LETTERS = 100
 Settings = dict[str, Any]
@@ -93,7 +93,7 @@ def _told_apart(cells: Sequence[Summary]) -> list[Run]:
 
 
 def _overlap(cells: Sequence[Summary]) -> bool:
-    return len({(cell.corruption, cell.rate) for cell in cells}) < len(cells)
+    return len({(cell.corruption, cell.corruption_rate) for cell in cells}) < len(cells)
 
 
 def _run_name(cell: Summary, names: Sequence[str]) -> str:
@@ -107,13 +107,13 @@ def format_value(value: Any) -> str:
 
 
 def _digest(run: Run) -> str:
-    return stable_hash([shown(cell) for cell in run.cells])[:6]
+    return hash_values([shown(cell) for cell in run.cells])[:6]
 
 
 def safe_name(name: str) -> str:
     """Return a folder's name: no slash, which would make two of it, and not too long."""
     plain = re.sub(r"[^\w .+*=,()\[\]-]+", "_", name).strip(" .") or "_"
-    return plain if len(plain) <= LETTERS else f"{plain[: LETTERS - 7]}~{stable_hash(name)[:6]}"
+    return plain if len(plain) <= LETTERS else f"{plain[: LETTERS - 7]}~{hash_values(name)[:6]}"
 
 
 MARK = "study.json"
@@ -159,7 +159,7 @@ def _new_name(settings: Mapping[str, Any], known: Mapping[str, Settings]) -> str
     differing = [n for n, v in settings.items() if any(other.get(n) != v for other in alike)]
     parts = ["-".join(str(v) for v in base.values()), *(f"{n}={format_value(settings[n])}" for n in differing)]
     name = safe_name(",".join(parts)).replace(" ", "_")
-    return name if name not in known else f"{name}-{stable_hash(dict(settings))[:6]}"
+    return name if name not in known else f"{name}-{hash_values(dict(settings))[:6]}"
 
 
 def _read(mark: Path) -> Settings | None:

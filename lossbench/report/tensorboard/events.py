@@ -24,7 +24,7 @@ from tensorboard.util import tensor_util
 from lossbench import records
 from lossbench.analysis import Summary
 from lossbench.report.tensorboard.boards import Run, shown
-from lossbench.seeds import stable_hash
+from lossbench.seeds import hash_values
 from lossbench.types import Array
 
 CURVES, PICTURES = "lossbench", "pictures"
@@ -119,7 +119,7 @@ def group(split: str, metric: str, primary: str) -> str:
 
 def level(cell: Summary) -> str:
     """Return corruption and rate: `symmetric_flips 0.4`."""
-    return "no corruption" if cell.corruption in ("", "none") else f"{cell.corruption} {cell.rate:g}"
+    return "no corruption" if cell.corruption in ("", "none") else f"{cell.corruption} {cell.corruption_rate:g}"
 
 
 def tag(split: str, metric: str, cell: Summary) -> str:
@@ -167,8 +167,8 @@ LAYOUT = 1
 
 def digest_run(run: Run) -> str:
     """Return what stands for the content of `build_events`."""
-    cells = [(cell.metric, cell.corruption, cell.rate, cell.trials, cell.diverged) for cell in run.cells]
-    return stable_hash(LAYOUT, cells)[:12]
+    cells = [(cell.metric, cell.corruption, cell.corruption_rate, cell.trials, cell.diverged) for cell in run.cells]
+    return hash_values(LAYOUT, cells)[:12]
 
 
 def read_points(cells: Sequence[Summary], homes: Mapping[str, Path]) -> dict[tuple[str, ...], list[Point]]:
@@ -195,7 +195,7 @@ def _curves(folder: Path, number: Mapping[str, int], names: dict[str, int]) -> p
 
     By numbers: grouping by text takes several times as long.
     """
-    table = records.columns(folder, records.CURVES, lambda _: True).unify_dictionaries().combine_chunks()
+    table = records.read_columns(folder, records.CURVES, lambda _: True).unify_dictionaries().combine_chunks()
     trials, splits, metrics = (_coded(table[column]) for column in ("trial", "split", "metric"))
     cells = np.array([number.get(trial, -1) for trial in trials[1]] or [-1])[trials[0]]
     kept = np.isfinite(table["value"].to_numpy()) & (cells >= 0)

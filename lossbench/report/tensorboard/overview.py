@@ -17,7 +17,7 @@ from tensorboard.util import tensor_util
 
 from lossbench.analysis import Summary
 from lossbench.analysis.comparison import Comparison, Level, Row
-from lossbench.analysis.robustness import robustness
+from lossbench.analysis.robustness import measure_robustness
 from lossbench.records import PREDICTIONS, TRIALS, Samples, load
 from lossbench.report.figures.gallery import draw_gallery, render_png
 from lossbench.report.figures.recorded_shapes import draw_recorded_shapes
@@ -30,7 +30,7 @@ from lossbench.report.tables.sentences import settled_by, write_sentences
 from lossbench.report.tensorboard import events
 from lossbench.report.tensorboard.boards import Board, shown
 from lossbench.report.tensorboard.events import LR, ends, group, level, spread, tag
-from lossbench.seeds import stable_hash
+from lossbench.seeds import hash_values
 from lossbench.types import Array, Picture
 
 if TYPE_CHECKING:  # takes 0.3 s
@@ -91,7 +91,7 @@ Curve = tuple[str, str]
 
 def digest_board(board: Board, curves: Sequence[Curve], said: Mapping[str, str]) -> str:
     """Return what stands for the content of `build_events`."""
-    return stable_hash([(run.name, run.settings) for run in board.runs], curves, _levels(board), said)[:12]
+    return hash_values([(run.name, run.settings) for run in board.runs], curves, _levels(board), said)[:12]
 
 
 def build_events(board: Board, curves: Sequence[Curve], said: Mapping[str, str], ended: float) -> Iterator[Event]:
@@ -108,15 +108,18 @@ def build_events(board: Board, curves: Sequence[Curve], said: Mapping[str, str],
 def digest_pictures(comparisons: Sequence[Comparison], losses: Iterable[str]) -> str:
     """Return what stands for the content of `build_pictures`."""
     values = [
-        (level.rate, row.name, row.summary.values) for c in comparisons for level in c.levels for row in level.rows
+        (level.corruption_rate, row.name, row.summary.values)
+        for c in comparisons
+        for level in c.levels
+        for row in level.rows
     ]
-    return stable_hash(sorted(losses), values)[:12]
+    return hash_values(sorted(losses), values)[:12]
 
 
 def build_pictures(comparisons: Sequence[Comparison], losses: Mapping[str, Path], ended: float) -> Iterator[Event]:
     """Draw what corruption does to the losses, and the losses; losses: where each, by its label, has a record."""
     for one in comparisons:
-        if robustness(one):
+        if measure_robustness(one):
             made = plot_robustness(one)
             yield _picture(f"robustness/{one.corruption}", made, "What corruption does to each loss.", ended)
     for name, made in draw_recorded_shapes(losses):
@@ -126,12 +129,12 @@ def build_pictures(comparisons: Sequence[Comparison], losses: Mapping[str, Path]
 def format_verdict(comparison: Comparison) -> str:
     """Return what is said of a comparison, in Markdown: a sentence and a table per rate, and what the terms mean."""
     said = [
-        f"- **Rate {one.rate:g}:** {text}"
+        f"- **Rate {one.corruption_rate:g}:** {text}"
         for one, text in zip(comparison.levels, write_sentences(comparison), strict=True)
     ]
     parts = [f"## {title(comparison)}", "\n".join(said)]
     for one in comparison.levels:
-        parts += [f"### Rate {one.rate:g}", format_markdown(_rows(one))]
+        parts += [f"### Rate {one.corruption_rate:g}", format_markdown(_rows(one))]
     return "\n\n".join([*parts, *explain_comparison(comparison)])
 
 
@@ -162,7 +165,7 @@ def _found(row: Row, one: Level) -> str:
 
 def _levels(board: Board) -> list[Summary]:
     """A cell of each corruption and rate, in that order."""
-    cells = {(cell.corruption, cell.rate): cell for cell in board.cells}
+    cells = {(cell.corruption, cell.corruption_rate): cell for cell in board.cells}
     return [cells[key] for key in sorted(cells)]
 
 
@@ -199,7 +202,7 @@ def _metrics(board: Board) -> list[Metric]:
 
 
 def _told(cell: Summary, n_kinds: int) -> str:
-    return f"{cell.rate:g}" if n_kinds == 1 else f"{cell.rate:g} {cell.corruption}"
+    return f"{cell.corruption_rate:g}" if n_kinds == 1 else f"{cell.corruption_rate:g} {cell.corruption}"
 
 
 def _layout(board: Board, curves: Sequence[Curve]) -> Value:

@@ -19,11 +19,11 @@ from lossbench.analysis.comparison import OWN, Asked, Comparison, compare
 from lossbench.analysis.study import FOLDER, Study, read
 from lossbench.analysis.summary import SETTINGS
 from lossbench.errors import InvalidValue
-from lossbench.records import TRIALS, UNTRAINED, telling, writing
+from lossbench.records import TRIALS, UNTRAINED, explain_errors, writing
 from lossbench.report.tensorboard import events, overview
 from lossbench.report.tensorboard.boards import Board, Run, find_start, group_boards, place_board, shown, subject
 from lossbench.report.tensorboard.events import Point, build_events, digest_run, read_points
-from lossbench.seeds import stable_hash
+from lossbench.seeds import hash_values
 
 TREE = "tensorboard"
 """The folder below a command's output that holds all boards."""
@@ -68,7 +68,7 @@ def refresh(
     return made
 
 
-def tree_of(found: Study, otherwise: Path) -> Path:
+def choose_tree(found: Study, otherwise: Path) -> Path:
     """Return where a study's boards belong: beside its command's records, where those all lie in one output."""
     pairs = found.trials[[FOLDER, "task"]].drop_duplicates().itertuples(index=False)
     outputs = {_output(Path(str(folder)), str(task)) for folder, task in pairs}
@@ -80,7 +80,7 @@ def _output(folder: Path, task: str) -> Path | None:
     return parents[2] if len(parents) > 2 and parents[1].name == task else None
 
 
-def opened(folders: Iterable[Path]) -> Path | None:
+def find_board(folders: Iterable[Path]) -> Path | None:
     """Return what to open for an output's records: their board, what holds several, or None if there is none.
 
     Records lie in ``<output>/<task>/<loss>/<name>``.
@@ -181,7 +181,7 @@ def _mark(output: Path, found: Study, made: Written) -> None:
     if len(made.boards) != 1:
         return
     for folder in map(Path, found.trials[FOLDER].map(str).unique()):
-        with telling("write", folder):
+        with explain_errors("write", folder):
             (folder / SEEN).write_text(str(made.boards[0].relative_to(output / TREE)), "utf-8")
 
 
@@ -246,7 +246,7 @@ def _write_predictions(cells: Sequence[tuple[Path, Summary]], homes: Mapping[str
     able = overview.select_cells(cells, homes)
     for run, group in groupby(able[: overview.MOST_PICTURED], itemgetter(0)):
         own = [cell for _, cell in group]
-        digest = stable_hash([shown(cell)[0] for cell in own])[:12]
+        digest = hash_values([shown(cell)[0] for cell in own])[:12]
         if not events.is_written(run, digest, events.PICTURES):
             drawn = [event for cell in own for event in overview.build_predictions(cell, homes[shown(cell)[0]])]
             events.put(run, drawn, digest, events.PICTURES)

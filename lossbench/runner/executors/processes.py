@@ -26,7 +26,7 @@ from lossbench.plugins import Plugin, start
 from lossbench.records import Record
 from lossbench.registry import GROUPS
 from lossbench.runner.executors import CannotStart, Events, Part
-from lossbench.training.replicas import one_core
+from lossbench.training.replicas import get_one_core_environment
 from lossbench.types import Stack, Trial
 
 log = logging.getLogger("lossbench")
@@ -135,7 +135,7 @@ class ProcessExecutor:
     def _start(self) -> None:
         context = _context()
         try:
-            with _environment(one_core()):  # also because a fork server must not have threads
+            with _environment(get_one_core_environment()):  # also because a fork server must not have threads
                 self.workers += (Worker(context, setup) for setup in self.setups)
         except Exception as error:  # in a pool's process, for one, which may have no children
             raise CannotStart(f"a worker process cannot be started: {error}") from error
@@ -226,9 +226,9 @@ class ProcessExecutor:
 
 
 def _fatal(trial: Trial, how: str) -> Record:
-    from lossbench.training.run import failed
+    from lossbench.training.run import make_failed_record
 
-    return failed(trial, f"The process that trained it {how}, {DEATHS} times.")
+    return make_failed_record(trial, f"The process that trained it {how}, {DEATHS} times.")
 
 
 def _context() -> Any:

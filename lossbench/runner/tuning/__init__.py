@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 from lossbench.config.choices import Experiment
-from lossbench.config.protocol import Protocol, contender
+from lossbench.config.protocol import Protocol, get_contender
 from lossbench.config.resolve import Combinations
 from lossbench.runner.reporter import Reporter
 from lossbench.runner.trained import Trained
@@ -54,7 +54,7 @@ def choose_settings(
 
 def _choose(found: Outcomes, candidates: Sequence[Experiment], clean: bool) -> list[Experiment]:
     """Each contender's choice at each rate, or that at rate 0 at all of its own, on the seeds that are asked for."""
-    asked = {contender(one): one for one in candidates}
+    asked = {get_contender(one): one for one in candidates}
     chosen: dict[Experiment, list[float]] = defaultdict(list)
     for (key, rate), own in found.items():
         rates = asked[key].rates if clean else [rate]

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from lossbench.config.choices import Experiment
-from lossbench.config.protocol import Protocol, rounded, with_lr
+from lossbench.config.protocol import Protocol, replace_lr, round_value
 from lossbench.runner.tuning.outcome import Outcomes, Rounds, Tell, collect_outcomes, count_losses
 
 
@@ -12,7 +12,7 @@ def tune_by_grid(candidates: Sequence[Experiment], protocol: Protocol, tell: Tel
     """Try the grid, which is widened for all losses alike while the best of one lies at its edge."""
     tell(_describe(candidates, protocol))
     new, tuning = [protocol.tuning(one) for one in candidates], list[Experiment]()
-    for left in reversed(range(protocol.widen + 1)):
+    for left in reversed(range(protocol.grid_extensions + 1)):
         yield new
         tuning += new
         found = collect_outcomes(tuning)
@@ -21,7 +21,7 @@ def tune_by_grid(candidates: Sequence[Experiment], protocol: Protocol, tell: Tel
             break
         for lr, why in lrs.items():
             tell(f"{why}: {lr:g} is tried for all.")
-        new = list(dict.fromkeys(with_lr(one, lr) for lr in lrs for one in tuning))
+        new = list(dict.fromkeys(replace_lr(one, lr) for lr in lrs for one in tuning))
     return found
 
 
@@ -36,7 +36,7 @@ def find_edges(found: Outcomes) -> dict[float, str]:
             continue  # nothing of it was trained to the end, at no rate: there is no best
         for edge, inner in ((lrs[0], lrs[1]), (lrs[-1], lrs[-2])):
             if best.lr == edge:
-                new[rounded(edge * edge / inner)].append(_label(best.candidate))
+                new[round_value(edge * edge / inner)].append(_label(best.candidate))
     return {lr: _told(lr, wanted, lrs) for lr, wanted in sorted(new.items())}
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from lossbench import records
 from lossbench.analysis.study import is_wanted
-from lossbench.analysis.summary import Evidence, Summary, filled, summarise_trials
-from lossbench.analysis.tuning import ranked
+from lossbench.analysis.summary import Evidence, Summary, fill_columns, summarise_trials
+from lossbench.analysis.tuning import rank_settings
 from lossbench.config.choices import Experiment
-from lossbench.config.protocol import Contender, contender
+from lossbench.config.protocol import Contender, get_contender
 from lossbench.seeds import trial_id
 
 Outcomes = dict[tuple[Contender, float], list["Outcome"]]
@@ -38,12 +38,16 @@ def collect_outcomes(tuning: Sequence[Experiment]) -> Outcomes:
     groups: Outcomes = defaultdict(list)
     for candidate in tuning:
         for trial in candidate.trials()[:: len(candidate.seeds)]:  # one of each rate
-            groups[contender(candidate), trial.rate].append(Outcome(candidate, summaries.get(trial_id(trial))))
+            groups[get_contender(candidate), trial.corruption_rate].append(
+                Outcome(candidate, summaries.get(trial_id(trial)))
+            )
     return {key: _sorted(group) for key, group in groups.items()}
 
 
 def _sorted(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    order = {id(summary): place for place, summary in enumerate(ranked([o.summary for o in outcomes if o.summary]))}
+    order = {
+        id(summary): place for place, summary in enumerate(rank_settings([o.summary for o in outcomes if o.summary]))
+    }
     return sorted(outcomes, key=lambda o: (order.get(id(o.summary), len(order)), o.lr))
 
 
@@ -52,8 +56,10 @@ def _summarise_by_trial(tuning: Sequence[Experiment]) -> dict[str, Summary]:
     import pandas as pd
 
     ids = {trial_id(trial) for experiment in tuning for trial in experiment.trials()}
-    tables = [records.columns(folder, records.TRIALS, is_wanted) for folder in dict.fromkeys(e.folder for e in tuning)]
-    trials = filled(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
+    tables = [
+        records.read_columns(folder, records.TRIALS, is_wanted) for folder in dict.fromkeys(e.folder for e in tuning)
+    ]
+    trials = fill_columns(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
     trials = trials[trials["trial"].isin(ids) & ~trials["status"].isin(records.UNTRAINED)]
     summaries = summarise_trials(trials, Evidence({}, {})) if len(trials) else []
     return {trial: summary for summary in summaries for trial in (*summary.trials, *summary.diverged)}
@@ -61,5 +67,5 @@ def _summarise_by_trial(tuning: Sequence[Experiment]) -> dict[str, Summary]:
 
 def count_losses(candidates: Sequence[Experiment]) -> str:
     """Say how many losses these are, each with its weighting, corruption and data."""
-    n = len({contender(one) for one in candidates})
+    n = len({get_contender(one) for one in candidates})
     return "1 loss" if n == 1 else f"{n} losses"

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.config.choices import Experiment, choice
-from lossbench.config.protocol import Protocol, Range, Space, contender, rounded, with_lr
+from lossbench.config.choices import Experiment, make_choice
+from lossbench.config.protocol import Protocol, Range, Space, get_contender, replace_lr, round_value
 from lossbench.errors import InvalidValue
 from lossbench.runner.tuning.outcome import Outcome, Rounds, Tell, collect_outcomes, count_losses
-from lossbench.seeds import stable_hash
+from lossbench.seeds import hash_values
 
 if TYPE_CHECKING:
     import optuna
@@ -30,7 +30,7 @@ def tune_by_search(bases: Sequence[Experiment], protocol: Protocol, tell: Tell) 
         yield list(dict.fromkeys(new))
         found = collect_outcomes(list(dict.fromkeys(new)))
         for search in searches:
-            search.tell(found[contender(search.base), search.base.rates[0]])
+            search.tell(found[get_contender(search.base), search.base.rates[0]])
     return collect_outcomes(list(tuning))
 
 
@@ -48,7 +48,7 @@ class Search:
         self.lrs = protocol.lrs[0], protocol.lrs[-1]
         self.space = protocol.space(base.template.loss.name)
         # as candidates train together, each is asked for before the others are known: that is what the liar is for
-        seed = int(stable_hash("search", base.template, base.rates)[:8], 16)
+        seed = int(hash_values("search", base.template, base.rates)[:8], 16)
         self.study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True))
         self.asked: list[tuple[Any, Experiment]] = []
 
@@ -59,9 +59,9 @@ class Search:
         return [candidate for _, candidate in self.asked]
 
     def _candidate(self, trial: "optuna.Trial") -> Experiment:
-        lr = rounded(trial.suggest_float("lr", *self.lrs, log=True))
+        lr = round_value(trial.suggest_float("lr", *self.lrs, log=True))
         own = {name: _suggested(trial, name, space) for name, space in self.space.items()}
-        return with_lr(_with_fields(self.base, own), lr)
+        return replace_lr(_with_fields(self.base, own), lr)
 
     def tell(self, found: Sequence[Outcome]) -> None:
         """What the candidates came to: the mean validation metric, or failure where a trial of theirs diverged."""
@@ -85,14 +85,14 @@ def _suggested(trial: "optuna.Trial", name: str, space: Space) -> Any:
         return trial.suggest_categorical(name, space)
     if space.whole:
         return trial.suggest_int(name, int(space.low), int(space.high), log=space.log)
-    return rounded(trial.suggest_float(name, space.low, space.high, log=space.log))
+    return round_value(trial.suggest_float(name, space.low, space.high, log=space.log))
 
 
 def _with_fields(base: Experiment, own: Mapping[str, Any]) -> Experiment:
     if not own:
         return base
     template = base.template
-    loss = choice("loss", {"name": template.loss.name, **template.loss.fields, **own}, template.task.name)
+    loss = make_choice("loss", {"name": template.loss.name, **template.loss.fields, **own}, template.task.name)
     return replace(base, template=replace(template, loss=loss))
 
 

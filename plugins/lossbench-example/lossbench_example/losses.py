@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 import lossbench
-from lossbench.interfaces.loss import same_shape
+from lossbench.interfaces.loss import check_same_shape
 
 
 @lossbench.loss(
     tasks=("regression",),
     use_when="outliers are gross and easy to tell: whatever is farther off than cut should have no pull",
-    beware="no gradient beyond cut, which is in units of the target: a bad start may never recover",
-    known_as=("truncated absolute error",),
+    pitfall="no gradient beyond cut, which is in units of the target: a bad start may never recover",
+    aliases=("truncated absolute error",),
 )
 def trimmed_mae(prediction: Tensor, target: Tensor, *, cut: float = 3.0) -> Tensor:
     r"""The absolute error, held constant from ``cut`` on.
@@ -23,7 +23,7 @@ def trimmed_mae(prediction: Tensor, target: Tensor, *, cut: float = 3.0) -> Tens
     Reference: Hampel et al., Robust Statistics: The Approach Based on Influence Functions, 1986,
     https://doi.org/10.1002/9781118186435
     """
-    same_shape(prediction, target)
+    check_same_shape(prediction, target)
     distance = (prediction - target).abs()
     losses, near = torch.full_like(distance, cut), distance <= cut
     losses[near] = distance[near]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lossbench.interfaces.metric import ExampleMetric, finite, or_nan, wide
+from lossbench.interfaces.metric import ExampleMetric, is_finite, mask_invalid, widen
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class WithinOne(ExampleMetric):
     higher_is_better = True
     limit = 1.0
 
-    def scores(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """1 or 0 per example, `[R, N, D]` to `[R, N]`; NaN where the prediction is not finite."""
-        values = wide(prediction)
+        values = widen(prediction)
         errors = (values - target.to(values.dtype)).abs().amax(-1)
-        return or_nan((errors <= 1).to(values.dtype), finite(prediction))
+        return mask_invalid((errors <= 1).to(values.dtype), is_finite(prediction))

@@ -28,6 +28,6 @@ class Counts(Regression):
     }
     shortlist = ("poisson_nll", "negative_binomial", "mse", "mae")
 
-    def trivial(self, targets: Array, n: int, problem: Problem) -> Array:
+    def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
         """The mean of each target, `[n, D]`: the best constant for the root mean squared error, the first metric."""
         return np.tile(targets.mean(0), (n, 1))

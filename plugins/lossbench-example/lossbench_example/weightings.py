@@ -22,12 +22,12 @@ class Tilted(Weighting):
 
     tasks = ("regression",)
     use_when = "outliers should fade (tilt below 0), or the worst cases matter most (above 0)"
-    beware = "the tilt is in units of one over the loss: what is strong for one loss is weak for another"
+    pitfall = "the tilt is in units of one over the loss: what is strong for one loss is weak for another"
     tilt: float = -1.0
 
     def __post_init__(self) -> None:
         check_between(self, -100, 100, tilt=self.tilt)
 
-    def __call__(self, losses: Tensor, prediction: None, target: None, **needs: Any) -> Tensor:
+    def __call__(self, losses: Tensor, prediction: None, target: None, **requires: Any) -> Tensor:
         """The weights; prediction and target are None, as none is declared."""
         return losses.shape[-1] * (self.tilt * losses).softmax(-1)

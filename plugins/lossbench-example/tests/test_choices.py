@@ -30,7 +30,7 @@ def test_is_found_by_its_entry_point(kind, name):
 
 
 def test_presets_and_studies_are_found():
-    (found,) = (p for p in presets.packages() if p.source.startswith("lossbench-example "))
+    (found,) = (p for p in presets.list_packages() if p.source.startswith("lossbench-example "))
     assert found.configs == ("experiment/example_study", "loss/gentle_trim")
 
 

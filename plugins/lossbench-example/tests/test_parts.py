@@ -48,7 +48,7 @@ def test_within_one_counts_examples_and_gives_a_broken_row_nan():
 
 
 def test_the_trunk_is_a_sequential_of_its_width():
-    trunk, width = models.get("normed_mlp", width=6, depth=2).trunk((2, 4))
+    trunk, width = models.get("normed_mlp", width=6, depth=2).build_trunk((2, 4))
     assert isinstance(trunk, torch.nn.Sequential)
     assert trunk(torch.randn(5, 2, 4)).shape == (5, width)
 
@@ -56,7 +56,7 @@ def test_the_trunk_is_a_sequential_of_its_width():
 def test_counts_take_what_is_made_for_regression_and_guess_the_mean():
     assert {"mse", "poisson_nll"} <= set(Counts().shortlist)
     targets = np.array([[0.0], [1.0], [5.0]])
-    np.testing.assert_array_equal(Counts().trivial(targets, 2, Problem((5,), 1, 3)), [[2.0], [2.0]])
+    np.testing.assert_array_equal(Counts().predict_baseline(targets, 2, Problem((5,), 1, 3)), [[2.0], [2.0]])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from lossbench import losses, registry
 from lossbench.cli import main
 from lossbench.errors import LossbenchError
 from lossbench.training.groups import Routes
-from lossbench.types import EMBEDDING_WIDTH, Need, Problem
+from lossbench.types import EMBEDDING_WIDTH, Problem, Requirement
 
 NAMES = {kind.name: origin for origin, kind in plugin.KINDS.items()}
 NO_LOSSES = {"BaseMetricLossFunction", "GenericPairLoss", "BaseLossWrapper", "CrossBatchMemory", "MultipleLosses"}
@@ -40,26 +40,26 @@ def draw(seed=0):
 
 
 def needs_of(loss, seed=0):
-    made = loss.parameters(PROBLEM, torch.Generator().manual_seed(seed))
-    needs = {"parameters": {n: p.double() for n, p in made.items()}} if made else {}
-    return needs | ({"state": loss.state(PROBLEM).double()} if Need.STATE in loss.needs else {})
+    made = loss.init_parameters(PROBLEM, torch.Generator().manual_seed(seed))
+    requires = {"parameters": {n: p.double() for n, p in made.items()}} if made else {}
+    return requires | ({"state": loss.init_state(PROBLEM).double()} if Requirement.STATE in loss.requires else {})
 
 
-def value_of(loss, prediction, target, needs):
-    result = loss(prediction, target, **needs)
-    return result[0] if Need.STATE in loss.needs else result
+def value_of(loss, prediction, target, requires):
+    result = loss(prediction, target, **requires)
+    return result[0] if Requirement.STATE in loss.requires else result
 
 
-def direct(loss, prediction, target, needs):
+def direct(loss, prediction, target, requires):
     """The library's own module, with the same weights."""
     arguments = {f.name: getattr(loss, f.name) for f in fields(loss)}
-    if "parameters" in needs:
+    if "parameters" in requires:
         width = "descriptors_dim" if loss.origin == "P2SGradLoss" else "embedding_size"
         arguments |= {"num_classes": C, width: EMBEDDING_WIDTH}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = getattr(library, loss.origin)(**arguments).double()
-        module.load_state_dict(needs.get("parameters", {}), strict=False)
+        module.load_state_dict(requires.get("parameters", {}), strict=False)
         return module(prediction, target), module
 
 
@@ -88,12 +88,12 @@ def test_fields_are_the_numbers_and_switches_of_the_constructor(name, origin):
 @pytest.mark.parametrize("name", NAMES)
 def test_value_and_gradients_are_the_librarys(name, monkeypatch):
     loss, (prediction, target) = losses.get(name), draw()
-    needs = needs_of(loss)
+    requires = needs_of(loss)
     monkeypatch.setattr(common_functions, "NUMPY_RANDOM", np.random.RandomState(0))
-    wanted, module = direct(loss, prediction.requires_grad_(), target, needs)
+    wanted, module = direct(loss, prediction.requires_grad_(), target, requires)
     expected = torch.autograd.grad(wanted, [prediction, *module.parameters()])
-    trained = {n: p.requires_grad_() for n, p in needs.get("parameters", {}).items()}
-    found = value_of(loss, prediction, target, needs)
+    trained = {n: p.requires_grad_() for n, p in requires.get("parameters", {}).items()}
+    found = value_of(loss, prediction, target, requires)
     torch.testing.assert_close(found, wanted.detach(), rtol=1e-9, atol=1e-12)
     for got, gradient in zip(torch.autograd.grad(found, [prediction, *trained.values()]), expected, strict=True):
         torch.testing.assert_close(got, gradient, rtol=1e-7, atol=1e-10)
@@ -119,16 +119,16 @@ def test_rows_of_a_stack_have_their_own_class_vectors(name):
 def test_a_call_is_a_function_of_its_arguments(name):
     """The same module serves all rows, so nothing may stay in it, and nothing is drawn from the global generators."""
     loss, (prediction, target) = losses.get(name), draw()
-    needs, before = needs_of(loss), np.random.get_state()[1].copy()
-    first = value_of(loss, prediction, target, needs)
+    requires, before = needs_of(loss), np.random.get_state()[1].copy()
+    first = value_of(loss, prediction, target, requires)
     value_of(loss, *draw(1), needs_of(loss, 1))
-    torch.testing.assert_close(value_of(loss, prediction, target, needs), first, rtol=0, atol=0)
+    torch.testing.assert_close(value_of(loss, prediction, target, requires), first, rtol=0, atol=0)
     np.testing.assert_array_equal(np.random.get_state()[1], before)
 
 
 def test_the_histogram_goes_from_batch_to_batch():
     loss, module = losses.get("pml_dynamic_soft_margin"), library.DynamicSoftMarginLoss()
-    state = loss.state(PROBLEM).double()
+    state = loss.init_state(PROBLEM).double()
     for seed in range(3):
         prediction, target = draw(seed)
         value, state = loss(prediction, target, state=state)
@@ -187,7 +187,7 @@ def test_all_train_in_one_command(tmp_path, monkeypatch, capsys):
     assert not told["failed"]
     trials = pd.concat(pd.read_parquet(f"{folder}/trials.parquet") for folder in told["records"])
     assert set(trials.loss) == names
-    # angles with an infinite slope, as its `beware` says: how far that one comes depends on the platform
+    # angles with an infinite slope, as its `pitfall` says: how far that one comes depends on the platform
     assert set(trials.loss[trials.status != "finished"]) <= {"pml_tuplet_margin"}
     assert "failed" not in set(trials.status)
 

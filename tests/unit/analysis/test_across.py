@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from lossbench.analysis import study
-from lossbench.analysis.across import profiles, rankings
+from lossbench.analysis.across import compute_profiles, rank_losses
 from lossbench.analysis.comparison import Asked, compare
 from lossbench.records import save
 
@@ -27,7 +27,7 @@ def compared(tmp_path, made_up):
 def grid(n_data, losses=("mae", "huber", "mse"), rates=(0.2,), **changes):
     names = [f"data{i}" for i in range(n_data)]
     return [
-        {"data": d, "loss": n, "seed": s, "rate": r} | changes
+        {"data": d, "loss": n, "seed": s, "corruption_rate": r} | changes
         for d in names
         for n in losses
         for r in rates
@@ -36,11 +36,11 @@ def grid(n_data, losses=("mae", "huber", "mse"), rates=(0.2,), **changes):
 
 
 def test_one_data_set_has_no_ranks(compared):
-    assert rankings(compared(*grid(1, rates=(0.0, 0.2)))) == []
+    assert rank_losses(compared(*grid(1, rates=(0.0, 0.2)))) == []
 
 
 def test_the_best_on_every_data_set_has_rank_one_and_two_data_sets_show_nothing(compared):
-    (found,) = rankings(compared(*grid(2)))
+    (found,) = rank_losses(compared(*grid(2)))
     assert (found.names, found.ranks) == (("mae", "huber", "mse"), (1.0, 2.0, 3.0))
     assert (found.data, found.shown) == (("data0", "data1"), ())
     assert found.least == 1.0  # 0.5 by Wilcoxon's test, for three pairs
@@ -48,7 +48,7 @@ def test_the_best_on_every_data_set_has_rank_one_and_two_data_sets_show_nothing(
 
 
 def test_with_as_many_data_sets_as_it_takes_the_order_is_shown(compared):
-    (found,) = rankings(compared(*grid(8)))
+    (found,) = rank_losses(compared(*grid(8)))
     assert found.least == pytest.approx(3 * stats.wilcoxon(np.arange(1.0, 9)).pvalue)
     assert [pair[:2] for pair in found.shown] == [("mae", "huber"), ("mae", "mse"), ("huber", "mse")]
     assert all(p == pytest.approx(found.least) for *_, p in found.shown)
@@ -57,13 +57,13 @@ def test_with_as_many_data_sets_as_it_takes_the_order_is_shown(compared):
 def test_a_loss_that_diverged_is_last_and_one_that_is_missing_is_left_out(compared):
     bad = [c | {"status": "diverged"} for c in grid(1, losses=["mae"])]
     rest = [c for c in grid(2) if not (c["loss"] == "mae" and c["data"] == "data0")]
-    (found,) = rankings(compared(*bad, *rest, *grid(1, losses=["tukey"])))
+    (found,) = rank_losses(compared(*bad, *rest, *grid(1, losses=["tukey"])))
     assert dict(zip(found.names, found.ranks, strict=True)) == {"mae": 2.0, "huber": 1.5, "mse": 2.5}
     assert found.left_out == ("tukey",)
 
 
 def test_equal_losses_tie(compared):
-    (found,) = rankings(compared(*grid(3, rates=(0.0,))))  # at rate 0 their made-up records are equal
+    (found,) = rank_losses(compared(*grid(3, rates=(0.0,))))  # at rate 0 their made-up records are equal
     assert set(found.ranks) == {2.0}
     assert np.isnan(found.friedman)
     assert found.shown == ()
@@ -74,16 +74,16 @@ def test_a_profile_by_hand(compared):
     steps = {(0, 0.0): (100, 100), (0, 0.2): (100, 150), (1, 0.0): (200, 399), (1, 0.2): (np.inf, np.inf)}
 
     def at(i, level):
-        pair = dict(zip(("mae", "huber"), steps[i, level.rate], strict=True))
+        pair = dict(zip(("mae", "huber"), steps[i, level.corruption_rate], strict=True))
         rows = [replace(row, steps=replace(row.steps, median=float(pair[row.name]))) for row in level.rows]
         return replace(level, rows=tuple(rows))
 
     changed = [replace(c, levels=tuple(at(i, level) for level in c.levels)) for i, c in enumerate(comparisons)]
-    (found,) = profiles(changed)
+    (found,) = compute_profiles(changed)
     assert found.n_subjects == 3  # on the fourth no loss arrives
     shares = dict(zip(found.names, found.shares, strict=True))
     assert shares == {"mae": (1, 1, 1, 1), "huber": pytest.approx((1 / 3, 2 / 3, 1, 1))}
 
 
 def test_a_single_subject_has_no_profile(compared):
-    assert profiles(compared(*grid(1))) == []
+    assert compute_profiles(compared(*grid(1))) == []

@@ -8,7 +8,7 @@ import pytest
 from counting import count_calls
 from scipy import stats
 
-from lossbench.analysis import area, degradation, interval, interval_over_seeds, reach, steps_to_target, summarise
+from lossbench.analysis import area, degradation, estimate_over_seeds, interval, reach, steps_to_target, summarise
 from lossbench.records import load, save
 
 
@@ -39,7 +39,7 @@ def test_a_t_over_seeds_alone_would_not():
     """The largest error of comparisons on one fixed test split."""
     generator = np.random.default_rng(0)
     scores = 5 + crossed(generator, 1000, 5, 100, 0.1, 1.0, 0.5)
-    estimates = [interval_over_seeds(s.mean(axis=1)) for s in scores]
+    estimates = [estimate_over_seeds(s.mean(axis=1)) for s in scores]
     assert np.mean([e.low <= 5 <= e.high for e in estimates]) < 0.9
 
 
@@ -97,8 +97,8 @@ def test_diverged_rows_are_left_out():
     assert interval(bad) == interval(scores)
     assert np.isnan(interval(bad[4:]).value)
     assert interval(bad[4:]).speaks_for == "nothing"
-    assert interval_over_seeds(np.array([1.0, 2.0, np.nan])) == interval_over_seeds(np.array([1.0, 2.0]))
-    assert np.isnan(interval_over_seeds(np.array([np.nan])).value)
+    assert estimate_over_seeds(np.array([1.0, 2.0, np.nan])) == estimate_over_seeds(np.array([1.0, 2.0]))
+    assert np.isnan(estimate_over_seeds(np.array([np.nan])).value)
 
 
 def test_no_limit_passes_a_perfect_value():
@@ -118,10 +118,10 @@ def test_degenerate_scores():
 
 
 def test_over_seeds_speaks_for_seeds_only():
-    estimate = interval_over_seeds(np.array([0.8, 0.9, 0.7]), higher_is_better=True)
+    estimate = estimate_over_seeds(np.array([0.8, 0.9, 0.7]), higher_is_better=True)
     assert estimate.speaks_for == "new seeds"
     assert (estimate.low, estimate.high) == pytest.approx(stats.t.interval(0.95, 2, 0.8, 0.1 / np.sqrt(3)))
-    assert interval_over_seeds(np.array([0.8])).speaks_for == "nothing"
+    assert estimate_over_seeds(np.array([0.8])).speaks_for == "nothing"
 
 
 def test_steps_to_target():
@@ -172,10 +172,10 @@ def summaries(tmp_path, made_up):
 
 def test_one_summary_per_cell_in_a_stable_order(tmp_path, made_up):
     for loss in ("mse", "huber"):
-        save(tmp_path / loss, [made_up(loss=loss, rate=r, seed=s) for r in (0.2, 0.0) for s in (1, 0)], {})
+        save(tmp_path / loss, [made_up(loss=loss, corruption_rate=r, seed=s) for r in (0.2, 0.0) for s in (1, 0)], {})
     results = [load(tmp_path / loss) for loss in ("huber", "mse")]
     found = summarise(results)
-    assert [(s.loss, s.rate, s.seeds) for s in found] == [
+    assert [(s.loss, s.corruption_rate, s.seeds) for s in found] == [
         ("huber", 0.0, (0, 1)), ("huber", 0.2, (0, 1)), ("mse", 0.0, (0, 1)), ("mse", 0.2, (0, 1)),
     ]  # fmt: skip
     assert summarise(results[::-1]) == found
@@ -184,7 +184,7 @@ def test_one_summary_per_cell_in_a_stable_order(tmp_path, made_up):
 
 
 def test_a_summary_says_what_the_records_say(summaries):
-    clean, noisy = summaries(*({"rate": r, "seed": s} for r in (0.0, 0.4) for s in range(3)))
+    clean, noisy = summaries(*({"corruption_rate": r, "seed": s} for r in (0.0, 0.4) for s in range(3)))
     assert clean.degradation is None
     assert noisy.degradation.n_pairs == 3
     assert 40 < noisy.degradation.value < 120
@@ -195,7 +195,7 @@ def test_a_summary_says_what_the_records_say(summaries):
     assert clean.steps.n_trials == clean.steps.n_reached == 3
     assert clean.steps.median < noisy.steps.median
     assert clean.area < noisy.area
-    assert (clean.target, clean.trivial, clean.realised_rate) == (2.0, 4.1, 0.0)
+    assert (clean.target, clean.baseline_predictor, clean.realised_rate) == (2.0, 4.1, 0.0)
     assert clean.settings["lr"] == 0.003
 
 
@@ -225,11 +225,11 @@ def test_cells_of_diverged_or_failed_trials_only(summaries):
 
 
 def test_without_rate_zero_there_is_no_degradation(summaries):
-    assert [s.degradation for s in summaries({"rate": 0.1}, {"rate": 0.2})] == [None, None]
+    assert [s.degradation for s in summaries({"corruption_rate": 0.1}, {"corruption_rate": 0.2})] == [None, None]
 
 
 def test_rate_zero_may_be_recorded_as_no_corruption(summaries):
-    first, second = summaries({"corruption": "none"}, {"rate": 0.2})
+    first, second = summaries({"corruption": "none"}, {"corruption_rate": 0.2})
     assert (first.degradation, second.degradation.n_pairs) == (None, 1)
 
 
@@ -268,10 +268,25 @@ def test_root_metrics_agree_with_the_column(summaries):
 def test_records_without_optional_columns(tmp_path, made_up):
     save(tmp_path, [made_up(), made_up(seed=1)], {})
     results = load(tmp_path)
-    optional = ["weighting", "corruption", "rate", "realised_rate", "target", "trivial", "perfect", "reason", "lr"]
+    optional = [
+        "weighting",
+        "corruption",
+        "corruption_rate",
+        "realised_rate",
+        "target",
+        "baseline_predictor",
+        "perfect",
+        "reason",
+        "lr",
+    ]
     results.trials = results.trials.drop(columns=optional)
     (summary,) = summarise([results])
-    assert (summary.weighting, summary.corruption, summary.rate, summary.steps) == ("none", "none", 0.0, None)
+    assert (summary.weighting, summary.corruption, summary.corruption_rate, summary.steps) == (
+        "none",
+        "none",
+        0.0,
+        None,
+    )
     assert summary.last.n_seeds == 2
 
 
@@ -297,7 +312,11 @@ def test_trials_with_other_test_rows_are_compared_on_those_that_all_have(tmp_pat
 def test_four_times_the_trials_are_four_times_the_work(tmp_path, made_up):
     """Comparing each cell with each, and a data frame for each, took minutes for a thousand trials."""
     for lr in range(1, 9):
-        save(tmp_path / str(lr), [made_up(lr=lr, rate=r, seed=s) for r in (0, 0.1, 0.2, 0.3) for s in range(3)], {})
+        save(
+            tmp_path / str(lr),
+            [made_up(lr=lr, corruption_rate=r, seed=s) for r in (0, 0.1, 0.2, 0.3) for s in range(3)],
+            {},
+        )
     results = [load(tmp_path / str(lr)) for lr in range(1, 9)]
     assert len(summarise(results)) == 32  # also what is only made once
     few, many = (count_calls(partial(summarise, results[:n])) for n in (2, 8))

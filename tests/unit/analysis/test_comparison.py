@@ -8,7 +8,7 @@ import pytest
 from lossbench.analysis import study
 from lossbench.analysis.comparison import Asked, compare
 from lossbench.analysis.rivals import Sample
-from lossbench.analysis.robustness import robustness
+from lossbench.analysis.robustness import measure_robustness
 from lossbench.analysis.verdicts import Verdict
 from lossbench.errors import InvalidValue, LossbenchError
 from lossbench.records import load, save
@@ -28,7 +28,7 @@ def compared(tmp_path, made_up):
 
 
 def grid(losses, seeds=range(5), rates=(0.0,), **changes):
-    return [{"loss": n, "seed": s, "rate": r} | changes for n in losses for r in rates for s in seeds]
+    return [{"loss": n, "seed": s, "corruption_rate": r} | changes for n in losses for r in rates for s in seeds]
 
 
 def row(level, name):
@@ -94,7 +94,7 @@ def test_unequal_seeds_are_paired_on_those_that_both_have(compared):
 
 
 def test_a_loss_that_diverged_is_not_recommended(compared):
-    diverged = {"loss": "mae", "seed": 5, "rate": 0.4, "status": "diverged"}
+    diverged = {"loss": "mae", "seed": 5, "corruption_rate": 0.4, "status": "diverged"}
     (comparison,) = compared(
         *grid(["mae", "mse"], rates=[0.4]), diverged, {**diverged, "loss": "mse", "status": "finished"}
     )
@@ -106,8 +106,8 @@ def test_a_loss_that_diverged_is_not_recommended(compared):
 def test_all_diverged_or_failed_is_a_row_without_a_difference(compared):
     (comparison,) = compared(
         *grid(["mae", "mse"], rates=[0.4]),
-        {"loss": "huber", "rate": 0.4, "status": "diverged"},
-        {"loss": "tukey", "rate": 0.4, "status": "failed", "reason": "no memory"},
+        {"loss": "huber", "corruption_rate": 0.4, "status": "diverged"},
+        {"loss": "tukey", "corruption_rate": 0.4, "status": "failed", "reason": "no memory"},
     )
     (level,) = comparison.levels
     assert row(level, "huber").against is row(level, "tukey").against is None
@@ -146,7 +146,7 @@ def test_heads_tell_apart_what_has_several(compared):
 def test_the_target_is_one_for_all_and_between_the_trivial_predictor_and_the_best(compared):
     (comparison,) = compared(*grid(["mae", "mse"], rates=[0.0, 0.4]))
     best = min(r.summary.last.value for r in comparison.levels[0].rows)
-    assert comparison.trivial == pytest.approx(4.1)
+    assert comparison.baseline_predictor == pytest.approx(4.1)
     assert comparison.target == pytest.approx(4.1 + 0.9 * (best - 4.1))
     assert row(comparison.levels[0], "mae").steps.n_reached == 5
     steps = [row(comparison.levels[0], "mae").steps.median, row(comparison.levels[1], "mse").steps.median]
@@ -156,12 +156,12 @@ def test_the_target_is_one_for_all_and_between_the_trivial_predictor_and_the_bes
 
 def test_robustness_over_rates(compared):
     (comparison,) = compared(*grid(["mae", "mse"], rates=[0.0, 0.2, 0.4]), baseline="mse")
-    mae, mse = robustness(comparison)
+    mae, mse = measure_robustness(comparison)
     assert (mae.name, mse.name) == ("mae", "mse")
     assert 0 < mae.area < mse.area
     assert mae.falls_at == np.inf
     values = mse.values
-    at = 0.2 + 0.2 * (4.1 - values[0.2]) / (values[0.4] - values[0.2])  # 4.1: the trivial predictor
+    at = 0.2 + 0.2 * (4.1 - values[0.2]) / (values[0.4] - values[0.2])  # 4.1: the baseline predictor
     assert mse.falls_at == pytest.approx(at)
     assert mae.clean.other == "mse"
     assert mse.clean is None
@@ -170,7 +170,7 @@ def test_robustness_over_rates(compared):
 def test_a_loss_is_useless_from_the_rate_at_which_all_its_trials_diverge(compared):
     changes = [*grid(["mae", "mse"]), *grid(["mse"], rates=[0.4]), *grid(["mae"], rates=[0.4], status="diverged")]
     (comparison,) = compared(*changes)
-    found = {r.name: r for r in robustness(comparison)}
+    found = {r.name: r for r in measure_robustness(comparison)}
     assert found["mae"].falls_at == 0.4
     assert np.isnan(found["mae"].area)
     assert set(found["mae"].values) == {0.0}
@@ -227,7 +227,7 @@ def test_settings_are_never_averaged(compared):
 
 def test_other_test_rows_are_compared_on_those_that_all_have(tmp_path, made_up):
     for loss, shift in (("mae", 0), ("mse", 50)):
-        own = [made_up(loss=loss, seed=s, rate=0.2) for s in range(3)]
+        own = [made_up(loss=loss, seed=s, corruption_rate=0.2) for s in range(3)]
         save(tmp_path / loss, [replace(r, test_index=r.test_index + shift) for r in own], {})
     (comparison,) = compare(study.read([tmp_path]), Asked())
     assert comparison.levels[0].sample.n_rows == 150
@@ -238,8 +238,8 @@ def test_other_test_rows_are_compared_on_those_that_all_have(tmp_path, made_up):
 
 def test_where_keeps_what_is_asked_for(compared):
     changes = grid(["mae", "mse", "huber"], rates=[0.0, 0.2, 0.4])
-    (comparison,) = compared(*changes, where={"rate": ["0.2", "0.40"], "loss": ["mae", "mse"]})
-    assert [level.rate for level in comparison.levels] == [0.2, 0.4]
+    (comparison,) = compared(*changes, where={"corruption_rate": ["0.2", "0.40"], "loss": ["mae", "mse"]})
+    assert [level.corruption_rate for level in comparison.levels] == [0.2, 0.4]
     assert {r.name for level in comparison.levels for r in level.rows} == {"mae", "mse"}
 
 
@@ -248,8 +248,8 @@ def test_where_keeps_what_is_asked_for(compared):
     [
         ({"baseline": "maee"}, "Unknown baseline 'maee'. Did you mean 'mae'?"),
         ({"metric": "rsme"}, "Unknown metric 'rsme'. Did you mean 'rmse'?"),
-        ({"where": {"rat": ["0"]}}, "Unknown setting 'rat'. Did you mean 'rate'?"),
-        ({"where": {"rate": ["0.3"]}}, "No trial has rate=0.3. On record: 0.0."),
+        ({"where": {"corruption_rat": ["0"]}}, "Unknown setting 'corruption_rat'. Did you mean 'corruption_rate'?"),
+        ({"where": {"corruption_rate": ["0.3"]}}, "No trial has corruption_rate=0.3. On record: 0.0."),
         ({"where": {"loss": ["mae"]}}, "There is one loss only, mae"),
     ],
 )

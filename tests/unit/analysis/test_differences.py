@@ -129,11 +129,11 @@ def test_the_logarithm_is_linearised_as_by_a_small_step():
 
 def test_scales():
     error, share, zero = scale([1.0, 2.0], False, 0.0), scale([0.9], True, 1.0), scale([0.0, 2.0], False, 0.0)
-    assert (error.log, error.unit, error.shown(error.rope)) == (True, "%", pytest.approx(2))
-    assert (share.log, share.unit, share.shown(0.05)) == (False, " points", -5)
-    assert (zero.log, zero.reference, zero.shown(0.5)) == (False, 1.0, 50)  # zero has no logarithm
-    assert error.shown(np.log(1.2)) == pytest.approx(20)
-    assert scale([1.0], False, 0.0, rope=5).shown(scale([1.0], False, 0.0, rope=5).rope) == pytest.approx(5)
+    assert (error.log, error.unit, error.to_display(error.rope)) == (True, "%", pytest.approx(2))
+    assert (share.log, share.unit, share.to_display(0.05)) == (False, " points", -5)
+    assert (zero.log, zero.reference, zero.to_display(0.5)) == (False, 1.0, 50)  # zero has no logarithm
+    assert error.to_display(np.log(1.2)) == pytest.approx(20)
+    assert scale([1.0], False, 0.0, rope=5).to_display(scale([1.0], False, 0.0, rope=5).rope) == pytest.approx(5)
 
 
 def test_a_group_stands_for_its_rows_in_proportion_to_their_number():

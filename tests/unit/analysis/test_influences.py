@@ -59,7 +59,7 @@ def test_the_variance_of_the_scores_is_that_of_the_metric_over_new_test_splits(n
     """A thousand splits as the rows of a stack."""
     metric, drawn = metrics.get(name), DRAWN[name](torch.Generator().manual_seed(0), 1000)
     wanted = metric(*drawn).var().item()
-    assert (metric.scores(*drawn).var(-1) / N).mean().item() == pytest.approx(wanted, rel=0.15)
+    assert (metric.score_examples(*drawn).var(-1) / N).mean().item() == pytest.approx(wanted, rel=0.15)
 
 
 def scored(draw, target, n_seeds=10):
@@ -80,7 +80,7 @@ def test_equal_learners_are_seldom_called_different_on_new_seeds_and_new_test_ro
         target = torch.bernoulli(torch.full((N, n_labels), 0.3), generator=draw)
         prediction = scored(draw, target.double())
         labels = target[:, 0].long() if name == "auroc" else target.long()
-        tables = metric.scores(prediction.flatten(0, 1), labels[None]).unflatten(0, (2, 10)).numpy()
+        tables = metric.score_examples(prediction.flatten(0, 1), labels[None]).unflatten(0, (2, 10)).numpy()
         both = differences(list(tables), [range(10)] * 2)
         over_seeds = differences([t.mean(1, keepdims=True) for t in tables], [range(10)] * 2, crossed=False)
         wrong.append(

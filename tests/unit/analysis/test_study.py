@@ -20,12 +20,12 @@ def folders(tmp_path, made_up):
     found = [tmp_path / loss for loss in LOSSES]
     for folder in found:
         some = [
-            made_up(loss=folder.name, rate=r, seed=s, n_groups=40, **STATUSES.get(s, {}))
+            made_up(loss=folder.name, corruption_rate=r, seed=s, n_groups=40, **STATUSES.get(s, {}))
             for r in (0.0, 0.4)
             for s in range(5)
         ]
         save(folder, some, {})
-    save(tmp_path / "mse", [made_up(loss="mse", rate=0.0, seed=FIRST_TUNING_SEED + s) for s in range(2)], {})
+    save(tmp_path / "mse", [made_up(loss="mse", corruption_rate=0.0, seed=FIRST_TUNING_SEED + s) for s in range(2)], {})
     return found
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lossbench.check import CHECKS, CheckFailed, Status, check_loss
-from lossbench.interfaces.loss import Loss, same_shape
-from lossbench.types import Encoding, Head, Need, Space
+from lossbench.interfaces.loss import Loss, check_same_shape
+from lossbench.types import Encoding, Head, Requirement, Space
 from lossbench.validation import check_nonnegative, check_positive
 
 BY_NAME = {check.name: check for check in CHECKS}
@@ -30,12 +30,12 @@ class Good(Loss):
         check_positive(self, power=self.power)
 
     def __call__(self, prediction, target):
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return ((prediction - target).abs() ** self.power).mean(-1)
 
 
 def squared(prediction, target):
-    same_shape(prediction, target)
+    check_same_shape(prediction, target)
     return (prediction - target).square().mean(-1)
 
 
@@ -99,7 +99,7 @@ class NaNGradient(Changed):
     """A root whose gradient is 0 / 0 where the error is 0; power."""
 
     def formula(self, prediction, target):
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         distance = (prediction - target).square().sum(-1).sqrt()
         return torch.where(distance > 0, distance, 0)
 
@@ -109,7 +109,7 @@ class Overflows(Changed):
     """power"""
 
     def formula(self, prediction, target):
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return ((prediction - target).exp() + (target - prediction).exp()).log().mean(-1)
 
 
@@ -118,7 +118,7 @@ class ChangesItsInput(Changed):
     """power"""
 
     def formula(self, prediction, target):
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         target *= 0.5
         return squared(prediction, target)
 
@@ -184,7 +184,7 @@ class IgnoresAStackedField(Good):
         self.__dict__["kept"] = self.power
 
     def __call__(self, prediction, target):
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return ((prediction - target).abs() ** self.kept).mean(-1)
 
 
@@ -287,7 +287,7 @@ class WrongHead(Good):
 class UnknownNeed(Good):
     """power"""
 
-    needs = (Need.CLASS_COUNTS,)
+    requires = (Requirement.CLASS_COUNTS,)
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ class WholeNumbersDiffer(Good):
     """power"""
 
     def __call__(self, prediction, target):
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return ((prediction - target).abs() ** (self.power if isinstance(self.power, float) else 3)).mean(-1)
 
 
@@ -323,7 +323,7 @@ class HingeOfZeroAndOne(Loss):
     encoding = Encoding.MULTI_HOT
 
     def __call__(self, prediction, target):
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return (1 - target * prediction).clamp_min(0).mean(-1)
 
 
@@ -346,7 +346,7 @@ class SaysConvex(Changed):
     convex = True
 
     def formula(self, prediction, target):
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return (prediction - target).square().log1p().mean(-1)
 
 
@@ -391,7 +391,7 @@ class SaysRobustAtZero(Changed):
     robust = True
 
     def formula(self, prediction, target):
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return (prediction - target).abs().sqrt().mean(-1)
 
 
@@ -431,12 +431,12 @@ class ScoresPerExample(Loss):
     space = Space.EMBEDDING
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
-    needs = (Need.PARAMETERS,)
+    requires = (Requirement.PARAMETERS,)
 
-    def parameters(self, problem, generator):
+    def init_parameters(self, problem, generator):
         return {"weight": torch.randn(problem.n_outputs, 32, generator=generator)}
 
-    def scores(self, prediction, parameters):
+    def score_classes(self, prediction, parameters):
         return prediction.sum(-1)
 
     def __call__(self, prediction, target, *, parameters):
@@ -478,7 +478,7 @@ CASES = [
     (Overflows, "extremes_are_finite", "value in torch.float32: found inf for prediction"),
     (Overflows, "extremes_are_finite_in_bfloat16", "value in torch.bfloat16: found inf"),
     (ChangesItsInput, "inputs_are_left_alone", "the call changes target in place"),
-    (Coupled, "examples_are_independent", r"does it couple them\? then coupled = True"),
+    (Coupled, "examples_are_independent", r"does it couple them\? then batch_level = True"),
     (InOrder, "order_does_not_matter", "a permuted batch: found"),
     (DrawsFromTorch, "nothing_is_drawn", "the second call against the first"),
     (DrawsInVain, "nothing_is_drawn", "global generator of Python, numpy"),

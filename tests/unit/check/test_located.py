@@ -7,7 +7,7 @@ import pytest
 
 from lossbench import registry
 from lossbench.check import Status, check_loss
-from lossbench.check.located import is_place, losses_at
+from lossbench.check.located import is_place, load_losses
 from lossbench.errors import InvalidValue, UnknownName
 from lossbench.interfaces import Loss
 from lossbench.registry import Registry
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import lossbench
 from neighbour import power
-from lossbench.interfaces.loss import same_shape
+from lossbench.interfaces.loss import check_same_shape
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Cubed(lossbench.Loss):
     encoding = lossbench.Encoding.VALUE
 
     def __call__(self, prediction, target):
-        same_shape(prediction, target)
+        check_same_shape(prediction, target)
         return ((prediction - target).abs() ** power).mean(-1)
 
 
 @lossbench.loss(tasks="regression")
 def doubled(prediction, target, *, factor: float = 2.0):
     """Twice the absolute error, or factor times."""
-    same_shape(prediction, target)
+    check_same_shape(prediction, target)
     return (factor * (prediction - target).abs()).mean(-1)
 
 
@@ -73,11 +73,11 @@ def test_what_is_a_place():
 
 
 def test_a_class_and_a_function_of_a_file(file, tmp_path):
-    (name, kind), *_ = losses_at(f"{file}:Cubed").items()
+    (name, kind), *_ = load_losses(f"{file}:Cubed").items()
     assert name == "Cubed"
     assert [r for r in check_loss(kind()) if r.status is Status.FAILED] == []
-    assert losses_at(f"{file}:doubled")["doubled"](factor=3.0).factor == 3.0
-    assert sorted(losses_at(str(file))) == ["Cubed", "doubled"]
+    assert load_losses(f"{file}:doubled")["doubled"](factor=3.0).factor == 3.0
+    assert sorted(load_losses(str(file))) == ["Cubed", "doubled"]
     assert [p.name for p in tmp_path.iterdir() if p.name == "__pycache__"] == []
     assert str(tmp_path) not in sys.path
 
@@ -85,7 +85,7 @@ def test_a_class_and_a_function_of_a_file(file, tmp_path):
 def test_a_file_hides_no_module(tmp_path):
     path = tmp_path / "json.py"
     path.write_text(FILE.replace("from neighbour import power", "power = 3"))
-    json, kind = sys.modules["json"], losses_at(f"{path}:Cubed")["Cubed"]
+    json, kind = sys.modules["json"], load_losses(f"{path}:Cubed")["Cubed"]
     assert sys.modules["json"] is json
     assert pickle.loads(pickle.dumps(kind())) == kind()
 
@@ -93,8 +93,8 @@ def test_a_file_hides_no_module(tmp_path):
 def test_an_import_path():
     from lossbench.losses import Huber
 
-    assert losses_at("lossbench.losses.regression:Huber") == {"Huber": Huber}
-    assert losses_at("lossbench.losses:Huber") == {"Huber": Huber}
+    assert load_losses("lossbench.losses.regression:Huber") == {"Huber": Huber}
+    assert load_losses("lossbench.losses:Huber") == {"Huber": Huber}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_an_import_path():
 )
 def test_what_is_no_loss_of_a_file(file, name, error, message):
     with pytest.raises(error, match=message):
-        losses_at(f"{file}{name}")
+        load_losses(f"{file}{name}")
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_files_that_cannot_be_used(tmp_path, text, message):
     path = tmp_path / "broken_losses.py"
     path.write_text(text)
     with pytest.raises(InvalidValue, match=message):
-        losses_at(str(path))
+        load_losses(str(path))
 
 
 def test_places_that_do_not_exist(tmp_path):
     with pytest.raises(InvalidValue, match=r"There is no file '.*missing\.py'"):
-        losses_at(f"{tmp_path}/missing.py:A")
+        load_losses(f"{tmp_path}/missing.py:A")
     with pytest.raises(InvalidValue, match="'no_package_here' cannot be imported"):
-        losses_at("no_package_here:A")
+        load_losses("no_package_here:A")

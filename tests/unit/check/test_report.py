@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from lossbench.check.contract import Result, Status
-from lossbench.check.report import Verdict, losses_table, plain
+from lossbench.check.report import Verdict, convert_verdicts, render_verdicts
 
 
 def verdict(name, *statuses):
@@ -14,7 +14,7 @@ def verdict(name, *statuses):
 def drawn(verdicts):
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(losses_table(verdicts))
+        console.print(render_verdicts(verdicts))
     return [line.split() for line in capture.get().splitlines()]
 
 
@@ -23,7 +23,7 @@ def test_known_flaws_are_told_and_are_no_failure():
     lines = drawn(verdicts)
     assert ["known", "known", "flaw", "1000", "check1:", "why", "1"] in lines
     assert " ".join(lines[-1]) == "2 of 2 losses pass, 1 of them with known flaws, 0 fail, in 1.5 s."
-    assert plain(verdicts)["passed"]
+    assert convert_verdicts(verdicts)["passed"]
 
 
 @pytest.mark.parametrize("other", [Status.PASSED, Status.KNOWN])
@@ -32,4 +32,4 @@ def test_a_failure_counts_beside_anything_else(other):
     lines = drawn(verdicts)
     assert ["bad", "failed", "1000", "check0:", "why", "0"] in lines
     assert " ".join(lines[-1]) == "0 of 1 losses pass, 1 fail (bad), 1 skipped, in 1.0 s."
-    assert not plain(verdicts)["passed"]
+    assert not convert_verdicts(verdicts)["passed"]

@@ -11,10 +11,10 @@ from lossbench.cli.hydra.compat import compose_quickly
 from lossbench.cli.hydra.store import register_choices
 from lossbench.cli.hydra.translation import translate
 from lossbench.config.presets import list_presets
-from lossbench.config.resolve import combinations, complete
+from lossbench.config.resolve import complete, make_combinations
 from lossbench.config.schema import CHOICES, SETTINGS
 from lossbench.errors import LossbenchError
-from lossbench.registry import GROUPS, required
+from lossbench.registry import GROUPS, list_required
 from tests.registered import built_in
 
 N = 200
@@ -60,7 +60,7 @@ def draw_choice(draw, group, task):
     names = [*built_in(GROUPS[group], task), *(list_presets(group) if draw.random() < 0.2 else ())]
     name = draw.choice(names)
     kind = GROUPS[group].entries()[name].kind if name in GROUPS[group].entries() else None
-    if kind is not None and required(kind):
+    if kind is not None and list_required(kind):
         return "none" if group == "weighting" else draw_choice(draw, group, task)
     floats = [f for f in fields(kind) if isinstance(f.default, float)] if kind else []
     if not floats or draw.random() < 0.5:
@@ -115,7 +115,7 @@ def overrides(settings):
 def trials(settings):
     """All trials and what was skipped; of an error, its kind."""
     try:
-        found = combinations(settings)
+        found = make_combinations(settings)
     except LossbenchError as error:
         return type(error), str(error)
     parts = [(e.trials(), e.output) for e in found.experiments]

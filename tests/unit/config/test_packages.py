@@ -43,11 +43,11 @@ def ship(tmp_path, monkeypatch):
 
 def test_files_in_groups_are_found_and_no_others(ship):
     ship("shipped_a", {"loss/soft.yaml": PRESET, "loss/mine/softer.yaml": PRESET, "config.yaml": "", "loss/a.txt": ""})
-    ours, other = presets.packages()
+    ours, other = presets.list_packages()
     assert (ours.source, other.source) == ("lossbench", "the-shipped_a 1.0")
     assert "experiment/label_noise" in ours.configs
     assert other.configs == ("loss/mine/softer", "loss/soft")
-    assert presets.problems() == ()
+    assert presets.list_problems() == ()
 
 
 def test_a_preset_is_a_choice_and_an_entry_of_a_list(ship):
@@ -75,8 +75,8 @@ def test_a_broken_one_is_left_out_with_its_reason(ship, name):
     files, reason = BROKEN[name]
     ship("good", {"loss/soft.yaml": PRESET})
     ship(name, files)
-    assert [p.name for p in presets.packages()] == [presets.OWN, "good"]
-    (problem,) = presets.problems()
+    assert [p.name for p in presets.list_packages()] == [presets.OWN, "good"]
+    (problem,) = presets.list_problems()
     assert (problem.group, problem.name, problem.source) == ("lossbench.configs", name, f"the-{name} 1.0")
     assert reason in problem.reason
 

@@ -9,7 +9,7 @@ from lossbench import losses, registry, weightings
 from lossbench.config.choices import check_pair, check_scheme, is_mean_over_labels
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces import Level, Loss, TermWeighting, Weighting
-from lossbench.types import Choice, Encoding, Need, Space
+from lossbench.types import Choice, Encoding, Requirement, Space
 
 MULTILABEL, BINARY, MULTICLASS = (registry.tasks.get(t) for t in ("multilabel", "binary", "multiclass"))
 # each label decided by itself, as their formulas say
@@ -31,18 +31,18 @@ class Own(Loss):
     space = Space.LOGIT
     encoding = Encoding.MULTI_HOT
 
-    def __call__(self, prediction, target, **needs):
+    def __call__(self, prediction, target, **requires):
         return (prediction - target).square().sum(-1)
 
 
 class Fussy(Own):
-    def __call__(self, prediction, target, **needs):
+    def __call__(self, prediction, target, **requires):
         assert prediction.ndim == 2
         return (prediction - target).square().mean(-1)
 
 
 class Counting(Own):
-    needs = (Need.CLASS_COUNTS,)
+    requires = (Requirement.CLASS_COUNTS,)
 
 
 @pytest.mark.parametrize("loss", [Own(), Fussy(), Counting()])
@@ -71,7 +71,7 @@ def test_trying_draws_nothing_from_the_global_generator():
     ],
 )
 def test_what_weightings_weigh(name, task, n_outputs, level):
-    assert weightings.get(name).level(task, n_outputs) is level
+    assert weightings.get(name).get_level(task, n_outputs) is level
 
 
 def test_a_weighting_of_terms_is_no_weighting_of_examples():
@@ -115,12 +115,12 @@ def test_what_has_a_meaning(loss, weighting, task):
 def test_a_deferred_scheme_must_fit_task_and_data():
     scheme, data = weightings.get("deferred", scheme="irls"), Choice("digits")
     with pytest.raises(Incompatible, match=r"deferred\(scheme=irls\) is for regression, not for task=multiclass"):
-        check_scheme(Choice.of("deferred", {"scheme": "irls"}), scheme, "multiclass", data)
+        check_scheme(Choice.from_fields("deferred", {"scheme": "irls"}), scheme, "multiclass", data)
     with pytest.raises(Incompatible, match="needs data that come with weights, and data=digits does not"):
         check_scheme(Choice("deferred"), weightings.get("deferred", scheme="sample"), "multiclass", data)
     check_scheme(
         Choice("deferred"),
         weightings.get("deferred", scheme="sample"),
         "regression",
-        Choice.of("openml", {"id": 12, "weights": "rooms"}),
+        Choice.from_fields("openml", {"id": 12, "weights": "rooms"}),
     )

@@ -4,8 +4,8 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config.protocol import Protocol, contender
-from lossbench.config.resolve import combinations
+from lossbench.config.protocol import Protocol, get_contender
+from lossbench.config.resolve import make_combinations
 from lossbench.errors import LossbenchError
 from lossbench.seeds import FIRST_TUNING_SEED
 
@@ -17,7 +17,7 @@ def made():
 
     def make(*overrides):
         with initialize_config_module("lossbench.configs", version_base="1.3"):
-            return combinations(compose("config", list(overrides)))
+            return make_combinations(compose("config", list(overrides)))
 
     return make
 
@@ -55,15 +55,15 @@ def test_seeds_that_choose_are_not_those_that_are_reported(made):
 
 
 def test_fields_are_tuned_under_the_name_of_their_loss(made):
-    found = made("losses=[mse,huber]", "protocol=tuned", "lr=[0.01]", "protocol.fields={huber:{delta:[0.5,2]}}")
+    found = made("losses=[mse,huber]", "protocol=tuned", "lr=[0.01]", "protocol.search_space={huber:{delta:[0.5,2]}}")
     assert [e.template.loss.label for e in found.experiments] == ["mse", "huber(delta=0.5)", "huber(delta=2.0)"]
     assert [e.template.contender for e in found.experiments] == ["", "huber", "huber"]
-    assert len({contender(e) for e in found.experiments}) == 2
+    assert len({get_contender(e) for e in found.experiments}) == 2
 
 
 def test_two_deltas_that_are_listed_compete_with_each_other(made):
     found = made("losses=[{huber:{delta:0.5}},{huber:{delta:2}}]", "protocol=tuned")
-    assert len({contender(e) for e in found.experiments}) == 2
+    assert len({get_contender(e) for e in found.experiments}) == 2
     assert len(found.experiments) == 10
 
 
@@ -89,23 +89,23 @@ def test_rigorous_takes_the_tasks_data_sets_and_corruptions_unless_others_are_na
 
 
 WRONG = {
-    "protocol.fields={hubr:{delta:[1,2]}}": "names 'hubr', which is not among the losses: mse, huber",
-    "protocol.fields={huber:{dlta:[1,2]}}": "Did you mean 'delta'",
-    "protocol.fields={huber:{delta:[1,-2]}}": "Got -2.0",
-    "protocol.fields={huber:{delta:{low:1,high:2}}}": "set protocol.search",
-    "protocol.fields={huber:{delta:{low:1}}}": "must be a list of values, or a range",
-    "protocol.fields=3": "must say which fields of which losses",
+    "protocol.search_space={hubr:{delta:[1,2]}}": "names 'hubr', which is not among the losses: mse, huber",
+    "protocol.search_space={huber:{dlta:[1,2]}}": "Did you mean 'delta'",
+    "protocol.search_space={huber:{delta:[1,-2]}}": "Got -2.0",
+    "protocol.search_space={huber:{delta:{low:1,high:2}}}": "Set protocol.search=20",
+    "protocol.search_space={huber:{delta:{low:1}}}": "must be a list of values, or a range",
+    "protocol.search_space=3": "must say which fields of which losses",
     "protocol.tune_at=never": "each_rate",
-    "protocol.factors=[]": "leaves no learning rate",
-    "protocol.factors=[-1]": "Got -1.0",
+    "protocol.lr_grid=[]": "leaves no learning rate",
+    "protocol.lr_grid=[-1]": "Got -1.0",
     "protocol.search=-1": "Got -1",
     "protocol.seeds=0": "Got 0",
     "lr=[a]": "lr must be a number, or a list of numbers. Got 'a'",
     "lr=a": "lr must be a number, or a list of numbers. Got 'a'",
     "lr=[]": "lr=[] asks for nothing",
-    "protocol.search=4 protocol.fields={huber:{delta:{low:2,high:1}}}": "must have low < high. Got low=2, high=1",
-    "protocol.search=4 protocol.fields={huber:{delta:{low:0,high:1,log:true}}}": "as log is set",
-    "protocol.search=4 protocol.fields={huber:{delta:{low:a,high:1}}}": "Got 'a'",
+    "protocol.search=4 protocol.search_space={huber:{delta:{low:2,high:1}}}": "must have low < high. Got low=2, high=1",
+    "protocol.search=4 protocol.search_space={huber:{delta:{low:0,high:1,log:true}}}": "as log is set",
+    "protocol.search=4 protocol.search_space={huber:{delta:{low:a,high:1}}}": "Got 'a'",
     "seeds=[10000]": "Seeds from 10000 on are for tuning",
     "protocol.tuning_seeds=0 protocol.search=4": "has none",
 }
@@ -120,7 +120,12 @@ def test_wrong_settings_are_refused(made, line):
 
 def test_the_ends_of_a_range_are_checked_before_anything_is_trained(made):
     with pytest.raises(LossbenchError, match=r"Got -1\.0"):
-        made("losses=[huber]", "protocol=tuned", "protocol.search=4", "protocol.fields={huber:{delta:{low:-1,high:1}}}")
+        made(
+            "losses=[huber]",
+            "protocol=tuned",
+            "protocol.search=4",
+            "protocol.search_space={huber:{delta:{low:-1,high:1}}}",
+        )
 
 
 def test_a_protocol_is_a_value():

@@ -10,7 +10,7 @@ from lossbench.errors import InvalidValue
 from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.guards import guard_nothing
 from lossbench.interfaces.spaces import SPACES
-from lossbench.types import Encoding, Need, Space
+from lossbench.types import Encoding, Requirement, Space
 
 Z = torch.tensor([[0.5, -1.0, 2.0], [1.5, 0.0, -0.5]]).repeat(5, 1)  # logits of 10 examples
 INDEX = torch.arange(10) % 3
@@ -122,9 +122,9 @@ def test_labels_of_pairs_may_be_any_whole_numbers():
 def test_what_is_right_passes(name):
     loss = losses.get(name)
     call = call_for(loss)
-    held = {n: v for n, v in call.needs.items() if n in {Need.CLASS_COUNTS, Need.RESIDUAL_SCALE}}
-    problem = {"problem": PROBLEM} if {Need.PARAMETERS, Need.STATE} & set(loss.needs) else {}
-    given = {n: v for n, v in call.needs.items() if n in {Need.INDEX, Need.PROGRESS}}
+    held = {n: v for n, v in call.requires.items() if n in {Requirement.CLASS_COUNTS, Requirement.RESIDUAL_SCALE}}
+    problem = {"problem": PROBLEM} if {Requirement.PARAMETERS, Requirement.STATE} & set(loss.requires) else {}
+    given = {n: v for n, v in call.requires.items() if n in {Requirement.INDEX, Requirement.PROGRESS}}
     assert loss.module(**held, **problem).double()(call.prediction, call.target, **given).isfinite()
 
 

@@ -17,8 +17,8 @@ def drawn(n=9, width=4, n_classes=3, seed=0, spread=1.0):
     return embedding, torch.randint(n_classes, (n,), generator=draw)
 
 
-def gradient_of(loss, embedding, target, **needs):
+def gradient_of(loss, embedding, target, **requires):
     x = embedding.clone().requires_grad_()
-    value = loss(x, target, **needs)
+    value = loss(x, target, **requires)
     value.sum().backward()
     return value.detach(), x.grad

@@ -22,15 +22,15 @@ def residuals():
     return torch.cat([prediction - target, EDGES[:, None]])
 
 
-def of(loss, r, **needs):
+def of(loss, r, **requires):
     """The loss of residuals, `[n, 1]`."""
-    return loss(r, torch.zeros_like(r), **needs)
+    return loss(r, torch.zeros_like(r), **requires)
 
 
-def slopes(loss, r, **needs):
+def slopes(loss, r, **requires):
     """Its derivative by the residuals, `[n]`."""
     r = r.detach().clone().requires_grad_()
-    of(loss, r, **needs).sum().backward()
+    of(loss, r, **requires).sum().backward()
     return r.grad[:, 0]
 
 
@@ -38,14 +38,14 @@ def close(got, wanted, rtol=1e-12, atol=1e-15):
     torch.testing.assert_close(got, torch.as_tensor(wanted, dtype=torch.float64), rtol=rtol, atol=atol)
 
 
-def efficiency(loss, breaks=(), **needs):
+def efficiency(loss, breaks=(), **requires):
     """Variance of the mean over that of the M-estimator of location, for normal errors of standard deviation 1.
 
     It is (E psi')^2 / E psi^2, and E psi' = E[x psi(x)] for a normal x; psi is odd. breaks: where psi has kinks.
     """
 
     def psi(x):
-        return slopes(loss, torch.tensor([[x]], dtype=torch.float64), **needs).item()
+        return slopes(loss, torch.tensor([[x]], dtype=torch.float64), **requires).item()
 
     edges = [0.0, *(b for b in breaks if b < 9), 9.0]
 

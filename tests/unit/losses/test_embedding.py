@@ -80,7 +80,7 @@ def test_enlarging_arcface_s_angle_costs_more_the_farther_away():
 
 
 def test_class_vectors_of_arcface_come_from_the_generator():
-    first, again = (ArcFace().parameters(Problem((4,), 6, 9), torch.Generator().manual_seed(1)) for _ in range(2))
+    first, again = (ArcFace().init_parameters(Problem((4,), 6, 9), torch.Generator().manual_seed(1)) for _ in range(2))
     assert first["weight"].shape == (6, EMBEDDING_WIDTH)
     assert torch.equal(first["weight"], again["weight"])
 
@@ -180,7 +180,7 @@ def test_adaface_in_numpy(fields):
 def test_adaface_begins_with_its_first_batch():
     x, w, y, _, _ = drawn_by_class(seed=2)
     embedding, target, parameters = in_torch(x, w, y)
-    state = AdaFace().state(Problem((4,), 5, 9)).double()
+    state = AdaFace().init_state(Problem((4,), 5, 9)).double()
     first, after = AdaFace()(embedding, target, parameters=parameters, state=state)
     length = np.linalg.norm(x, axis=1)
     close(after, [[length.mean(), length.std()]])
@@ -236,12 +236,12 @@ def test_gradient_is_finite_along_a_class_vector_and_at_zero(kind, dtype):
 @pytest.mark.parametrize("kind", [ArcFace, *PROXIES])
 def test_scores_are_scaled_cosines(kind):
     wanted = functional.cosine_similarity(EMBEDDING[:, None], WEIGHT["weight"][None], dim=-1)
-    torch.testing.assert_close(kind(scale=2.0).scores(EMBEDDING, WEIGHT), 2 * wanted)
+    torch.testing.assert_close(kind(scale=2.0).score_classes(EMBEDDING, WEIGHT), 2 * wanted)
 
 
 @pytest.mark.parametrize("kind", PROXIES)
 def test_class_vectors_are_arcface_s(kind):
-    first, again = (k().parameters(Problem((4,), 6, 9), torch.Generator().manual_seed(1)) for k in (kind, ArcFace))
+    first, again = (k().init_parameters(Problem((4,), 6, 9), torch.Generator().manual_seed(1)) for k in (kind, ArcFace))
     assert first["weight"].shape == (6, EMBEDDING_WIDTH)
     assert torch.equal(first["weight"], again["weight"])
 

@@ -7,20 +7,20 @@ from registered import built_in
 from lossbench import registry
 from lossbench.check.samples import Call, call_for, stack
 from lossbench.interfaces.spaces import draw_extremes
-from lossbench.types import Need
+from lossbench.types import Requirement
 
 FAMILIES = ("classification", "imbalance", "label noise", "margin", "overlap")
 NAMES = [name for name in built_in(registry.losses) if registry.losses.find(name).family in FAMILIES]
 
 
 # a loss that remembers examples has a state of one batch's size: its own test looks at bfloat16
-@pytest.mark.parametrize("name", [n for n in NAMES if Need.INDEX not in registry.losses.find(n).needs])
+@pytest.mark.parametrize("name", [n for n in NAMES if Requirement.INDEX not in registry.losses.find(n).requires])
 def test_extremes_in_bfloat16(name):
     loss = registry.losses.get(name)
     call = Call(*draw_extremes(loss.space, loss.encoding), {})
     prediction = call.prediction.bfloat16().requires_grad_()
     target = call.target.bfloat16() if call.target.is_floating_point() else call.target
-    losses = Call(prediction, target, call_for(loss).to(torch.bfloat16).needs).of(loss)
+    losses = Call(prediction, target, call_for(loss).to(torch.bfloat16).requires).of(loss)
     losses.sum().backward()
     assert losses.isfinite().all()
     assert prediction.grad.isfinite().all()
@@ -34,7 +34,7 @@ def test_a_row_of_nan_is_nan_and_harms_no_other(name):
     prediction = together.prediction.clone()
     prediction[0] = torch.nan
     prediction.requires_grad_()
-    losses = Call(prediction, together.target, together.needs).of(loss)
+    losses = Call(prediction, together.target, together.requires).of(loss)
     losses.sum().backward()
     torch.testing.assert_close(losses[1], calls[1].of(loss), rtol=1e-12, atol=1e-14)
     assert prediction.grad[1].isfinite().all()

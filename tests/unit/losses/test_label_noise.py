@@ -111,7 +111,7 @@ def test_elr_leaves_its_input_and_other_rows_alone():
 
 
 def test_elr_starts_from_zero():
-    assert torch.equal(ELR().state(Problem((4,), C, 7)), torch.zeros(7, C))
+    assert torch.equal(ELR().init_state(Problem((4,), C, 7)), torch.zeros(7, C))
 
 
 def test_elr_is_finite_in_bfloat16():

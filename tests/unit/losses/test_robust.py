@@ -125,7 +125,7 @@ def test_barron_is_a_density(alpha_logit, log_scale):
 
 
 def test_barron_has_a_shape_and_a_scale_per_output():
-    parameters = BarronAdaptive().parameters(Problem((4,), 3, 10), torch.Generator())
+    parameters = BarronAdaptive().init_parameters(Problem((4,), 3, 10), torch.Generator())
     assert {n: tuple(p.shape) for n, p in parameters.items()} == {"alpha_logit": (1, 3), "log_scale": (1, 3)}
     # alpha and c start at 1: sqrt(r^2 + 1) - 1, and the partition function 2 e K_1(1)
     r = torch.from_numpy(np.linspace(-5, 5, 30).reshape(10, 3))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lossbench import losses
-from lossbench.interfaces.loss import replicated
+from lossbench.interfaces.loss import replicate
 from lossbench.losses.terms import mean, total
 
 
@@ -40,7 +40,7 @@ def test_torchs_functions_are_the_formulas_of_stacks(name, field, dtype):
     prediction = torch.cat([residual, -residual]).view(1, -1, 1).requires_grad_()
     for value in (0.5, 1.0, 2.0):
         loss = losses.get(name, **{field: value})
-        row = replicated(loss, **{field: torch.full((1, 1, 1), value, dtype=dtype)})
+        row = replicate(loss, **{field: torch.full((1, 1, 1), value, dtype=dtype)})
         results = [part(prediction, torch.zeros_like(prediction)) for part in (loss, row)]
         torch.testing.assert_close(*results)
         torch.testing.assert_close(*(torch.autograd.grad(r.sum(), prediction)[0] for r in results))

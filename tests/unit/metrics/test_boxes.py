@@ -27,7 +27,7 @@ def value(name, prediction, target):
 def test_mean_iou_against_torchvision_and_torchmetrics(boxes):
     prediction, target = boxes
     rows = list(zip(prediction, target, strict=True))
-    scores = metrics.get("mean_iou").scores(prediction, target)
+    scores = metrics.get("mean_iou").score_examples(prediction, target)
     torch.testing.assert_close(scores, torch.stack([ops.box_iou(p, t).diagonal() for p, t in rows]))
     wanted = torch.stack([intersection_over_union(p, t, aggregate=False).diagonal().mean() for p, t in rows])
     torch.testing.assert_close(metrics.get("mean_iou")(prediction, target), wanted)
@@ -101,8 +101,8 @@ def test_size_error_is_that_of_boxes_on_one_centre(boxes):
     prediction, target = boxes
     shift = (target[..., :2] + target[..., 2:] - prediction[..., :2] - prediction[..., 2:]) / 2
     aligned = prediction + shift.repeat(1, 1, 2)
-    wanted = 1 - metrics.get("mean_iou").scores(aligned, target)
-    torch.testing.assert_close(metrics.get("size_error").scores(prediction, target), wanted)
+    wanted = 1 - metrics.get("mean_iou").score_examples(aligned, target)
+    torch.testing.assert_close(metrics.get("size_error").score_examples(prediction, target), wanted)
 
 
 def test_size_error_by_hand():

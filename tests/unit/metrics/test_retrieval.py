@@ -44,7 +44,7 @@ def test_as_pytorch_metric_learning(name, drawn):
 def test_a_query_that_is_alone_in_its_class_is_left_out(name, drawn):
     embedding, target = drawn
     target[:, :5] = torch.arange(100, 105)
-    values, scores = metrics.get(name)(embedding, target), metrics.get(name).scores(embedding, target)
+    values, scores = metrics.get(name)(embedding, target), metrics.get(name).score_examples(embedding, target)
     expected = [metric_learning(e, t)[NAMES[name]] for e, t in zip(embedding, target, strict=True)]
     np.testing.assert_allclose(values, expected, rtol=1e-12)
     assert (scores[:, :5] == 0).all()
@@ -52,7 +52,7 @@ def test_a_query_that_is_alone_in_its_class_is_left_out(name, drawn):
 
 def test_recall_as_the_nearest_neighbours_of_scikit_learn(drawn):
     embedding, target = drawn
-    scores = metrics.get("recall_at_1").scores(embedding, target)
+    scores = metrics.get("recall_at_1").score_examples(embedding, target)
     for e, t, found in zip(embedding.numpy(), target.numpy(), scores, strict=True):
         nearest = NearestNeighbors(n_neighbors=1, metric="cosine").fit(e).kneighbors(return_distance=False)[:, 0]
         np.testing.assert_array_equal(found, t[nearest] == t)
@@ -65,7 +65,7 @@ def test_average_precision_of_a_class_that_lies_nearest_is_scikit_learns(drawn):
     same = target[0] == target[0, 0]
     distance = torch.cdist(embedding[0, :1], embedding[0])[0]
     wanted = average_precision_score(same[1:], -distance[1:])
-    assert metrics.get("map_at_r").scores(embedding, target)[0, 0] == wanted == 1
+    assert metrics.get("map_at_r").score_examples(embedding, target)[0, 0] == wanted == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,7 +82,7 @@ def test_ties_give_what_their_orders_give_on_average(name):
             precision = right.cumsum() / np.arange(1, 7)
             values.append(right[0] if name == "recall_at_1" else (right * precision)[:3].sum() / 3)
     assert len(values) == 48
-    found = metrics.get(name).scores(embedding, target)[0, 0].item()
+    found = metrics.get(name).score_examples(embedding, target)[0, 0].item()
     assert found == pytest.approx(np.mean(values), rel=1e-12)
 
 
@@ -108,9 +108,9 @@ def test_length_does_not_matter(name, drawn):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_queries_in_parts_give_the_same(name, drawn, monkeypatch):
-    whole = metrics.get(name).scores(*drawn)
+    whole = metrics.get(name).score_examples(*drawn)
     monkeypatch.setattr(retrieval, "MOST", 7 * R * N)
-    torch.testing.assert_close(metrics.get(name).scores(*drawn), whole, rtol=1e-12, atol=0)
+    torch.testing.assert_close(metrics.get(name).score_examples(*drawn), whole, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ from torchmetrics.text import CharErrorRate
 
 from lossbench import metrics
 from lossbench.metrics.sequence import edit_distances
-from lossbench.numerics.decoding import best_path, compacted
+from lossbench.numerics.decoding import compact, find_best_path
 
 R, N, T, C, S = 3, 40, 12, 5, 6
 RATE, RIGHT = metrics.get("character_error_rate"), metrics.get("sequence_accuracy")
@@ -67,7 +67,7 @@ def test_distances_as_in_textbooks(seed, shared):
         for row in zip(prediction, every, strict=True)
     ]
     assert got.tolist() == [[int(x) for x in row] for row in wanted]
-    assert torch.equal(RIGHT.scores(prediction, target) == 1, torch.tensor(wanted) == 0)
+    assert torch.equal(RIGHT.score_examples(prediction, target) == 1, torch.tensor(wanted) == 0)
     assert {0, 1, S} <= {x for row in wanted for x in row}
 
 
@@ -104,7 +104,7 @@ def test_distances_by_hand(path, transcript, distance):
     target = padded([transcript, [1, 2]], 4)[None]
     assert edit_distances(prediction, target).tolist() == [[distance, 0]]
     assert RATE(prediction, target).item() == pytest.approx(distance / (len(transcript) + 2))
-    assert RIGHT.scores(prediction, target).tolist() == [[float(distance == 0), 1]]
+    assert RIGHT.score_examples(prediction, target).tolist() == [[float(distance == 0), 1]]
 
 
 def test_the_rate_is_the_ratio_of_sums():
@@ -112,7 +112,7 @@ def test_the_rate_is_the_ratio_of_sums():
     prediction = logits_for([[[2, 0, 0, 0, 0], [1, 0, 2, 0, 3]]])
     assert RATE(prediction, padded([[1], [1, 2, 3]], 3)[None]).tolist() == [0.25]
     # by hand: the mean length is 2, and 1 - 0.25 * 1 and 0 - 0.25 * 3 are too much and too little
-    assert RATE.influence(prediction, padded([[1], [1, 2, 3]], 3)[None]).tolist() == [[0.375, -0.375]]
+    assert RATE.compute_influence(prediction, padded([[1], [1, 2, 3]], 3)[None]).tolist() == [[0.375, -0.375]]
     assert RIGHT(prediction, padded([[1], [1, 2, 3]], 3)[None]).tolist() == [0.5]
 
 
@@ -129,7 +129,7 @@ def test_one_logit_that_is_not_finite_makes_its_example_and_row_nan(broken):
     prediction, target = drawn(0)
     prediction[1, 5, 3, 2] = broken
     for metric, n_broken in ((RATE, N), (RIGHT, 1)):  # of a ratio, all examples of the row
-        scores = metric.scores(prediction, target)
+        scores = metric.score_examples(prediction, target)
         assert scores[1, 5].isnan()
         assert scores.isnan().sum() == n_broken
         assert metric(prediction, target).isnan().tolist() == [False, True, False]
@@ -148,7 +148,7 @@ def test_decoding_step_by_step(n_tokens):
     draw = torch.Generator().manual_seed(0)
     path = torch.randint(n_tokens, (2, 50, T), generator=draw).repeat_interleave(2, -1)[..., : T + 3]
     path = torch.where(torch.rand(path.shape, generator=draw) < 0.4, 0, path)
-    got = compacted(best_path(logits_for(path, n_tokens)))
+    got = compact(find_best_path(logits_for(path, n_tokens)))
     assert got.shape == path.shape
     assert got.dtype == torch.int64
     for tokens, steps in zip(got.flatten(0, 1), path.flatten(0, 1), strict=True):
@@ -157,4 +157,4 @@ def test_decoding_step_by_step(n_tokens):
 
 
 def test_of_equal_logits_the_first_token_is_read():
-    assert compacted(best_path(torch.tensor([[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]))).tolist() == [1, -1]
+    assert compact(find_best_path(torch.tensor([[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]))).tolist() == [1, -1]

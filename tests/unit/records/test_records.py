@@ -15,7 +15,7 @@ from commands import Command
 from waiting import wait_until
 
 from lossbench.errors import InvalidValue, LossbenchError
-from lossbench.records import Record, RecordError, Samples, check_writable, find, finished, load, save
+from lossbench.records import Record, RecordError, Samples, check_writable, find, find_finished, load, save
 
 FILES = {"trials.parquet", "curves.parquet", "test.parquet", "config.yaml", ".lock"}
 PICTURES = {"predictions.parquet", "samples.npz"}
@@ -31,7 +31,7 @@ def names(folder):
 
 
 def test_what_is_saved_is_loaded(folder, made_up):
-    record = made_up(seed=3, rate=0.1)
+    record = made_up(seed=3, corruption_rate=0.1)
     save(folder, [record], {"loss": {"name": "huber"}, "seeds": [3]})
     results = load(folder)
     assert results.config == {"loss": {"name": "huber"}, "seeds": [3]}
@@ -150,10 +150,10 @@ def test_merging_keeps_old_trials_and_replaces_equal_ones(folder, made_up):
 
 
 def test_only_failed_trials_are_trained_again(folder, made_up):
-    assert finished(folder) == set()
+    assert find_finished(folder) == set()
     kept = [made_up(seed=0), made_up(seed=1, status="diverged")]
     save(folder, [*kept, made_up(seed=2, status="failed")], {})
-    assert finished(folder) == {record.trial for record in kept}
+    assert find_finished(folder) == {record.trial for record in kept}
 
 
 def test_columns_may_come_go_and_change_their_type(folder, made_up):
@@ -188,7 +188,7 @@ def test_a_kill_between_two_files_loses_only_the_new_trial(folder, made_up, monk
         with pytest.raises(KeyboardInterrupt):
             save(folder, [new], {})
     assert names(folder) == FILES
-    assert finished(folder) == {old.trial}
+    assert find_finished(folder) == {old.trial}
     results = load(folder)
     assert set(results.curves["trial"]) == set(results.test["trial"]) == {old.trial}
     save(folder, [new], {})
@@ -300,7 +300,7 @@ def test_a_stranger_file_is_named(folder):
     folder.mkdir(parents=True)
     pd.DataFrame({"a": [1]}).to_parquet(folder / "trials.parquet")
     with pytest.raises(RecordError, match=r"trials\.parquet is damaged .*no column 'trial'"):
-        finished(folder)
+        find_finished(folder)
 
 
 def test_a_folder_without_records_says_so(folder):
@@ -345,7 +345,7 @@ def test_a_record_can_be_sent_between_processes(made_up):
 
 
 def test_files_are_compact(folder, made_up):
-    save(folder, [made_up(seed=s, rate=r / 10, n_evaluations=100) for s in range(20) for r in range(5)], {})
+    save(folder, [made_up(seed=s, corruption_rate=r / 10, n_evaluations=100) for s in range(20) for r in range(5)], {})
     n_values = len(load(folder).curves)
     assert (folder / "curves.parquet").stat().st_size < 11 * n_values  # 8 bytes of a random float64, and little else
 

@@ -23,13 +23,13 @@ def made_up(n=400, seed=0):
 
 
 BOXES = made_up()
-SCALING = Scaling(*(torch.as_tensor(part)[None] for part in TASK.scaling(BOXES)))
+SCALING = Scaling(*(torch.as_tensor(part)[None] for part in TASK.fit_scaling(BOXES)))
 
 
 def test_scaling_is_the_median_and_mad_of_centre_and_log_size():
     size = BOXES[:, 2:] - BOXES[:, :2]
     deltas = np.concatenate([BOXES[:, :2] + size / 2, np.log(size)], 1)
-    shift, scale = TASK.scaling(BOXES)
+    shift, scale = TASK.fit_scaling(BOXES)
     np.testing.assert_allclose(shift, np.median(deltas, 0))
     np.testing.assert_allclose(scale, stats.median_abs_deviation(deltas, scale="normal"), rtol=1e-4)
 
@@ -37,7 +37,7 @@ def test_scaling_is_the_median_and_mad_of_centre_and_log_size():
 def test_scaling_does_not_follow_outliers():
     spoilt = BOXES.copy()
     spoilt[:80] += 1e4
-    before, after = TASK.scaling(BOXES), TASK.scaling(spoilt)
+    before, after = TASK.fit_scaling(BOXES), TASK.fit_scaling(spoilt)
     assert abs(after[0] - before[0])[:2].max() < before[1][:2].max()
     assert (after[1] < 2 * before[1]).all()
 
@@ -46,7 +46,7 @@ def test_scaling_does_not_follow_outliers():
 def test_deltas_go_there_and_back(dtype):
     target = torch.as_tensor(BOXES)
     deltas = TASK.encode(target, Encoding.VALUE, PROBLEM, SCALING).to(dtype)
-    for corners in (TASK.convert(deltas, Space.BOX_XYXY, SCALING), TASK.point(deltas, Space.VALUE, PROBLEM, SCALING)):
+    for corners in (TASK.convert(deltas, Space.BOX_XYXY, SCALING), TASK.predict(deltas, Space.VALUE, PROBLEM, SCALING)):
         torch.testing.assert_close(corners.double(), target, rtol=0, atol=1e-12 if dtype == torch.float64 else 1e-4)
     assert TASK.convert(deltas, Space.VALUE, SCALING) is deltas
     assert TASK.encode(target, Encoding.BOX_XYXY, PROBLEM, SCALING) is target
@@ -63,14 +63,14 @@ def test_zero_is_the_anchor():
     size = np.median(np.log(BOXES[:, 2:] - BOXES[:, :2]), 0)
     centre = np.median((BOXES[:, 2:] + BOXES[:, :2]) / 2, 0)
     anchor = np.concatenate([centre - np.exp(size) / 2, centre + np.exp(size) / 2])
-    zero = TASK.point(torch.zeros(1, 4).double(), Space.BOX_XYXY, PROBLEM, SCALING)
+    zero = TASK.predict(torch.zeros(1, 4).double(), Space.BOX_XYXY, PROBLEM, SCALING)
     np.testing.assert_allclose(zero[0].numpy(), anchor)
 
 
 def test_the_trivial_prediction_overlaps_better_than_the_anchor():
     """A constant box is to meet boxes all around: one of the median size is too small for it."""
-    anchor = TASK.point(torch.zeros(1, 4).double(), Space.BOX_XYXY, PROBLEM, SCALING)
-    trivial = torch.from_numpy(TASK.trivial(BOXES, 3, PROBLEM))
+    anchor = TASK.predict(torch.zeros(1, 4).double(), Space.BOX_XYXY, PROBLEM, SCALING)
+    trivial = torch.from_numpy(TASK.predict_baseline(BOXES, 3, PROBLEM))
     assert (trivial == trivial[0]).all()
     constant, middle = (ops.box_iou(box[:1], torch.from_numpy(BOXES)).mean() for box in (trivial, anchor))
     assert constant >= middle
@@ -84,7 +84,7 @@ EXTREMES = torch.cartesian_prod(*[torch.tensor([-1e3, -30.0, 0.0, 30.0, 1e3])] *
 @pytest.mark.parametrize("offset", [0.0, 1e5])
 def test_any_output_decodes_to_a_box_with_a_finite_gradient(scaling_dtype, offset):
     targets = BOXES + offset
-    scaling = Scaling(*(torch.as_tensor(part, dtype=scaling_dtype)[None] for part in TASK.scaling(targets)))
+    scaling = Scaling(*(torch.as_tensor(part, dtype=scaling_dtype)[None] for part in TASK.fit_scaling(targets)))
     raw = EXTREMES.clone().requires_grad_()
     corners = TASK.convert(raw, Space.BOX_XYXY, scaling).float()  # the engine rounds to the precision of `raw`
     corners.sum().backward()
@@ -116,7 +116,7 @@ def test_swapped_corners_are_refused_with_the_row(encoding, swap):
     with pytest.raises(Incompatible, match=message):
         TASK.check(targets, encoding)
     with pytest.raises(Incompatible, match=message):
-        TASK.n_outputs(Examples(np.zeros((400, 1)), targets))
+        TASK.count_outputs(Examples(np.zeros((400, 1)), targets))
     TASK.check(BOXES, encoding)
 
 
@@ -130,12 +130,12 @@ def test_what_is_not_finite_is_refused():
 @pytest.mark.parametrize("targets", [np.zeros(5), np.zeros((5, 5)), np.zeros((5, 4), int), np.zeros((5, 1, 4))])
 def test_targets_must_be_floats_of_four(targets):
     with pytest.raises(Incompatible, match=r"float targets of shape \[N, 4\]. Got"):
-        TASK.n_outputs(Examples(np.zeros((5, 1)), targets))
+        TASK.count_outputs(Examples(np.zeros((5, 1)), targets))
 
 
 def test_facts():
-    assert TASK.head_width(Head.LINEAR, PROBLEM) == TASK.n_outputs(Examples(np.zeros((400, 1)), BOXES)) == 4
-    assert TASK.class_counts(BOXES, PROBLEM) is None
+    assert TASK.get_head_width(Head.LINEAR, PROBLEM) == TASK.count_outputs(Examples(np.zeros((400, 1)), BOXES)) == 4
+    assert TASK.count_per_class(BOXES, PROBLEM) is None
     assert TASK.picture is Picture.BOX
     assert TASK.shortlist[0] == TASK.defaults["loss"]
 

@@ -58,33 +58,33 @@ def test_encoded_targets_take_the_scalings_precision():
 
 
 def test_head_widths():
-    assert BINARY.head_width(Head.LINEAR, TWO) == 1
-    widths = [MULTICLASS.head_width(head, THREE) for head in (Head.LINEAR, Head.COSINE, Head.EMBEDDING)]
+    assert BINARY.get_head_width(Head.LINEAR, TWO) == 1
+    widths = [MULTICLASS.get_head_width(head, THREE) for head in (Head.LINEAR, Head.COSINE, Head.EMBEDDING)]
     assert widths == [3, 3, EMBEDDING_WIDTH]
 
 
 def test_binary_trivial_is_the_log_odds():
-    np.testing.assert_allclose(BINARY.trivial(np.array([1, 1, 1, 0]), 2, TWO), [[np.log(3)]] * 2)
+    np.testing.assert_allclose(BINARY.predict_baseline(np.array([1, 1, 1, 0]), 2, TWO), [[np.log(3)]] * 2)
 
 
 def test_multiclass_trivial_is_the_log_share():
-    trivial = MULTICLASS.trivial(np.array([0, 1, 1, 2]), 2, THREE)
+    trivial = MULTICLASS.predict_baseline(np.array([0, 1, 1, 2]), 2, THREE)
     np.testing.assert_allclose(softmax(trivial, -1), [[0.25, 0.5, 0.25]] * 2)
 
 
 def test_trivial_without_a_class_is_finite():
-    assert np.isfinite(BINARY.trivial(np.ones(5, int), 1, TWO)).all()
-    assert np.isfinite(MULTICLASS.trivial(np.ones(5, int), 1, THREE)).all()
+    assert np.isfinite(BINARY.predict_baseline(np.ones(5, int), 1, TWO)).all()
+    assert np.isfinite(MULTICLASS.predict_baseline(np.ones(5, int), 1, THREE)).all()
 
 
 def test_class_counts_include_absent_classes():
-    assert BINARY.class_counts(np.zeros(3, int), TWO).tolist() == [3, 0]
-    assert MULTICLASS.class_counts(np.array([1, 1]), THREE).tolist() == [0, 2, 0]
+    assert BINARY.count_per_class(np.zeros(3, int), TWO).tolist() == [3, 0]
+    assert MULTICLASS.count_per_class(np.array([1, 1]), THREE).tolist() == [0, 2, 0]
 
 
 def test_multiclass_outputs_come_from_the_names_or_the_targets():
-    assert MULTICLASS.n_outputs(Examples(INPUTS, np.array([0, 1, 1, 0]), ("a", "b", "c"))) == 3
-    assert MULTICLASS.n_outputs(Examples(INPUTS, np.array([0, 3, 1, 0]))) == 4
+    assert MULTICLASS.count_outputs(Examples(INPUTS, np.array([0, 1, 1, 0]), ("a", "b", "c"))) == 3
+    assert MULTICLASS.count_outputs(Examples(INPUTS, np.array([0, 3, 1, 0]))) == 4
 
 
 @pytest.mark.parametrize(
@@ -101,4 +101,4 @@ def test_multiclass_outputs_come_from_the_names_or_the_targets():
 )
 def test_targets_that_do_not_fit(task, targets, names, message):
     with pytest.raises(Incompatible, match=message):
-        task.n_outputs(Examples(INPUTS, np.array(targets), names))
+        task.count_outputs(Examples(INPUTS, np.array(targets), names))

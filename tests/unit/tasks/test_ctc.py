@@ -22,10 +22,10 @@ def examples(targets, names=()):
 
 
 def test_outputs_are_the_tokens_and_the_blank():
-    assert CTC.n_outputs(examples(GOOD)) == 4
-    assert CTC.n_outputs(examples(GOOD, tuple("abcdef"))) == 7
-    assert CTC.n_outputs(examples(GOOD.astype(np.int8))) == 4
-    assert CTC.head_width(Head.LINEAR, PROBLEM) == 4
+    assert CTC.count_outputs(examples(GOOD)) == 4
+    assert CTC.count_outputs(examples(GOOD, tuple("abcdef"))) == 7
+    assert CTC.count_outputs(examples(GOOD.astype(np.int8))) == 4
+    assert CTC.get_head_width(Head.LINEAR, PROBLEM) == 4
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ def test_outputs_are_the_tokens_and_the_blank():
 )  # fmt: skip
 def test_targets_that_do_not_fit(targets, names, message):
     with pytest.raises(Incompatible, match=re.escape(message)):
-        CTC.n_outputs(examples(targets, names))
+        CTC.count_outputs(examples(targets, names))
 
 
 def test_logits_and_tokens_pass_as_they_are():
     raw = torch.randn(2, 5, 4)
     assert torch.equal(CTC.convert(raw, Space.SEQUENCE_LOGIT, PLAIN), raw)
-    assert torch.equal(CTC.point(raw, Space.SEQUENCE_LOGIT, PROBLEM, PLAIN), raw)
+    assert torch.equal(CTC.predict(raw, Space.SEQUENCE_LOGIT, PROBLEM, PLAIN), raw)
     encoded = CTC.encode(torch.as_tensor(GOOD).int(), Encoding.TOKENS, PROBLEM, PLAIN)
     assert encoded.dtype == torch.int64
     assert encoded.tolist() == GOOD.tolist()
@@ -59,7 +59,7 @@ def test_shown_is_what_is_read():
     assert CTC.picture is Picture.TEXT
     path = torch.tensor([[0, 2, 2, 0, 2, 1], [0, 0, 0, 0, 0, 0]])
     point = torch.nn.functional.one_hot(path, 4).float().expand(3, 2, 6, 4)
-    shown = CTC.shown(point)
+    shown = CTC.decode_for_picture(point)
     assert shown.tolist() == [[[2, 2, 1, -1, -1, -1], [-1] * 6]] * 3
 
 
@@ -75,22 +75,22 @@ def test_shown_is_what_is_read():
     ],
 )
 def test_trivial_is_the_most_common_string(targets, wanted):
-    trivial = CTC.trivial(np.array(targets), 5, PROBLEM)
+    trivial = CTC.predict_baseline(np.array(targets), 5, PROBLEM)
     assert trivial.shape == (5, 2 * len(wanted) + 1, 4)
-    shown = CTC.shown(torch.as_tensor(trivial))
+    shown = CTC.decode_for_picture(torch.as_tensor(trivial))
     assert (shown == shown[0]).all()
     assert [t for t in shown[0].tolist() if t > 0] == wanted
 
 
 def test_trivial_of_equal_transcripts_is_perfect():
     targets = np.tile([[2, 2, 1, -1]], (6, 1))
-    trivial = torch.as_tensor(CTC.trivial(targets, 6, PROBLEM))[None]
+    trivial = torch.as_tensor(CTC.predict_baseline(targets, 6, PROBLEM))[None]
     for name in CTC.metrics:
         metric = metrics.get(name)
         assert metric(trivial, torch.as_tensor(targets)[None]) == metric.limit
 
 
 def test_tokens_have_no_scale_and_no_counts():
-    shift, scale = CTC.scaling(GOOD)
+    shift, scale = CTC.fit_scaling(GOOD)
     assert (shift.tolist(), scale.tolist()) == ([0], [1])
-    assert CTC.class_counts(GOOD, PROBLEM) is None
+    assert CTC.count_per_class(GOOD, PROBLEM) is None

@@ -85,15 +85,15 @@ def test_a_test_split_of_the_data_counts_if_its_classes_are_held_out(held, kept)
 )
 def test_targets_that_do_not_fit(targets, message):
     with pytest.raises(Incompatible, match=message):
-        TASK.n_outputs(Examples(np.zeros((20, 1)), targets))
+        TASK.count_outputs(Examples(np.zeros((20, 1)), targets))
 
 
 def test_what_is_measured_is_the_embedding_itself():
     raw, problem = torch.randn(2, 5, 32), Problem((1,), 10, 5)
-    assert TASK.point(raw, Space.EMBEDDING, problem, NONE) is raw
+    assert TASK.predict(raw, Space.EMBEDDING, problem, NONE) is raw
     assert TASK.convert(raw, Space.EMBEDDING, NONE) is raw
     assert TASK.encode(torch.tensor([1, 2]), Encoding.INDEX, problem, NONE).tolist() == [1, 2]
-    assert TASK.class_counts(np.array([1, 1, 4]), problem).tolist() == [0, 2, 0, 0, 1, 0, 0, 0, 0, 0]
+    assert TASK.count_per_class(np.array([1, 1, 4]), problem).tolist() == [0, 2, 0, 0, 1, 0, 0, 0, 0, 0]
 
 
 def test_every_loss_of_embeddings_is_there():

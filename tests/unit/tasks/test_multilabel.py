@@ -39,20 +39,20 @@ def test_encodings_take_the_scalings_precision(encoding, expected, dtype):
 
 
 def test_one_output_per_label():
-    assert TASK.n_outputs(Examples(INPUTS, TARGETS, THREE.class_names)) == 3
-    assert TASK.n_outputs(Examples(INPUTS, TARGETS)) == 3
-    assert TASK.head_width(Head.LINEAR, THREE) == 3
+    assert TASK.count_outputs(Examples(INPUTS, TARGETS, THREE.class_names)) == 3
+    assert TASK.count_outputs(Examples(INPUTS, TARGETS)) == 3
+    assert TASK.get_head_width(Head.LINEAR, THREE) == 3
 
 
 def test_trivial_is_the_log_odds_of_each_label():
-    trivial = TASK.trivial(TARGETS, 2, THREE)
+    trivial = TASK.predict_baseline(TARGETS, 2, THREE)
     # three of four; never, of which half an example is made; one of four
     np.testing.assert_allclose(np.exp(trivial), [[3, 0.5 / 4, 1 / 3]] * 2)
-    assert np.isfinite(TASK.trivial(np.ones((5, 3), int), 1, THREE)).all()
+    assert np.isfinite(TASK.predict_baseline(np.ones((5, 3), int), 1, THREE)).all()
 
 
 def test_class_counts_are_the_positives():
-    assert TASK.class_counts(TARGETS, THREE).tolist() == [3, 0, 1]
+    assert TASK.count_per_class(TARGETS, THREE).tolist() == [3, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_class_counts_are_the_positives():
 )
 def test_targets_that_do_not_fit(targets, names, message):
     with pytest.raises(Incompatible, match=message):
-        TASK.n_outputs(Examples(INPUTS, np.array(targets), names))
+        TASK.count_outputs(Examples(INPUTS, np.array(targets), names))

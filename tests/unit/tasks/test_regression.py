@@ -18,7 +18,7 @@ RAW = torch.linspace(-6, 6, 14, dtype=torch.float64).reshape(7, 2)
 
 def test_scaling_is_the_median_and_mad():
     targets = np.random.default_rng(0).normal([1.0, -4.0], [3.0, 0.1], (500, 2))
-    shift, scale = TASK.scaling(targets)
+    shift, scale = TASK.fit_scaling(targets)
     np.testing.assert_allclose(shift, np.median(targets, 0))
     np.testing.assert_allclose(scale, stats.median_abs_deviation(targets, scale="normal"), rtol=1e-4)
 
@@ -27,7 +27,7 @@ def test_scaling_does_not_follow_outliers():
     targets = np.random.default_rng(0).normal(size=(500, 1))
     spoilt = targets.copy()
     spoilt[:100] += 1000
-    shift, scale = TASK.scaling(spoilt)
+    shift, scale = TASK.fit_scaling(spoilt)
     assert abs(shift[0]) < 0.5
     assert scale[0] < 2
 
@@ -35,7 +35,7 @@ def test_scaling_does_not_follow_outliers():
 def test_scaling_where_the_mad_is_zero():
     mostly, constant = np.zeros(100), np.full(100, 7.0)
     mostly[:20] = 5
-    shift, scale = TASK.scaling(np.stack([mostly, constant], 1))
+    shift, scale = TASK.fit_scaling(np.stack([mostly, constant], 1))
     np.testing.assert_allclose(shift, [0, 7])
     np.testing.assert_allclose(scale, [mostly.std(), 1])
 
@@ -44,7 +44,7 @@ def test_value_goes_there_and_back():
     target = torch.tensor([[1.0, 30.0]], dtype=torch.float64)
     encoded = TASK.encode(target, Encoding.VALUE, PROBLEM, SCALING)
     torch.testing.assert_close(encoded, torch.tensor([[-1.0, 20.0]], dtype=torch.float64))
-    torch.testing.assert_close(TASK.point(encoded, Space.VALUE, PROBLEM, SCALING), target)
+    torch.testing.assert_close(TASK.predict(encoded, Space.VALUE, PROBLEM, SCALING), target)
 
 
 def test_positive_is_softplus_in_original_units():
@@ -53,14 +53,14 @@ def test_positive_is_softplus_in_original_units():
     positive = TASK.convert(RAW, Space.POSITIVE, SCALING)
     torch.testing.assert_close(positive, expected, rtol=0, atol=2.1e-6)  # the floor of 1e-6 scales
     assert (positive > 0).all()
-    torch.testing.assert_close(TASK.point(RAW, Space.POSITIVE, PROBLEM, SCALING), positive)
+    torch.testing.assert_close(TASK.predict(RAW, Space.POSITIVE, PROBLEM, SCALING), positive)
 
 
 def test_positive_tends_to_the_value():
     large = torch.full((1, 2), 50.0, dtype=torch.float64)
     torch.testing.assert_close(
         TASK.convert(large, Space.POSITIVE, SCALING),
-        TASK.point(large, Space.VALUE, PROBLEM, SCALING),
+        TASK.predict(large, Space.VALUE, PROBLEM, SCALING),
         rtol=1e-5,
         atol=0,
     )
@@ -78,8 +78,8 @@ def test_positive_stays_above_zero_in_float32_with_finite_gradients_of_its_logar
 def test_means_and_log_scales_pass_and_their_means_are_the_point():
     raw = torch.cat([RAW, RAW - 9], -1)
     assert TASK.convert(raw, Space.MEAN_LOG_SCALE, SCALING) is raw
-    expected = TASK.point(RAW, Space.VALUE, PROBLEM, SCALING)
-    torch.testing.assert_close(TASK.point(raw, Space.MEAN_LOG_SCALE, PROBLEM, SCALING), expected)
+    expected = TASK.predict(RAW, Space.VALUE, PROBLEM, SCALING)
+    torch.testing.assert_close(TASK.predict(raw, Space.MEAN_LOG_SCALE, PROBLEM, SCALING), expected)
 
 
 def test_a_loss_of_values_on_a_mean_scale_head_sees_the_means():
@@ -93,7 +93,7 @@ def test_means_and_log_scales_need_their_head():
 
 
 def test_head_widths():
-    assert [TASK.head_width(head, PROBLEM) for head in (Head.LINEAR, Head.MEAN_SCALE)] == [2, 4]
+    assert [TASK.get_head_width(head, PROBLEM) for head in (Head.LINEAR, Head.MEAN_SCALE)] == [2, 4]
 
 
 def test_check_says_how_many_are_negative_and_the_smallest():
@@ -109,14 +109,14 @@ def test_check_counts_what_is_not_finite():
 
 
 def test_trivial_is_the_median():
-    trivial = TASK.trivial(np.array([[1.0, 9.0], [2.0, 8.0], [50.0, 0.0]]), 4, PROBLEM)
+    trivial = TASK.predict_baseline(np.array([[1.0, 9.0], [2.0, 8.0], [50.0, 0.0]]), 4, PROBLEM)
     np.testing.assert_array_equal(trivial, [[2, 8]] * 4)
 
 
 @pytest.mark.parametrize("targets", [np.zeros(5), np.zeros((5, 1), int)])
 def test_targets_must_be_floats_with_two_axes(targets):
     with pytest.raises(Incompatible, match=r"float targets of shape \[N, D\]. Got"):
-        TASK.n_outputs(Examples(np.zeros((5, 1)), targets))
+        TASK.count_outputs(Examples(np.zeros((5, 1)), targets))
 
 
 COUNTS = Scaling(torch.tensor([[12.0, 0.0]], dtype=torch.float64), torch.tensor([[6.0, 0.5]], dtype=torch.float64))
@@ -136,7 +136,7 @@ def test_log_rates_start_at_the_centre_and_move_as_positive_values_do():
 
 
 def test_log_rates_are_logarithms_about_the_centre():
-    rates = TASK.point(RAW, Space.LOG_RATE, PROBLEM, COUNTS)
+    rates = TASK.predict(RAW, Space.LOG_RATE, PROBLEM, COUNTS)
     torch.testing.assert_close(rates, TASK.convert(RAW, Space.LOG_RATE, COUNTS).exp())
     assert (rates > 0).all()
     # equal steps are equal factors
@@ -157,13 +157,13 @@ def test_rates_far_off_stay_finite_and_can_come_back(dtype):
 
 def test_a_median_below_0_counts_as_0():
     below = Scaling(COUNTS.shift - 1e6, COUNTS.scale)
-    rates = TASK.point(torch.zeros(1, 2).double(), Space.LOG_RATE, PROBLEM, below)
+    rates = TASK.predict(torch.zeros(1, 2).double(), Space.LOG_RATE, PROBLEM, below)
     torch.testing.assert_close(rates, COUNTS.scale * np.log(2))
 
 
 def test_log_rates_bend_without_a_kink():
     # the bend lies at a raw output of 10 centres, in units of the scale
-    centre = TASK.point(torch.zeros(1, 2).double(), Space.LOG_RATE, PROBLEM, COUNTS) / COUNTS.scale
+    centre = TASK.predict(torch.zeros(1, 2).double(), Space.LOG_RATE, PROBLEM, COUNTS) / COUNTS.scale
     for bend in (10 * centre, -10 * centre):
         around = torch.cat([bend - 1e-7, bend + 1e-7]).requires_grad_()
         values = TASK.convert(around, Space.LOG_RATE, COUNTS)
@@ -178,7 +178,7 @@ def test_rates_with_zeros_in_excess_are_predicted_by_their_mean():
     torch.testing.assert_close(converted[:, :2], TASK.convert(RAW, Space.LOG_RATE, COUNTS))
     torch.testing.assert_close(converted[:, 2:], RAW - 1)
     wanted = converted[:, :2].exp() * (1 - converted[:, 2:].sigmoid())
-    torch.testing.assert_close(TASK.point(raw, Space.ZERO_INFLATED, PROBLEM, COUNTS), wanted)
+    torch.testing.assert_close(TASK.predict(raw, Space.ZERO_INFLATED, PROBLEM, COUNTS), wanted)
     with pytest.raises(Incompatible, match="head=mean_scale"):
         TASK.convert(RAW, Space.ZERO_INFLATED, COUNTS)
 
@@ -186,7 +186,7 @@ def test_rates_with_zeros_in_excess_are_predicted_by_their_mean():
 def test_original_values_are_those_that_metrics_take():
     original = TASK.convert(RAW, Space.ORIGINAL, SCALING)
     torch.testing.assert_close(original, SCALING.shift + SCALING.scale * RAW)
-    torch.testing.assert_close(TASK.point(RAW, Space.ORIGINAL, PROBLEM, SCALING), original)
+    torch.testing.assert_close(TASK.predict(RAW, Space.ORIGINAL, PROBLEM, SCALING), original)
     target = torch.tensor([[-1.0, 30.0]], dtype=torch.float64)
     assert TASK.encode(target, Encoding.ORIGINAL, PROBLEM, SCALING).tolist() == target.tolist()
     TASK.check(np.array([[-1.0], [0.0]]), Encoding.ORIGINAL)

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from lossbench import registry, weightings
 from lossbench.errors import InvalidValue, UnknownName
-from lossbench.registry import fingerprint
-from lossbench.types import Choice, Encoding, Need, Space
+from lossbench.registry import compute_fingerprint
+from lossbench.types import Choice, Encoding, Requirement, Space
 from lossbench.weightings import NoWeighting
 
 COUNTS = torch.tensor([[400, 25, 1, 9]])
@@ -127,11 +127,11 @@ def test_deferred_starts_at_its_share(progress, on):
 def test_deferred_declares_what_its_scheme_does():
     focal = weightings.get("deferred", scheme={"name": "focal", "gamma": 1})
     assert (focal.space, focal.encodings) == (Space.LOGIT, (Encoding.MULTI_HOT, Encoding.INDEX))
-    assert (focal.needs, focal.differentiable) == ((Need.PROGRESS,), True)
+    assert (focal.requires, focal.differentiable) == ((Requirement.PROGRESS,), True)
     irls = weightings.get("deferred", scheme="irls")
-    assert (irls.tasks, irls.needs) == (("regression",), (Need.RESIDUAL_SCALE, Need.PROGRESS))
+    assert (irls.tasks, irls.requires) == (("regression",), (Requirement.RESIDUAL_SCALE, Requirement.PROGRESS))
     assert not weightings.get("deferred", scheme="none").per_example
-    assert weightings.get("deferred", scheme="trimmed").needs == (Need.PROGRESS,)
+    assert weightings.get("deferred", scheme="trimmed").requires == (Requirement.PROGRESS,)
 
 
 @pytest.mark.parametrize("scheme", [3, None, {"gamma": 2}, {"name": 3}, ["focal"]])
@@ -155,7 +155,7 @@ def test_a_trial_follows_the_source_of_a_deferred_scheme(monkeypatch):
     registry.weightings.register("strange", type("Strange", (NoWeighting,), {"__module__": __name__}), "test")
 
     def of(scheme):
-        return fingerprint(("weightings", Choice.of("deferred", {"scheme": scheme})))
+        return compute_fingerprint(("weightings", Choice.from_fields("deferred", {"scheme": scheme})))
 
-    assert of("focal") == of({"name": "focal", "gamma": 1}) == fingerprint(("weightings", Choice("deferred")))
+    assert of("focal") == of({"name": "focal", "gamma": 1}) == compute_fingerprint(("weightings", Choice("deferred")))
     assert of("strange") == of({"name": "strange"}) != of("focal")

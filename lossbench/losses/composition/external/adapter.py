@@ -17,7 +17,7 @@ from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.spaces import DEFAULT_SPACE, SPACES, SpaceFacts
 from lossbench.losses.composition.external import outcome, roles
 from lossbench.losses.composition.external.located import made, method_of, signature
-from lossbench.types import Encoding, Head, Need, Problem, Space
+from lossbench.types import Encoding, Head, Problem, Requirement, Space
 from lossbench.validation import check_choice, check_count, check_switch
 
 LAYOUTS = ("last", "first", "steps")
@@ -29,7 +29,7 @@ OPEN: Mapping[str, Any] = {
     "layout": "last",
     "axes": 0,
     "reduction": "none",
-    "coupled": False,
+    "batch_level": False,
     "entry": "",
 }
 """Fields that may be left open, and what they are where nothing else is found out."""
@@ -60,13 +60,14 @@ class External(Loss):
     where the classes are of sequences, ``last`` as ``[N, T, C]``, ``first`` as ``[N, C, T]``, ``steps`` as ``[T, N,
     C]``. ``axes``: how many of size 1 are added behind, 2 for losses of images ``[N, C, H, W]``. ``reduction``:
     ``none`` asks for values per example where ``reduction`` is a parameter that ``params`` leave open and the loss is
-    not ``coupled``, ``keep`` leaves it alone, ``each`` calls it with one example at a time. ``coupled``: it gives one
-    value per batch. ``entry``: of a mapping or tuple that it returns, the key or place of the loss. Trainable
+    not ``batch_level``, ``keep`` leaves it alone, ``each`` calls it with one example at a time. ``batch_level``: it
+    gives one value per batch. ``entry``: of a mapping or tuple that it returns, the key or place of the loss. Trainable
     parameters of an ``nn.Module`` are trained with the model's.
 
     prediction, target: one batch ``[N, ...]``, in ``space`` and ``encoding``. Returns ``[N]``, the mean over any
-    further axes; if ``coupled`` the mean over all axes, ``[]``. Raises `InvalidValue` if the path leads nowhere, the
-    parameters do not fit, or a call gives no tensor, one of another shape or on another device, or changes a buffer.
+    further axes; if ``batch_level`` the mean over all axes, ``[]``. Raises `InvalidValue` if the path leads nowhere,
+    the parameters do not fit, or a call gives no tensor, one of another shape or on another device, or changes a
+    buffer.
     Reference: PyTorch, loss functions, https://docs.pytorch.org/docs/stable/nn.html#loss-functions
 
     >>> import torch
@@ -77,9 +78,9 @@ class External(Loss):
 
     family = "composition"
     tasks = ("*",)
-    known_as = ("any nn.Module or function of prediction and target",)
+    aliases = ("any nn.Module or function of prediction and target",)
     use_when = "the loss exists elsewhere, and is to be compared as it is"
-    beware = "space, encoding and the order of the arguments are taken on trust: a wrong one trains, and badly"
+    pitfall = "space, encoding and the order of the arguments are taken on trust: a wrong one trains, and badly"
     payload: ClassVar[tuple[Any, ...]] = ()
     """The object in place of an import path, if there is one; `target` then is what it is called."""
     target: str
@@ -90,7 +91,7 @@ class External(Loss):
     layout: str | None = None
     axes: int | None = None
     reduction: str | None = None
-    coupled: bool | None = None  # type: ignore[misc,assignment]
+    batch_level: bool | None = None  # type: ignore[misc,assignment]
     entry: str | None = None
     method: str = "forward"
 
@@ -104,7 +105,7 @@ class External(Loss):
         check_choice(self, LAYOUTS, layout=self.layout)
         check_choice(self, REDUCTIONS, reduction=self.reduction)
         check_count(self, 0, axes=self.axes)
-        check_switch(self, coupled=self.coupled)
+        check_switch(self, batch_level=self.batch_level)
         for argument in self.arguments or []:
             check_choice(self, roles.ROLES, arguments=roles.split(argument)[1])
         method_of(self.target, self._instance(), self.method)
@@ -133,20 +134,20 @@ class External(Loss):
         return self.space_facts.head
 
     @property
-    def needs(self) -> tuple[Need, ...]:  # type: ignore[override]
+    def requires(self) -> tuple[Requirement, ...]:  # type: ignore[override]
         """Its trainable parameters, if it has any."""
-        return (Need.PARAMETERS,) if self._trained() else ()
+        return (Requirement.PARAMETERS,) if self._trained() else ()
 
     def __call__(self, prediction: Tensor, target: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
-        """One value per example of one batch, or one in all if `coupled`."""
-        if self.reduction == "each" and not self.coupled:
+        """One value per example of one batch, or one in all if `batch_level`."""
+        if self.reduction == "each" and not self.batch_level:
 
             def one(p: Tensor, t: Tensor) -> Tensor:
                 return self.value(p[None], t[None], parameters).mean()
 
             return vmap(one, randomness="different")(prediction, target)
         value = self.value(prediction, target, parameters)
-        if self.coupled:
+        if self.batch_level:
             return value.mean()
         outcome.check_examples(self.target, value, prediction)
         return value.flatten(1).mean(1) if value.dim() > 1 else value
@@ -173,7 +174,7 @@ class External(Loss):
         """What a call takes."""
         return signature(method_of(self.target, self._instance(), self.method))
 
-    def parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
+    def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
         """Its trainable ones, drawn anew."""
         if not self._trained():
             return {}
@@ -183,10 +184,10 @@ class External(Loss):
         # no dots, which no name in an nn.ParameterDict has
         return {n.replace(".", "/"): p.detach().clone() for n, p in instance.named_parameters() if p.requires_grad}
 
-    def scores(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+    def score_classes(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         """None: it keeps to itself what its class vectors are."""
         if not self.space_facts.scored_by_loss:
-            return super().scores(prediction, parameters)
+            return super().score_classes(prediction, parameters)
         raise InvalidValue(f"{self.target} trains an embedding, and what scores it gives to classes is not known.")
 
     def told(self) -> str:
@@ -194,8 +195,8 @@ class External(Loss):
         order = ", ".join(self.arguments or [])
         form = {"last": "", "first": ", classes first", "steps": ", steps first"}[str(self.layout)]
         form += f", {self.axes} more axes" if self.axes else ""
-        gives = "one value per batch, so it counts as coupled" if self.coupled else "one value per example"
-        how = ", called with one at a time" if self.reduction == "each" and not self.coupled else ""
+        gives = "one value per batch, so it counts as batch-level" if self.batch_level else "one value per example"
+        how = ", called with one at a time" if self.reduction == "each" and not self.batch_level else ""
         trains = "; its parameters are trained" if self._trained() else ""
         return (
             f"external {self.target}: takes {order} ({self.space}, {self.encoding}{form}), gives {gives}{how}{trains}."
@@ -231,7 +232,7 @@ class External(Loss):
         return built.instance
 
     def _made(self) -> Any:
-        return made(self.target, self.params, self.reduction == "none" and not self.coupled, self.payload)
+        return made(self.target, self.params, self.reduction == "none" and not self.batch_level, self.payload)
 
 
 def _member(owner: External, kind: type[S], name: str) -> S:

@@ -28,12 +28,12 @@ IMAGE_AXES = (0, 2)
 Fields = Mapping[str, Any]
 
 
-def completed(given: Fields, task: str, adapter: type[External] = External) -> dict[str, Any]:
+def complete_fields(given: Fields, task: str, adapter: type[External] = External) -> dict[str, Any]:
     """The fields of an External on `task`, with those that are open (left out or None) found out.
 
     adapter: the class of an object in place of an import path.
 
-    Only those that differ from what is usual are added. With `coupled` given nothing is called; and where no call
+    Only those that differ from what is usual are added. With `batch_level` given nothing is called; and where no call
     works, what a call would have told stays as usual, so that the training says what fails. Raises `InvalidValue` for
     fields that nothing can be made of, and for arguments whose names do not say what they are; `Incompatible` for an
     embedding where classes need scores.
@@ -48,7 +48,7 @@ def completed(given: Fields, task: str, adapter: type[External] = External) -> d
         why = "trains an embedding, and what scores it gives to classes is not known"
         raise Incompatible(f"{loss.target} {why}: use task=embedding.", loss.target, why)
     ways = [told | way for way in _ways(told, usual.space, usual.encoding, kind, loss)]
-    for way in ways if "coupled" not in told else ():
+    for way in ways if "batch_level" not in told else ():
         if (found := _found(way, kind, adapter)) is not None:
             return way | found
     return ways[0]
@@ -94,12 +94,12 @@ def _spaces(usual: Space, task: Task, loss: External) -> list[Space]:
 
 
 def _found(way: Fields, task: Task, adapter: type[External]) -> dict[str, Any] | None:
-    """What a call tells: whether the loss is coupled, and which entry of its result it is; None if it fails."""
+    """What a call tells: whether the loss is batch-level, and which entry of its result it is; None if it fails."""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")  # of broadcasting, say: such results have too many values
         torch.default_generator.manual_seed(0)
         try:
-            return _called(adapter(**way, coupled=False), *trial_batch(adapter(**way), task))
+            return _called(adapter(**way, batch_level=False), *trial_batch(adapter(**way), task))
         except Exception:  # a stranger's loss may raise anything on what it does not take
             return None
 
@@ -113,9 +113,9 @@ def _called(loss: External, prediction: Tensor, target: Tensor) -> dict[str, Any
         return None
     entry = _unusual(entry=loss.entry or outcome.likely(entries)) if entries else {}
     if value.numel() == 1:
-        return entry | {"coupled": True}
+        return entry | {"batch_level": True}
     outcome.check_examples(loss.target, value, prediction)
-    return entry | ({} if _independent(loss, prediction, target, value) else {"coupled": True})
+    return entry | ({} if _independent(loss, prediction, target, value) else {"batch_level": True})
 
 
 def _learns(value: Tensor) -> bool:

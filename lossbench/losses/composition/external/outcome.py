@@ -21,7 +21,7 @@ def watched(path: str, owner: Any, call: Callable[..., Any], given: Sequence[Ten
     if changed := [n for n, state in _buffers(owner).items() if before.get(n) != state]:
         raise InvalidValue(
             f"{path} changes its buffer {', '.join(changed)} with each call: External keeps no state from step to "
-            "step. Write a Loss class that needs Need.STATE for it."
+            "step. Write a Loss class that needs Requirement.STATE for it."
         )
     return result
 
@@ -73,7 +73,7 @@ def check_examples(path: str, value: Tensor, prediction: Tensor) -> None:
     if value.shape[:1] != (n,):
         raise InvalidValue(
             f"{path} must return one value per example, shape [{n}, ...]. Got {list(value.shape)}: if it "
-            "couples the examples of a batch, set coupled=true."
+            "couples the examples of a batch, set batch_level=true."
         )
     if value.numel() > prediction.numel():
         raise InvalidValue(

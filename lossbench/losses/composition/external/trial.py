@@ -22,7 +22,7 @@ def trial_batch(loss: External, task: Task) -> tuple[Tensor, Tensor]:
     """Prediction and target as the task gives them to the loss; the prediction wants a gradient."""
     draw = torch.Generator().manual_seed(0)
     problem = Problem((1,), n_outputs(loss.params), N, n_steps=T)
-    width = task.head_width(loss.head, problem)
+    width = task.get_head_width(loss.head, problem)
     steps = (T,) if task.sequence else ()
     raw = torch.randn(N, *steps, width, generator=draw).requires_grad_()
     scaling = Scaling(torch.zeros(1, width), torch.ones(1, width))

@@ -30,7 +30,7 @@ def test_a_coupled_term_makes_it_one_value_per_batch():
     target = target.round()
     dice = losses.get("dice")
     both = losses.get("combined", terms=["dice", {"name": "soft_f1", "weight": 2}])
-    assert both.coupled
+    assert both.batch_level
     wanted = dice(prediction, target) + 2 * losses.get("soft_f1")(prediction, target)
     torch.testing.assert_close(both(prediction, target), wanted)
 

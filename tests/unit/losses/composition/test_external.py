@@ -14,7 +14,7 @@ from torchvision.ops import sigmoid_focal_loss
 from lossbench import registry
 from lossbench.errors import InvalidValue
 from lossbench.losses import CTC, External
-from lossbench.types import Encoding, Head, Need, Problem, Space
+from lossbench.types import Encoding, Head, Problem, Requirement, Space
 
 N, C = 12, 3
 
@@ -40,7 +40,7 @@ class Counting:
 
 
 class Spread(nn.Module):
-    """A coupled loss with a buffer."""
+    """A batch-level loss with a buffer."""
 
     def __init__(self, weight: torch.Tensor, *, strict: bool = False):
         super().__init__()
@@ -148,14 +148,14 @@ def test_other_lists_stay_lists():
 
 
 def test_coupled_gives_one_value_per_batch():
-    loss = External("strange.Spread", {"weight": [1, 2, 3]}, coupled=True)
+    loss = External("strange.Spread", {"weight": [1, 2, 3]}, batch_level=True)
     wanted = ((PREDICTION - VALUES) * torch.tensor([1.0, 2.0, 3.0])).var()
     torch.testing.assert_close(loss(PREDICTION, VALUES), wanted)
     # a reduction is left alone, and what is not reduced is averaged
     torch.testing.assert_close(
-        External("torch.nn.MSELoss", coupled=True)(PREDICTION, VALUES), nn.MSELoss()(PREDICTION, VALUES)
+        External("torch.nn.MSELoss", batch_level=True)(PREDICTION, VALUES), nn.MSELoss()(PREDICTION, VALUES)
     )
-    unreduced = External("torch.nn.MSELoss", {"reduction": "none"}, coupled=True)
+    unreduced = External("torch.nn.MSELoss", {"reduction": "none"}, batch_level=True)
     torch.testing.assert_close(unreduced(PREDICTION, VALUES), nn.MSELoss()(PREDICTION, VALUES))
 
 
@@ -167,7 +167,9 @@ def test_coupled_gives_one_value_per_batch():
     ],
 )
 def test_one_value_for_all_must_be_declared(loss):
-    with pytest.raises(InvalidValue, match=r"one value per example, shape \[12, \.\.\.\]\. Got \[\].*set coupled=true"):
+    with pytest.raises(
+        InvalidValue, match=r"one value per example, shape \[12, \.\.\.\]\. Got \[\].*set batch_level=true"
+    ):
         loss(PREDICTION, VALUES)
 
 
@@ -233,7 +235,7 @@ def test_a_module_that_fails_to_import(tmp_path, monkeypatch):
         ({"reduction": "auto"}, "The 'reduction' parameter of External must be one of none, keep, each"),
         ({"layout": "channels"}, "The 'layout' parameter of External must be one of last, first, steps"),
         ({"axes": -1}, "The 'axes' parameter of External must be an int"),
-        ({"coupled": "yes"}, "The 'coupled' parameter of External must be true or false"),
+        ({"batch_level": "yes"}, "The 'batch_level' parameter of External must be true or false"),
         ({"method": "froward"}, "torch.nn.MSELoss has no method 'froward'. Did you mean 'forward'?"),
         (
             {"arguments": ["predictions"]},
@@ -263,7 +265,7 @@ def test_each_instance_keeps_its_own():
 
 
 def test_what_was_made_is_not_pickled():
-    loss = External("strange.Spread", {"weight": [1.0, 1.0, 1.0]}, coupled=True)
+    loss = External("strange.Spread", {"weight": [1.0, 1.0, 1.0]}, batch_level=True)
     loss(PREDICTION, VALUES)
     assert b"Spread" not in pickle.dumps(loss).replace(b"strange.Spread", b"")
     again = pickle.loads(pickle.dumps(loss))
@@ -286,8 +288,8 @@ def test_fits_every_task():
 def test_open_fields_are_what_is_usual():
     loss = External("torch.nn.MSELoss")
     assert (loss.space, loss.encoding, loss.arguments) == (Space.VALUE, Encoding.VALUE, ["prediction", "target"])
-    assert (loss.layout, loss.axes, loss.reduction, loss.coupled, loss.entry) == ("last", 0, "none", False, "")
-    assert loss == External("torch.nn.MSELoss", space="value", arguments=["prediction", "target"], coupled=False)
+    assert (loss.layout, loss.axes, loss.reduction, loss.batch_level, loss.entry) == ("last", 0, "none", False, "")
+    assert loss == External("torch.nn.MSELoss", space="value", arguments=["prediction", "target"], batch_level=False)
 
 
 def test_arguments_by_keyword():
@@ -335,9 +337,9 @@ def test_what_broadcasts_is_refused():
 def test_trainable_parameters_are_trained():
     problem = Problem(input_shape=(3,), n_outputs=C, n_examples=N)
     loss = External("strange.Scaled", {"power": 1.0})
-    assert loss.needs == (Need.PARAMETERS,)
-    first, again = (loss.parameters(problem, torch.Generator().manual_seed(s)) for s in (0, 0))
-    other = loss.parameters(problem, torch.Generator().manual_seed(1))
+    assert loss.requires == (Requirement.PARAMETERS,)
+    first, again = (loss.init_parameters(problem, torch.Generator().manual_seed(s)) for s in (0, 0))
+    other = loss.init_parameters(problem, torch.Generator().manual_seed(1))
     assert first.keys() == {"inner/weight"}
     assert torch.equal(first["inner/weight"], again["inner/weight"])
     assert not torch.equal(first["inner/weight"], other["inner/weight"])
@@ -352,7 +354,7 @@ def test_trainable_parameters_are_trained():
 
 def test_making_one_draws_nothing():
     before = torch.get_rng_state()
-    External("strange.Scaled").parameters(Problem((3,), C, N), torch.Generator().manual_seed(0))
+    External("strange.Scaled").init_parameters(Problem((3,), C, N), torch.Generator().manual_seed(0))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -376,8 +378,8 @@ def test_two_outputs_per_target_have_their_head():
 
 
 def test_it_tells_what_it_is_taken_for():
-    loss = External("torch.nn.MSELoss", space="logit", encoding="one_hot", axes=2, coupled=True)
+    loss = External("torch.nn.MSELoss", space="logit", encoding="one_hot", axes=2, batch_level=True)
     assert loss.told() == (
         "external torch.nn.MSELoss: takes prediction, target (logit, one_hot, 2 more axes), gives one value per batch, "
-        "so it counts as coupled."
+        "so it counts as batch-level."
     )

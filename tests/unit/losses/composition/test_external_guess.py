@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.losses import External
-from lossbench.losses.composition.external.guess import completed
+from lossbench.losses.composition.external.guess import complete_fields
 
 SEEN = []
 
@@ -96,12 +96,12 @@ CASES = [
     ("regression", "strange.residuals", {}, {"arguments": ["residual"]}),
     ("regression", "strange.keywords", {}, {"arguments": ["target=target", "logits=prediction"]}),
     # one value per batch, or values that depend on the batch
-    ("multiclass", "strange.mean_of", {}, LOGITS | {"coupled": True}),
+    ("multiclass", "strange.mean_of", {}, LOGITS | {"batch_level": True}),
     ("multiclass", "strange.mean_of", {"reduction": "each"}, LOGITS),
-    ("multiclass", "strange.of_the_batch", {}, {"space": "logit", "encoding": "one_hot", "coupled": True}),
+    ("multiclass", "strange.of_the_batch", {}, {"space": "logit", "encoding": "one_hot", "batch_level": True}),
     ("binary", "strange.Picky", {},
      {"arguments": ["target", "prediction"], "space": "logit", "encoding": "multi_hot", "reduction": "keep",
-      "coupled": True}),
+      "batch_level": True}),
     # layout, encoding, space, entry
     ("multiclass", "strange.images_only", {}, LOGITS | {"axes": 2}),
     ("multiclass", "torch.nn.BCEWithLogitsLoss", {}, {"space": "logit", "encoding": "one_hot"}),
@@ -123,35 +123,35 @@ CASES = [
 @pytest.mark.parametrize(("task", "target", "given", "found"), CASES, ids=lambda x: x if isinstance(x, str) else "")
 def test_found_out(task, target, given, found):
     wanted = {"target": target, **given, **found}
-    assert completed({"target": target, **given}, task) == wanted
+    assert complete_fields({"target": target, **given}, task) == wanted
     # plain fields, from which nothing more is found out
-    assert completed(wanted, task) == wanted
+    assert complete_fields(wanted, task) == wanted
     external = External(**wanted)
-    assert completed({"target": target, **given, "coupled": None, "entry": None}, task) == wanted
+    assert complete_fields({"target": target, **given, "batch_level": None, "entry": None}, task) == wanted
     assert External(**{**{n: getattr(external, n) for n in wanted}}) == external
 
 
 def test_what_is_given_is_not_tried():
-    found = completed({"target": "strange.mean_of", "coupled": False}, "multiclass")
-    assert found == {"target": "strange.mean_of", "coupled": False, **LOGITS}
-    completed({"target": "strange.recorded", "coupled": False}, "regression")
+    found = complete_fields({"target": "strange.mean_of", "batch_level": False}, "multiclass")
+    assert found == {"target": "strange.mean_of", "batch_level": False, **LOGITS}
+    complete_fields({"target": "strange.recorded", "batch_level": False}, "regression")
     assert SEEN == []
-    completed({"target": "strange.recorded"}, "regression")
+    complete_fields({"target": "strange.recorded"}, "regression")
     assert SEEN[0] == (12, 5)
 
 
 def test_nothing_is_drawn():
     before = torch.get_rng_state()
-    completed({"target": "strange.recorded"}, "regression")
+    complete_fields({"target": "strange.recorded"}, "regression")
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("target", ["strange.three", "torch.nn.TripletMarginLoss"])
 def test_arguments_that_no_name_explains(target):
     with pytest.raises(InvalidValue, match=rf"{target} takes .*: say what each of them is, as in .*loss\.arguments="):
-        completed({"target": target}, "regression")
+        complete_fields({"target": target}, "regression")
 
 
 def test_an_embedding_has_no_class_scores():
     with pytest.raises(Incompatible, match=r"strange\.nameless trains an embedding.*use task=embedding"):
-        completed({"target": "strange.nameless", "space": "embedding"}, "multiclass")
+        complete_fields({"target": "strange.nameless", "space": "embedding"}, "multiclass")

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from lossbench import registry
-from lossbench.registry import required
+from lossbench.registry import list_required
 from lossbench.report.describe.descriptions import describe_class, describe_entry, facts, weightings
 from lossbench.report.describe.docstrings import markdown, parse_docstring
 from lossbench.report.describe.words import HEADS
@@ -22,12 +22,12 @@ def test_there_are_words_for_whatever_a_loss_takes():
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_loss_says_what_a_reader_looks_for(name):
     said, kind = parse_docstring(BUILT_IN[name].kind), BUILT_IN[name].kind
-    assert all((said.summary, said.formula, said.shapes, said.raises, kind.use_when, kind.beware, kind.known_as))
+    assert all((said.summary, said.formula, said.shapes, said.raises, kind.use_when, kind.pitfall, kind.aliases))
     assert re.search(r"https?://\S+", said.reference)
     assert "Returns" in said.shapes
 
 
-@pytest.mark.parametrize("name", [n for n, e in BUILT_IN.items() if not required(e.kind)])
+@pytest.mark.parametrize("name", [n for n, e in BUILT_IN.items() if not list_required(e.kind)])
 def test_what_fields_must_be_is_what_their_checks_say(name):
     known = describe_class(registry.losses, BUILT_IN[name])
     unchecked = {"transition"}  # a matrix, which has a check of its own
@@ -44,7 +44,7 @@ def test_a_range_is_that_of_the_error():
 def test_facts_are_those_of_the_class_and_of_its_needs():
     assert facts(registry.losses.find("mae"))["robust"]
     assert facts(registry.losses.find("mse"))["bounded"] is False
-    assert facts(registry.losses.find("dice"))["coupled"]
+    assert facts(registry.losses.find("dice"))["batch_level"]
     assert facts(registry.losses.find("arcface"))["trains parameters"]
     assert facts(registry.losses.find("elr"))["keeps a state"]
     assert facts(registry.metrics.find("f1")) == {}

@@ -12,7 +12,7 @@ def make_study(tmp_path, made_up):
 
     def make(*losses, rates=(0.0, 0.4), seeds=range(4), **changes):
         for loss in losses:
-            some = [made_up(loss=loss, rate=r, seed=s, **changes) for r in rates for s in seeds]
+            some = [made_up(loss=loss, corruption_rate=r, seed=s, **changes) for r in rates for s in seeds]
             save(tmp_path / loss, some, {})
         return study.read([tmp_path])
 

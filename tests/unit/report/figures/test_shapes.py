@@ -266,7 +266,7 @@ class Unknown(Odd):
 
 
 class Batches(Reduced):
-    coupled = True
+    batch_level = True
 
 
 def test_what_is_not_finite_is_a_gap_and_told():

@@ -240,15 +240,15 @@ def tuned(tmp_path, made_up, make_study):
         for loss, lr in best.items():
             for own in (0.001, 0.01, 0.1):
                 some = [
-                    made_up(loss=loss, lr=own, rate=r, seed=FIRST_TUNING_SEED + s)
+                    made_up(loss=loss, lr=own, corruption_rate=r, seed=FIRST_TUNING_SEED + s)
                     for r in ((0.0,) if clean else (0.0, 0.4))
                     for s in range(2)
                 ]
                 # validation decides: the best is set a little below what was made up
                 for record in some:
-                    record.row["validation/mae/last"] = 1.0 + abs(np.log10(own / lr)) + record.row["rate"]
+                    record.row["validation/mae/last"] = 1.0 + abs(np.log10(own / lr)) + record.row["corruption_rate"]
                 save(tmp_path / f"{loss}-{own}", some, {})
-            reported = [made_up(loss=loss, lr=lr, rate=r, seed=s) for r in (0.0, 0.4) for s in range(3)]
+            reported = [made_up(loss=loss, lr=lr, corruption_rate=r, seed=s) for r in (0.0, 0.4) for s in range(3)]
             save(tmp_path / f"{loss}-{lr}", reported, {})
         return compared(make_study(), **changes)
 

@@ -35,12 +35,12 @@ def told(tmp_path, made_up):
 
 
 def grid(losses, seeds=range(5), rates=(0.2,), **changes):
-    return [{"loss": n, "seed": s, "rate": r} | changes for n in losses for r in rates for s in seeds]
+    return [{"loss": n, "seed": s, "corruption_rate": r} | changes for n in losses for r in rates for s in seeds]
 
 
 def printed(comparisons, width=120, sort="metric"):
     console = Console(width=width, file=io.StringIO())
-    console.print(comparison_tables.tables(comparisons, sort))
+    console.print(comparison_tables.render_comparisons(comparisons, sort))
     return console.file.getvalue()
 
 
@@ -100,7 +100,7 @@ def test_what_diverged_failed_or_is_missing_is_said(told):
         *grid(["mse"], rates=[0.0, 0.2]),
         *grid(["mae"], rates=[0.0]),
         *grid(["mae"], seeds=range(4)),
-        {"loss": "mae", "seed": 4, "rate": 0.2, "status": "diverged"},
+        {"loss": "mae", "seed": 4, "corruption_rate": 0.2, "status": "diverged"},
         *grid(["huber"], status="diverged"),
         *grid(["tukey"], status="failed", reason="no memory"),
         baseline="mse",

@@ -10,8 +10,8 @@ from rich.text import Text
 from lossbench.analysis import study
 from lossbench.analysis.comparison import Asked, compare
 from lossbench.records import save
-from lossbench.report.tables.comparison import tables
-from lossbench.report.tables.html import comparison_html
+from lossbench.report.tables.comparison import render_comparisons
+from lossbench.report.tables.html import render_html
 from lossbench.report.tables.markup import format_latex, format_markdown
 from lossbench.report.tables.rows import flatten, shorten
 from lossbench.report.tables.text import render_text
@@ -25,7 +25,11 @@ def compared(tmp_path, made_up):
 
     def make(losses=("huber", "mae", "mse"), **changes):
         for place, loss in enumerate(losses):
-            some = [made_up(**{"loss": loss, "rate": r, "seed": s} | changes) for r in (0.0, 0.4) for s in range(4)]
+            some = [
+                made_up(**{"loss": loss, "corruption_rate": r, "seed": s} | changes)
+                for r in (0.0, 0.4)
+                for s in range(4)
+            ]
             save(tmp_path / str(changes.get("data")) / str(place), some, {})
         return compare(study.read([tmp_path]), Asked())
 
@@ -89,7 +93,7 @@ def test_text_has_no_colours_and_the_width_asked_for(compared, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     made = compared()
     for width in (80, 120):
-        text = render_text(tables(made), width)
+        text = render_text(render_comparisons(made), width)
         assert max(map(len, text.splitlines())) <= width
         assert "\x1b" not in text
         assert "Rate 0.4: mae is recommended" in text
@@ -129,7 +133,7 @@ def read(html):
 
 def test_html_holds_verdicts_and_the_table(compared):
     made = compared()
-    html = comparison_html(made)
+    html = render_html(made)
     found = read(html)
     assert found.rows[0][:3] == ["✓", "loss", "rate"]
     assert [row[1] for row in found.rows[1:]] == [row.name for level in made[0].levels for row in level.rows]
@@ -139,7 +143,7 @@ def test_html_holds_verdicts_and_the_table(compared):
 
 
 def test_html_has_no_script_and_colours_of_its_own_nowhere(compared):
-    found, html = read(comparison_html(compared())), comparison_html(compared())
+    found, html = read(render_html(compared())), render_html(compared())
     allowed = "div h4 p ul li b table thead tbody tr th td details summary pre"
     assert found.names == set(allowed.split())
     assert not re.search(r"\son\w+=|javascript:|url\(", html)
@@ -147,7 +151,7 @@ def test_html_has_no_script_and_colours_of_its_own_nowhere(compared):
 
 
 def test_whatever_a_loss_is_called_is_escaped(compared):
-    html = comparison_html(compared(("huber", NASTY)))
+    html = render_html(compared(("huber", NASTY)))
     assert {NASTY} < {row[1] for row in read(html).rows}
     assert "<b>a" not in html
     assert NASTY in unescape(html)
@@ -155,12 +159,12 @@ def test_whatever_a_loss_is_called_is_escaped(compared):
 
 def test_several_data_sets_have_their_ranks_in_html(compared):
     compared(data="friedman1")
-    html = comparison_html(compared(data="friedman2"))
+    html = render_html(compared(data="friedman2"))
     assert html.count("<table") == 2
     (ranks,) = re.findall(r"<pre[^>]*>(.*?)</pre>", html, re.DOTALL)
     assert "mean rank by mae" in ranks
 
 
 def test_a_line_parts_the_rates(compared):
-    rows = [line for line in comparison_html(compared()).splitlines() if line.startswith("<tr>")]
+    rows = [line for line in render_html(compared()).splitlines() if line.startswith("<tr>")]
     assert ["border-top" in row for row in rows] == [False, False, False, True, False, False]

@@ -5,7 +5,7 @@ import pytest
 from lossbench.analysis import study
 from lossbench.analysis.comparison import Asked, compare
 from lossbench.records import save
-from lossbench.report.tables.rankings import nest_rankings, render_rankings
+from lossbench.report.tables.rankings import convert_rankings, render_rankings
 from lossbench.report.tables.scope import describe_scope, narrowed_by, speaks_for
 
 
@@ -16,7 +16,7 @@ def told(tmp_path, made_up):
     def make(rates=(0.2,), seeds=range(5), data=("friedman1",), **changes):
         for name in data:
             rows = [(n, r, s) for n in ("mae", "mse") for r in rates for s in seeds]
-            trials = [made_up(loss=n, rate=r, seed=s, data=name, **changes) for n, r, s in rows]
+            trials = [made_up(loss=n, corruption_rate=r, seed=s, data=name, **changes) for n, r, s in rows]
             save(tmp_path / name, trials, {})
         return compare(study.read([tmp_path]), Asked())
 
@@ -57,4 +57,4 @@ def test_few_data_sets_are_told_that_they_show_nothing(told):
     text = " ".join(str(part) for part in render_rankings(comparisons))
     assert "3 data sets cannot show that any" in text
     assert "is 0.25." in text
-    assert nest_rankings(comparisons)["rankings"][0]["ranks"] == [1.0, 2.0]
+    assert convert_rankings(comparisons)["rankings"][0]["ranks"] == [1.0, 2.0]

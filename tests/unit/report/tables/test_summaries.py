@@ -10,12 +10,13 @@ from rich.console import Console
 from lossbench.analysis import Estimate, Reach, summarise
 from lossbench.records import load, save
 from lossbench.report.tables.grid import format_estimates, format_number, format_reach
-from lossbench.report.tables.summaries import table
+from lossbench.report.tables.summaries import render_summaries
 
 ACCURACY = {
     "task": "multiclass", "data": "digits", "metric": "accuracy", "corruption": "flip", "higher_is_better": True,
-    "perfect": 1.0, "target": 0.8, "trivial": 0.1,
+    "perfect": 1.0, "target": 0.8, "baseline_predictor": 0.1,
 }  # fmt: skip
+DIVERGED = {"status": "diverged"}
 
 
 @pytest.fixture
@@ -33,16 +34,16 @@ def summaries(tmp_path, made_up):
 def study(summaries):
     losses = ("huber(delta=2.0)", "mae")
     return summaries(
-        *({"loss": loss, "rate": r, "seed": s} for loss in losses for r in (0, 0.1) for s in range(5)),
-        *({"loss": "mse", "rate": 0, "seed": s} for s in range(5)),
-        *({"loss": "mse", "rate": 0.3, "seed": s, "status": "diverged" if s < 2 else "finished"} for s in range(5)),
-        {"loss": "mse", "rate": 0.3, "seed": 5, "status": "failed", "reason": "out of memory\nTraceback"},
+        *({"loss": loss, "corruption_rate": r, "seed": s} for loss in losses for r in (0, 0.1) for s in range(5)),
+        *({"loss": "mse", "corruption_rate": 0, "seed": s} for s in range(5)),
+        *({"loss": "mse", "corruption_rate": 0.3, "seed": s} | (DIVERGED if s < 2 else {}) for s in range(5)),
+        {"loss": "mse", "corruption_rate": 0.3, "seed": 5, "status": "failed", "reason": "out of memory\nTraceback"},
     )  # fmt: skip
 
 
 def printed(summaries, width=100):
     console = Console(width=width, file=io.StringIO())
-    console.print(table(summaries))
+    console.print(render_summaries(summaries))
     return console.file.getvalue()
 
 
@@ -67,7 +68,7 @@ def test_one_row_per_loss_and_rate(study):
 
 
 def test_a_row_shows_what_the_summary_says(study):
-    row = next(s for s in study if s.name == "mae" and s.rate == 0.1)
+    row = next(s for s in study if s.name == "mae" and s.corruption_rate == 0.1)
     line = line_with(printed(study), "mae", "0.1", "[")
     assert f"{row.last.value:.2f} [{row.last.low:.2f}–{row.last.high:.2f}]" in line
     assert f"{row.best.value:.2f} [{row.best.low:.2f}–{row.best.high:.2f}]" in line
@@ -81,7 +82,7 @@ def test_the_footer_says_it_in_words(study):
         "95% interval; speaks for new seeds and new test rows, not for other data sets",
         "Overlap is no verdict",
         "validation is corrupted like training",
-        "test mae ≤ 2 (trivial predictor: 4.1), median over seeds",
+        "test mae ≤ 2 (baseline predictor: 4.1), median over seeds",
         "2 of 31 trials diverged and are left out of the means",
         "1 of 6 failed, mse at rate 0.3: out of memory",
         "No results: mse at rate 0.1.",
@@ -101,7 +102,7 @@ def test_nothing_wrong_is_said_too(summaries):
 
 
 def test_scores_point_up_and_lose_points(summaries):
-    text = printed(summaries(*(ACCURACY | {"rate": r, "seed": s} for r in (0.0, 0.4) for s in range(3))))
+    text = printed(summaries(*(ACCURACY | {"corruption_rate": r, "seed": s} for r in (0.0, 0.4) for s in range(3))))
     assert "test accuracy ↑, higher is better" in text
     assert "last epoch ↑" in text
     assert " pt" in line_with(text, "0.4", "[")
@@ -109,7 +110,7 @@ def test_scores_point_up_and_lose_points(summaries):
 
 
 def test_a_clean_validation_is_called_an_oracle(summaries):
-    assert "(an oracle:" in printed(summaries({"rate": 0.1, "validation": "clean"}))
+    assert "(an oracle:" in printed(summaries({"corruption_rate": 0.1, "validation": "clean"}))
 
 
 def test_one_seed_and_no_mean_says_nothing_about_spread(summaries):
@@ -119,7 +120,7 @@ def test_one_seed_and_no_mean_says_nothing_about_spread(summaries):
 
 
 def test_tables_are_apart_by_corruption_and_metric(summaries):
-    text = printed(summaries({"rate": 0.1}, {"rate": 0.1, "corruption": "jitter"}, ACCURACY))
+    text = printed(summaries({"corruption_rate": 0.1}, {"corruption_rate": 0.1, "corruption": "jitter"}, ACCURACY))
     titles = [line for line in text.splitlines() if " · " in line]
     assert titles == [
         "multiclass · digits · mlp · corruption flip",
@@ -148,13 +149,13 @@ def test_words_that_differ_are_part_of_the_name(summaries):
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_a_big_table_shows_the_best_of_each_rate_and_where_the_rest_is(summaries, width):
     rows = summaries(
-        *({"lr": lr / 1000, "rate": r, "seed": s} for lr in range(1, 25) for r in (0.0, 0.3) for s in range(2)),
-        {"loss": "mse", "rate": 0.3, "status": "diverged"},
+        *({"lr": n / 1000, "corruption_rate": r, "seed": s} for n in range(1, 25) for r in (0, 0.3) for s in range(2)),
+        {"loss": "mse", "corruption_rate": 0.3, "status": "diverged"},
     )  # fmt: skip
     text = printed(rows, width)
     shown = [line.split()[:3] for line in text.splitlines() if line.startswith("huber ")]
     assert len(shown) == 40
-    best = sorted((s for s in rows if s.rate == 0.3 and s.last), key=lambda s: s.last.value)[:20]
+    best = sorted((s for s in rows if s.corruption_rate == 0.3 and s.last), key=lambda s: s.last.value)[:20]
     assert shown[20:] == [["huber", f"{s.settings['lr']:g}", "0.3"] for s in best]
     assert "40 of 49 rows: the best of each rate by last epoch." in text
     assert "--json" in text
@@ -181,16 +182,16 @@ def test_failures_and_skips_are_told_by_reason(summaries):
     losses = [f"loss{i}" for i in range(5)]
     failed = {"status": "failed", "reason": "out of memory"}
     text = " ".join(printed(summaries(
-        {"loss": "mae"}, {"loss": "mae", "rate": 0.1},
-        *({"loss": loss, "rate": rate, **failed} for loss in losses for rate in (0, 0.1)),
-        {"loss": "msle", "rate": 0.1, "status": "skipped", "reason": "negative targets"},
+        {"loss": "mae"}, {"loss": "mae", "corruption_rate": 0.1},
+        *({"loss": loss, "corruption_rate": rate, **failed} for loss in losses for rate in (0, 0.1)),
+        {"loss": "msle", "corruption_rate": 0.1, "status": "skipped", "reason": "negative targets"},
     )).split())  # fmt: skip
     assert "10 of 10 failed, 5 losses (loss0, loss1, loss2, ...): out of memory" in text
     assert "1 of 1 skipped, msle at rate 0.1: negative targets" in text
 
 
 def test_many_gaps_are_counted(summaries):
-    text = printed(summaries({"rate": 0.1}, *({"loss": f"loss{i}"} for i in range(6))))
+    text = printed(summaries({"corruption_rate": 0.1}, *({"loss": f"loss{i}"} for i in range(6))))
     assert text.count("No results: ") == 3
     assert "No results at some rates: 4 more of 7 losses." in text
 

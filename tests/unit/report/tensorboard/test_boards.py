@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from lossbench.analysis.summary import Evidence, filled, summarise_trials
+from lossbench.analysis.summary import Evidence, fill_columns, summarise_trials
 from lossbench.report.tensorboard.boards import MARK, find_start, group_boards, place_board
 
 
@@ -15,7 +15,7 @@ def cells(made_up):
 
     def made(*changes):
         rows = [made_up(**change).row for change in changes]
-        return summarise_trials(filled(pd.DataFrame(rows)), Evidence({}, {}))
+        return summarise_trials(fill_columns(pd.DataFrame(rows)), Evidence({}, {}))
 
     return made
 
@@ -25,10 +25,10 @@ def names(found):
 
 
 def test_a_loss_is_one_run_over_rates_and_corruptions(cells):
-    found = cells({}, {"rate": 0.1}, {"corruption": "label_noise"}, {"loss": "mae", "weighting": "irls"})
+    found = cells({}, {"corruption_rate": 0.1}, {"corruption": "label_noise"}, {"loss": "mae", "weighting": "irls"})
     (board,) = group_boards(found)
     assert names([board]) == [["huber", "mae + irls"]]
-    assert [(c.corruption, c.rate) for c in board.runs[0].cells] == [
+    assert [(c.corruption, c.corruption_rate) for c in board.runs[0].cells] == [
         ("label_noise", 0.0), ("outliers", 0.0), ("outliers", 0.1)
     ]  # fmt: skip
 
@@ -40,7 +40,7 @@ def test_only_what_tells_runs_apart_is_in_their_names(cells):
 
 
 def test_a_learning_rate_of_its_own_per_rate_makes_no_runs(cells):
-    (board,) = group_boards(cells({}, {"rate": 0.1, "lr": 0.01}))
+    (board,) = group_boards(cells({}, {"corruption_rate": 0.1, "lr": 0.01}))
     assert names([board]) == [["huber"]]
     assert "lr" not in board.runs[0].settings
     assert board.runs[0].settings["batch_size"] == 64

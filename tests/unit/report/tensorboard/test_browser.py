@@ -40,7 +40,11 @@ pytestmark = [
 def board(tmp_path, made_up):
     folders = [tmp_path / "regression" / loss / "friedman1-mlp-00000000" for loss in LOSSES]
     for folder, loss in zip(folders, LOSSES, strict=True):
-        save(folder, [made_up(5, 20, loss=loss, rate=rate, seed=seed) for rate in RATES for seed in range(2)], {})
+        save(
+            folder,
+            [made_up(5, 20, loss=loss, corruption_rate=rate, seed=seed) for rate in RATES for seed in range(2)],
+            {},
+        )
     return refresh(tmp_path, folders, ended=True, predictions=True, pictures=True).boards[0]
 
 

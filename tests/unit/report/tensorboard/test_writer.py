@@ -25,7 +25,7 @@ from lossbench.analysis import summarise
 from lossbench.records import RecordError, load, save
 from lossbench.report.figures.gallery import draw_gallery, render_png
 from lossbench.report.tensorboard import overview
-from lossbench.report.tensorboard.writer import find_common, find_comparable, opened, refresh
+from lossbench.report.tensorboard.writer import find_board, find_common, find_comparable, refresh
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Picture
 
@@ -40,7 +40,7 @@ def home(output, loss="huber", digits="0", task="regression"):
 @pytest.fixture
 def folder(tmp_path, made_up):
     place = home(tmp_path)
-    save(place, [made_up(rate=r, seed=s) for r in (0.0, 0.1) for s in range(3)], {})
+    save(place, [made_up(corruption_rate=r, seed=s) for r in (0.0, 0.1) for s in range(3)], {})
     return place
 
 
@@ -50,7 +50,7 @@ def study(tmp_path, made_up):
     folders = [home(tmp_path, loss) for loss in ("huber", "mae", "mse")]
     for place in folders:
         name = place.parent.name
-        some = [made_up(loss=name, rate=r, seed=s) for r in (0.0, 0.4) for s in range(4)]
+        some = [made_up(loss=name, corruption_rate=r, seed=s) for r in (0.0, 0.4) for s in range(4)]
         save(place, some, {"loss": {"name": name}})
     return folders
 
@@ -91,7 +91,7 @@ def test_curves_are_means_over_seeds_and_those_of_test_have_their_spread(folder,
     results = load(folder)
     refresh(tmp_path, [folder])
     run = tmp_path / BOARD / "huber"
-    ids = results.trials["trial"][results.trials["rate"] == 0.1]
+    ids = results.trials["trial"][results.trials["corruption_rate"] == 0.1]
     curves = results.curves[results.curves["trial"].isin(ids)]
     names = {("test", "mae"): "primary: test mae", ("test", "rmse"): "test rmse", ("train", "loss"): "train loss"}
     for (split, metric), name in names.items():
@@ -129,7 +129,7 @@ def test_what_is_as_it_was_is_not_written_again(study, tmp_path, monkeypatch):
 def test_new_seeds_are_shown_once(study, tmp_path, made_up):
     refresh(tmp_path, study, ended=True, predictions=True)
     before = {path.parent.name: path for path in files(tmp_path)}
-    save(study[0], [made_up(rate=r, seed=4) for r in (0.0, 0.4)], {})
+    save(study[0], [made_up(corruption_rate=r, seed=4) for r in (0.0, 0.4)], {})
     refresh(tmp_path, study[:1], ended=True, predictions=True)
     after = {path.parent.name: path for path in files(tmp_path)}
     assert before.keys() == after.keys()
@@ -207,7 +207,11 @@ def test_a_run_that_is_no_more_goes_and_what_is_others_stays(study, tmp_path, ma
     refresh(tmp_path, study)
     (tmp_path / BOARD / "notes").mkdir()
     (tmp_path / BOARD / "notes" / "mine.txt").write_text("keep")
-    save(home(tmp_path, digits="1"), [made_up(rate=r, seed=s, lr=0.1) for r in (0.0, 0.4) for s in range(4)], {})
+    save(
+        home(tmp_path, digits="1"),
+        [made_up(corruption_rate=r, seed=s, lr=0.1) for r in (0.0, 0.4) for s in range(4)],
+        {},
+    )
     refresh(tmp_path, [home(tmp_path, digits="1")])
     assert runs(tmp_path / BOARD) == ["(overview)", "huber lr=0.003", "huber lr=0.1", "mae", "mse", "notes"]
 
@@ -239,15 +243,15 @@ def test_what_lies_beside_is_found_by_its_name_and_what_is_asked_for_comes_last(
 
 
 def test_what_to_open_is_told(study, tmp_path, made_up):
-    assert opened(study) is None
+    assert find_board(study) is None
     refresh(tmp_path, study)
-    assert opened(study) == tmp_path / "tensorboard"
+    assert find_board(study) == tmp_path / "tensorboard"
     refresh(tmp_path, study, ended=True, predictions=True)
-    assert opened(study) == tmp_path / BOARD
+    assert find_board(study) == tmp_path / BOARD
     other = home(tmp_path, "tukey", "2")
     save(other, [made_up(loss="tukey", epochs=80.0)], {})
     refresh(tmp_path, [other], ended=True, predictions=True)
-    assert opened([*study, other]) == tmp_path / "tensorboard" / "regression"
+    assert find_board([*study, other]) == tmp_path / "tensorboard" / "regression"
 
 
 def plugin_data(run, tag):
@@ -303,7 +307,7 @@ def test_a_learning_rate_that_varies_is_a_column(tmp_path, made_up):
 
 def test_learning_rates_of_a_run_with_several_are_numbers_at_the_end(tmp_path, made_up):
     for digits, rate, lr in (("0", 0.0, 0.003), ("1", 0.1, 0.01)):
-        save(home(tmp_path, digits=digits), [made_up(rate=rate, lr=lr)], {})
+        save(home(tmp_path, digits=digits), [made_up(corruption_rate=rate, lr=lr)], {})
     refresh(tmp_path, [home(tmp_path)])
     experiment, last = hparams_tab(tmp_path / BOARD)
     assert [i.display_name for i in experiment.metric_infos][-2:] == ["learning rate at 0", "learning rate at 0.1"]
@@ -389,7 +393,7 @@ def test_pictures_of_losses_are_drawn_where_asked_for_and_go_when_they_are_old(s
     before = files(run)
     refresh(tmp_path, study, ended=True, pictures=True)
     assert files(run) == before
-    save(study[0], [made_up(rate=r, seed=4) for r in (0.0, 0.4)], {})
+    save(study[0], [made_up(corruption_rate=r, seed=4) for r in (0.0, 0.4)], {})
     refresh(tmp_path, study, ended=True)
     assert pictures(run) == []
 
@@ -397,7 +401,7 @@ def test_pictures_of_losses_are_drawn_where_asked_for_and_go_when_they_are_old(s
 @pytest.mark.slow
 def test_a_loss_that_cannot_be_drawn_is_left_out(study, tmp_path, made_up):
     strange = home(tmp_path, "strange")
-    save(strange, [made_up(loss="strange", rate=r) for r in (0.0, 0.4)], {"loss": {"name": "not installed"}})
+    save(strange, [made_up(loss="strange", corruption_rate=r) for r in (0.0, 0.4)], {"loss": {"name": "not installed"}})
     refresh(tmp_path, study, ended=True, pictures=True)
     assert len(pictures(tmp_path / BOARD / "(overview)")) == 2
 
@@ -420,7 +424,7 @@ PREDICTED = "test predictions, outliers {rate}/{epoch} epoch"
 
 
 def test_the_first_seed_is_drawn(tmp_path, pictured):
-    some = [pictured(n_shown=3, seed=seed, rate=rate) for rate in (0.0, 0.1) for seed in (2, 1)]
+    some = [pictured(n_shown=3, seed=seed, corruption_rate=rate) for rate in (0.0, 0.1) for seed in (2, 1)]
     folder, run = home(tmp_path, task="boxes"), tmp_path / "tensorboard" / "boxes" / "friedman1-mlp" / "huber"
     save(folder, some, {})
     refresh(tmp_path, [folder], ended=True)
@@ -428,7 +432,7 @@ def test_the_first_seed_is_drawn(tmp_path, pictured):
     assert refresh(tmp_path, [folder], predictions=True).n_undrawn == 0
     found = {tag: (step, image) for tag, step, image in pictures(run)}
     assert found.keys() == {PREDICTED.format(rate=r, epoch=e) for r in ("0", "0.1") for e in ("best", "last")}
-    first = next(r for r in some if (r.row["seed"], r.row["rate"]) == (1, 0.0))
+    first = next(r for r in some if (r.row["seed"], r.row["corruption_rate"]) == (1, 0.0))
     for epoch, step in (("best", 450), ("last", 500)):
         figure = draw_gallery(Picture.BOX, first.samples.inputs, first.samples.targets, first.shown[epoch], columns=4)
         drawn = found[PREDICTED.format(rate=0, epoch=epoch)]
@@ -463,7 +467,7 @@ def test_only_the_first_are_drawn_and_none_twice(tmp_path, pictured, made_up, mo
     folders = [home(tmp_path, name, task="boxes") for name in "abcd"]
     save(folders[0], [made_up(loss="a", task="boxes")], {})
     for folder in folders[1:]:
-        save(folder, [pictured(n_shown=1, loss=folder.parent.name, rate=rate) for rate in (0.0, 0.1)], {})
+        save(folder, [pictured(n_shown=1, loss=folder.parent.name, corruption_rate=rate) for rate in (0.0, 0.1)], {})
     board = tmp_path / "tensorboard" / "boxes" / "friedman1-mlp"
     assert refresh(tmp_path, folders, predictions=True).n_undrawn == 3
     drawn = sorted(path.parent.name for path in board.glob("*/*.pictures"))

@@ -15,7 +15,7 @@ class Model(ABC):
     """One line of advice."""
 
     @abstractmethod
-    def build_trunk(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+    def trunk(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         """A module from `[B, *input_shape]` to `[B, width]` (`[B, T, width]` if `sequence`), and that width.
 
         An `nn.Sequential` of well-known layers trains fastest in a stack. Initial weights are drawn under a seeded

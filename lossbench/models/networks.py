@@ -26,7 +26,7 @@ class Linear(Model):
 
     use_when: ClassVar[str] = "a convex baseline, or very few examples"
 
-    def build_trunk(self, input_shape: tuple[int, ...]) -> Features:
+    def trunk(self, input_shape: tuple[int, ...]) -> Features:
         """`[B, *input_shape]` to `[B, number of inputs]`."""
         return nn.Sequential(nn.Flatten()), math.prod(input_shape)
 
@@ -43,7 +43,7 @@ class MLP(Model):
     def __post_init__(self) -> None:
         check_count(self, width=self.width, depth=self.depth)
 
-    def build_trunk(self, input_shape: tuple[int, ...]) -> Features:
+    def trunk(self, input_shape: tuple[int, ...]) -> Features:
         """`[B, *input_shape]` to `[B, width]`."""
         sizes = [math.prod(input_shape)] + [self.width] * self.depth
         layers: list[nn.Module] = [nn.Flatten()]
@@ -89,7 +89,7 @@ class CNN(Model):
     def __post_init__(self) -> None:
         check_count(self, channels=self.channels, depth=self.depth)
 
-    def build_trunk(self, input_shape: tuple[int, ...]) -> Features:
+    def trunk(self, input_shape: tuple[int, ...]) -> Features:
         """`[B, C, H, W]` to `[B, channels * 2^(depth - 1)]`; raises `Incompatible` for no images, or tiny ones."""
         check_image(self, input_shape, 2**self.depth)
         sizes = [input_shape[0]] + [self.channels * 2**i for i in range(self.depth)]
@@ -123,7 +123,7 @@ class CNNFlat(Model):
     def __post_init__(self) -> None:
         check_count(self, channels=self.channels, width=self.width)
 
-    def build_trunk(self, input_shape: tuple[int, ...]) -> Features:
+    def trunk(self, input_shape: tuple[int, ...]) -> Features:
         """`[B, C, H, W]` to `[B, width]`; raises `Incompatible` for no images, or less than 4 pixels a side."""
         check_image(self, input_shape, 4)
         narrow = max(1, self.channels // 2)
@@ -155,7 +155,7 @@ class CNNMax(Model):
     def __post_init__(self) -> None:
         check_count(self, channels=self.channels)
 
-    def build_trunk(self, input_shape: tuple[int, ...]) -> Features:
+    def trunk(self, input_shape: tuple[int, ...]) -> Features:
         """`[B, C, H, W]` to `[B, 4 channels]`; raises `Incompatible` for no images, or less than 4 pixels a side."""
         check_image(self, input_shape, 4)
         layers = [*_strided(input_shape[0], self.channels), *block(2 * self.channels, 4 * self.channels)]

@@ -65,7 +65,7 @@ class Recogniser(Model):
     def __post_init__(self) -> None:
         check_count(self, channels=self.channels, width=self.width)
 
-    def build_trunk(self, input_shape: tuple[int, ...]) -> Features:
+    def trunk(self, input_shape: tuple[int, ...]) -> Features:
         """`[B, C, H, W]` to `[B, W / 2, width]`; raises `Incompatible` for no images, or less than 4 pixels a side."""
         return nn.Sequential(*_columns(self, input_shape)), self.width
 
@@ -90,6 +90,6 @@ class RecogniserLSTM(Model):
         if self.width % 2:
             raise InvalidValue(f"The 'width' parameter of RecogniserLSTM must be even. Got {self.width!r} instead.")
 
-    def build_trunk(self, input_shape: tuple[int, ...]) -> Features:
+    def trunk(self, input_shape: tuple[int, ...]) -> Features:
         """`[B, C, H, W]` to `[B, W / 2, width]`; raises `Incompatible` as `recogniser` does."""
         return nn.Sequential(*_columns(self, input_shape), Recurrent(self.width, self.width // 2)), self.width

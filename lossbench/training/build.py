@@ -49,7 +49,7 @@ def network(trial: Trial, task: Task, problem: Problem) -> nn.Sequential:
     head = Head(trial.head)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(Purpose.TRUNK, trial))
-        trunk, width = registry.models.build(trial.model).build_trunk(problem.input_shape)
+        trunk, width = registry.models.build(trial.model).trunk(problem.input_shape)
         torch.default_generator.manual_seed(derive_seed(Purpose.HEAD, trial))
         return nn.Sequential(trunk, build_head(head, width, task.get_head_width(head, problem)))
 

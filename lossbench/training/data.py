@@ -331,7 +331,7 @@ def steps_read(model: Model, input_shape: tuple[int, ...]) -> int:
     import torch
 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        return int(model.build_trunk(input_shape)[0].eval()(torch.zeros(1, *input_shape)).shape[1])
+        return int(model.trunk(input_shape)[0].eval()(torch.zeros(1, *input_shape)).shape[1])
 
 
 def _key(trial: Trial) -> Hashable:

@@ -19,7 +19,7 @@ LOOPED = {"recogniser_lstm"}  # vmap refuses an LSTM
 def trunk(name, shape, seed=0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        module, width = registry.models.get(name).build_trunk(shape)
+        module, width = registry.models.get(name).trunk(shape)
     return module.double(), width
 
 

@@ -40,7 +40,7 @@ QUICK = {"mse", "state of the loss"}
 class Noisy(Model):
     """With running statistics and dropout: buffers, and draws from the global generator."""
 
-    def build_trunk(self, input_shape):
+    def trunk(self, input_shape):
         return nn.Sequential(nn.Linear(*input_shape, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3)), 8
 
 

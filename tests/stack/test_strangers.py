@@ -26,7 +26,7 @@ def model_of(make):
     class Strange(Model):
         """Made by the test."""
 
-        def build_trunk(self, input_shape):
+        def trunk(self, input_shape):
             return make(input_shape[0])
 
     return Strange

@@ -21,7 +21,7 @@ class NormedMLP(Model):
     def __post_init__(self) -> None:
         check_count(self, width=self.width, depth=self.depth)
 
-    def build_trunk(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+    def trunk(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         """`[B, *input_shape]` to `[B, width]`."""
         sizes = [math.prod(input_shape)] + [self.width] * self.depth
         layers: list[nn.Module] = [nn.Flatten()]

@@ -48,7 +48,7 @@ def test_within_one_counts_examples_and_gives_a_broken_row_nan():
 
 
 def test_the_trunk_is_a_sequential_of_its_width():
-    trunk, width = models.get("normed_mlp", width=6, depth=2).build_trunk((2, 4))
+    trunk, width = models.get("normed_mlp", width=6, depth=2).trunk((2, 4))
     assert isinstance(trunk, torch.nn.Sequential)
     assert trunk(torch.randn(5, 2, 4)).shape == (5, width)
 

@@ -16,26 +16,26 @@ def kinds(module):
 
 
 def test_linear_only_flattens():
-    trunk, width = models.get("linear").build_trunk((1, 8, 8))
+    trunk, width = models.get("linear").trunk((1, 8, 8))
     assert (kinds(trunk), width) == (["Flatten"], 64)
 
 
 def test_mlp_has_depth_and_width():
-    trunk, width = models.get("mlp", width=5, depth=3).build_trunk((2, 4))
+    trunk, width = models.get("mlp", width=5, depth=3).trunk((2, 4))
     assert kinds(trunk) == ["Flatten"] + ["Linear", "ReLU"] * 3
     assert width == 5
     assert [layer.in_features for layer in trunk if isinstance(layer, nn.Linear)] == [8, 5, 5]
 
 
 def test_cnn_doubles_its_channels():
-    trunk, width = models.get("cnn", channels=6, depth=2).build_trunk((3, 9, 9))
+    trunk, width = models.get("cnn", channels=6, depth=2).trunk((3, 9, 9))
     block = ["Conv2d", "GroupNorm", "ReLU", "MaxPool2d"]
     assert kinds(trunk) == [*block, *block, "AdaptiveAvgPool2d", "Flatten"]
     assert width == 12
 
 
 def test_cnn_flat_flattens_what_its_strides_leave():
-    trunk, width = models.get("cnn_flat", channels=6, width=7).build_trunk((3, 9, 13))
+    trunk, width = models.get("cnn_flat", channels=6, width=7).trunk((3, 9, 13))
     block = ["Conv2d", "GroupNorm", "ReLU"]
     assert kinds(trunk) == [*block, *block, *block, "Flatten", "Linear", "ReLU"]
     assert trunk[-2].in_features == 3 * 3 * 4
@@ -43,7 +43,7 @@ def test_cnn_flat_flattens_what_its_strides_leave():
 
 
 def test_cnn_max_finds_a_thing_wherever_it_is():
-    trunk, width = models.get("cnn_max", channels=2).build_trunk((1, 24, 24))
+    trunk, width = models.get("cnn_max", channels=2).trunk((1, 24, 24))
     image = torch.zeros(2, 1, 24, 24)
     image[0, 0, 4:8, 4:8] = image[1, 0, 12:16, 8:12] = 1
     assert width == 8
@@ -52,7 +52,7 @@ def test_cnn_max_finds_a_thing_wherever_it_is():
 
 @pytest.mark.parametrize("name", ["recogniser", "recogniser_lstm"])
 def test_recognisers_read_half_as_many_steps_as_there_are_columns(name):
-    trunk, width = models.get(name, channels=2, width=6).build_trunk((1, 12, 30))
+    trunk, width = models.get(name, channels=2, width=6).trunk((1, 12, 30))
     assert trunk(torch.zeros(4, 1, 12, 30)).shape == (4, 15, width)
 
 
@@ -65,17 +65,17 @@ def test_recognisers_take_no_vectors():
     with pytest.raises(
         Incompatible, match=r"recogniser takes images of shape \[C, H, W\]. Got inputs of shape \[10\]\.$"
     ):
-        models.get("recogniser").build_trunk((10,))
+        models.get("recogniser").trunk((10,))
 
 
 def test_cnn_refuses_flat_inputs_and_names_what_would_do():
     with pytest.raises(Incompatible, match=r"images of shape \[C, H, W\]. Got inputs of shape \[10\]: model=mlp"):
-        models.get("cnn").build_trunk((10,))
+        models.get("cnn").trunk((10,))
 
 
 def test_cnn_refuses_images_too_small_for_its_depth():
     with pytest.raises(Incompatible, match=r"16 pixels a side. Got \[1, 8, 8\]"):
-        models.get("cnn", depth=4).build_trunk((1, 8, 8))
+        models.get("cnn", depth=4).trunk((1, 8, 8))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,11 @@ from pathlib import Path
 
 import pandas as pd
 
-SWEEP = ("task=regression", "losses=[mse,huber,tukey]", "seeds=20", "rates=[0,0.2,0.4]", "precision=64")
+SWEEP = (
+    *("-m", "batch_size=16,32,64,128", "model.width=16,32", "task=regression", "losses=[mse,huber,tukey]"),
+    *("seeds=5", "rates=[0,0.2,0.4]", "precision=64"),
+)
+"""Eight stacks, which do not train together: some are on record when others are killed."""
 CLOCKS = ("wall_seconds", "seconds")
 """Columns that no two runs have alike."""
 KEYS = ["trial", "split", "metric", "epoch", "step", "example"]

@@ -204,7 +204,7 @@ class LogitMatching(Loss):
 
     prediction z: ``[..., C]`` logits; target: ``[..., 2, C]``, the teacher's logits t and below them the one-hot
     class. Returns ``[...]``. Raises `InvalidValue` if the shapes do not fit.
-    Reference: Ba and Caruana, Do Deep Nets Really Requirement to be Deep?, 2014, https://arxiv.org/abs/1312.6184
+    Reference: Ba and Caruana, Do Deep Nets Really Need to be Deep?, 2014, https://arxiv.org/abs/1312.6184
     """
 
     family = "distillation"

@@ -1,6 +1,6 @@
-"""Corruptions: what goes wrong with training and validation examples. Drawn for every row at once.
+"""Corruptions of training and validation examples, drawn for every example at once.
 
-The values depend on the rows and the generator only, never on the rate.
+The values depend on the examples and the generator only, never on the corruption rate.
 """
 
 from typing import Any
@@ -40,7 +40,10 @@ __all__ = [
 
 
 def get(name: str, **fields: Any) -> _Corruption:
-    """The corruption called `name` with its fields set; raises `UnknownName` with the nearest name and all of them."""
+    """Return the corruption called `name` with its fields set.
+
+    Raises `UnknownName` with the nearest name and all of them.
+    """
     return registry.corruptions.get(name, **fields)
 
 

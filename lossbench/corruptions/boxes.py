@@ -1,4 +1,4 @@
-"""Wrong boxes. What comes out is still a box: x1 < x2 and y1 < y2."""
+"""Wrong boxes. The results are still boxes: x1 < x2 and y1 < y2."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,8 +13,8 @@ from lossbench.validation import check_between, check_range
 _BOXES = ("boxes",)
 
 
-def _sizes(boxes: Array) -> Array:
-    """Width and height, twice: what each of the four corner coordinates is measured by, `[N, 4]`."""
+def _measure_sides(boxes: Array) -> Array:
+    """Return the unit of each of the four corner coordinates, width and height twice, `[N, 4]`."""
     return np.tile(boxes[:, 2:] - boxes[:, :2], 2)
 
 
@@ -34,15 +34,15 @@ class BoxJitter(Corruption):
         check_between(self, 0, 0.5, share=self.share)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Every box with its four sides moved."""
+        """Move the four sides of every box."""
         boxes = examples.targets
         steps = generator.uniform(-self.share, self.share, boxes.shape)
-        return Corrupted(targets=(boxes + steps * _sizes(boxes)).astype(boxes.dtype))
+        return Corrupted(targets=(boxes + steps * _measure_sides(boxes)).astype(boxes.dtype))
 
 
 @dataclass(frozen=True)
 class BoxTruncation(Corruption):
-    """A box loses `share` of its width or height at one side, each of the four being as likely.
+    """A box loses `share` of its width or height at one side, drawn from the four with equal chances.
 
     Raises `InvalidValue` for a share outside of (0, 1).
     """
@@ -56,26 +56,26 @@ class BoxTruncation(Corruption):
         check_between(self, 0, 1, share=self.share)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Every box with one side moved in."""
+        """Move one side of every box in."""
         boxes = examples.targets
-        cut = np.arange(4) == generator.integers(4, size=(len(boxes), 1))
-        inwards = np.array([1, 1, -1, -1]) * self.share * _sizes(boxes)
+        cut = np.arange(4) == generator.integers(4, size=(len(boxes), 1))  # [N, 4], one True per box
+        inwards = np.array([1, 1, -1, -1]) * self.share * _measure_sides(boxes)
         return Corrupted(targets=np.where(cut, boxes + inwards, boxes).astype(boxes.dtype))
 
 
 @dataclass(frozen=True)
 class BoxSwap(Corruption):
-    """A box is replaced by that of another image of the split; images whose own box that is too cannot be corrupted."""
+    """A box is replaced by that of another image of the split; images that draw an equal box cannot be corrupted."""
 
     tasks: ClassVar[tuple[str, ...]] = _BOXES
     use_when: ClassVar[str] = "labels were attached to the wrong images"
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Another image's box for every image."""
+        """Give every image another image's box."""
         boxes = examples.targets
         order = generator.permutation(len(boxes))
         swapped = np.empty_like(boxes)
-        swapped[order] = boxes[np.roll(order, -1)]  # one cycle through all, so that nobody keeps his own
+        swapped[order] = boxes[np.roll(order, -1)]  # one cycle through all images: none keeps its box
         return Corrupted(targets=swapped, eligible=(swapped != boxes).any(1))
 
 
@@ -97,10 +97,10 @@ class BoxOutliers(Corruption):
         check_range(self, self.low, self.high)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Every box moved."""
+        """Move every box."""
         boxes = examples.targets
-        spread = robust_scale((boxes[:, :2] + boxes[:, 2:]) / 2)[1]
+        spread = robust_scale((boxes[:, :2] + boxes[:, 2:]) / 2)[1]  # [2], of the centres
         angle = generator.uniform(0, 2 * np.pi, (len(boxes), 1))
         distance = generator.uniform(self.low, self.high, (len(boxes), 1))
-        shift = distance * np.concatenate([np.cos(angle), np.sin(angle)], 1) * spread
+        shift = distance * np.concatenate([np.cos(angle), np.sin(angle)], 1) * spread  # [N, 2]
         return Corrupted(targets=(boxes + np.tile(shift, 2)).astype(boxes.dtype))

@@ -6,15 +6,15 @@ from typing import ClassVar
 import numpy as np
 
 from lossbench.interfaces import Corrupted, Corruption
-from lossbench.types import Array, Examples
+from lossbench.types import Examples
 from lossbench.validation import check_between, check_range
 
 
 @dataclass(frozen=True)
 class FeatureOutliers(Corruption):
-    """A share of a row's features (pixels) is moved up or down by `low` to `high` of their standard deviations.
+    """A share of an example's features (pixels) is moved up or down by `low` to `high` of their standard deviations.
 
-    share: of the features that vary, rounded, at least one; which ones differs from row to row. Features that never
+    share: of the features that vary, rounded, at least one; the choice differs between examples. Features that never
     vary stay as they are. Pixels leave their range.
     """
 
@@ -30,18 +30,17 @@ class FeatureOutliers(Corruption):
         check_range(self, self.low, self.high)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Every row with some of its features moved."""
+        """Move some features of every example."""
         flat = examples.inputs.reshape(len(examples.inputs), -1)  # [N, F]
-        spread = flat.std(0, dtype=np.float64)
+        spread = flat.std(0, dtype=np.float64)  # [F]
+        # 1. draw how far each feature would move
         signs = generator.choice([-1.0, 1.0], flat.shape)
         shift = signs * generator.uniform(self.low, self.high, flat.shape) * spread
-        moved = np.where(self._picked(spread > 0, len(flat), generator), flat + shift, flat)
+        # 2. draw a random order of each example's features, those that never vary last
+        order = generator.random(flat.shape)
+        order[:, spread == 0] = np.inf
+        # 3. move the first ones in this order: argsort of argsort is the rank
+        n_varying = (spread > 0).sum()
+        n_moved = min(max(1, round(self.share * n_varying)), n_varying)
+        moved = np.where(order.argsort(1).argsort(1) < n_moved, flat + shift, flat)
         return Corrupted(inputs=moved.astype(flat.dtype).reshape(examples.inputs.shape))
-
-    def _picked(self, varies: Array, n: int, generator: np.random.Generator) -> Array:
-        """Which features of each row are moved, `[N, F]`."""
-        order = generator.random((n, len(varies)))
-        order[:, ~varies] = np.inf  # last, so never picked
-        wanted = min(max(1, round(self.share * varies.sum())), varies.sum())
-        picked: Array = order.argsort(1).argsort(1) < wanted
-        return picked

@@ -11,21 +11,21 @@ from lossbench.types import Array, Examples
 from lossbench.validation import check_between, check_count
 
 ROUNDING = 1e-9
-"""What a product may exceed a whole number by before it is rounded up: 0.56 of 25 is 14.000000000000002."""
+"""A product may exceed a whole number by this much without being rounded up: 0.56 of 25 is 14.000000000000002."""
 
 
-def _picked(candidates: Array, wanted: Array | int, generator: np.random.Generator) -> Array:
-    """A mask of `wanted` of each row's candidates, `[N, L]`, all of them being as likely."""
-    keys = np.where(candidates, generator.random(candidates.shape), np.inf)
-    picked: Array = keys.argsort(1).argsort(1) < np.reshape(wanted, (-1, 1))
+def _pick_labels(candidates: Array, n_picked: Array | int, generator: np.random.Generator) -> Array:
+    """Pick `n_picked` of each example's candidates with equal chances; a mask `[N, L]`."""
+    keys = np.where(candidates, generator.random(candidates.shape), np.inf)  # labels that are no candidates come last
+    picked: Array = keys.argsort(1).argsort(1) < np.reshape(n_picked, (-1, 1))  # argsort of argsort is the rank
     return picked
 
 
 @dataclass(frozen=True)
 class MissingPositives(Corruption):
-    """A row loses some of its positive labels; no label is added.
+    """An example loses some of its positive labels; no label is added.
 
-    share: of the row's positives, rounded up, so at least one; which ones differs from row to row. Rows without
+    share: of the example's positives, rounded up, so at least one; the choice differs between examples. Examples without
     positives cannot be corrupted.
     """
 
@@ -38,19 +38,19 @@ class MissingPositives(Corruption):
         check_between(self, 0, 1 + 1e-9, share=self.share)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Every row with fewer positives."""
+        """Remove positives from every example."""
         positive = examples.targets == 1
         n_lost = np.ceil(self.share * positive.sum(1) - ROUNDING)
-        targets = np.where(_picked(positive, n_lost, generator), 0, examples.targets)
+        targets = np.where(_pick_labels(positive, n_lost, generator), 0, examples.targets)
         return Corrupted(targets=targets.astype(examples.targets.dtype), eligible=positive.any(1))
 
 
 @dataclass(frozen=True)
 class LabelFlips(Corruption):
-    """Some of a row's labels are flipped: 0 becomes 1, and 1 becomes 0.
+    """Some of an example's labels are flipped: 0 becomes 1, and 1 becomes 0.
 
-    count: how many; which ones is drawn for each row, every label being as likely. Raises `Incompatible` if there are
-    fewer labels.
+    count: the number of labels, drawn for each example with equal chances. Raises `Incompatible` if there are fewer
+    labels.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("multilabel",)
@@ -62,9 +62,9 @@ class LabelFlips(Corruption):
         check_count(self, count=self.count)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Every row with `count` wrong labels."""
+        """Flip `count` labels of every example."""
         n_labels = examples.targets.shape[1]
         if self.count > n_labels:
             raise Incompatible(f"corruption=label_flips cannot flip {self.count} of {n_labels} labels.")
-        flipped = _picked(np.ones_like(examples.targets, dtype=bool), self.count, generator)
+        flipped = _pick_labels(np.ones_like(examples.targets, dtype=bool), self.count, generator)
         return Corrupted(targets=np.where(flipped, 1 - examples.targets, examples.targets))

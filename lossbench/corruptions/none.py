@@ -17,5 +17,5 @@ class NoCorruption(Corruption):
     tasks: ClassVar[tuple[str, ...]] = ("*",)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Nothing is changed, and no row can be."""
+        """Change nothing: no example is eligible."""
         return Corrupted(eligible=np.zeros(len(examples.targets), dtype=bool))

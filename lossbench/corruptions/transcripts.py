@@ -10,34 +10,34 @@ from lossbench.types import PADDING, Array, Examples
 from lossbench.validation import check_between
 
 
-def _n_tokens(examples: Examples) -> int:
+def _count_vocabulary(examples: Examples) -> int:
     return len(examples.class_names) or int(examples.targets.max(initial=1))
 
 
-def _lengths(targets: Array) -> Array:
+def _count_tokens(targets: Array) -> Array:
     lengths: Array = (targets != PADDING).sum(1)
     return lengths
 
 
-def _wanted(share: float, lengths: Array) -> Array:
-    """How many tokens are wrong: the share of them, rounded, at least one."""
-    wanted: Array = np.maximum(1, np.round(share * lengths)).astype(int)
-    return wanted
+def _count_wrong(share: float, lengths: Array) -> Array:
+    """Return the number of wrong tokens `[N]`: the share of them, rounded, at least one."""
+    counts: Array = np.maximum(1, np.round(share * lengths)).astype(int)
+    return counts
 
 
-def _drawn(lengths: Array, counts: Array, width: int, generator: np.random.Generator) -> Array:
-    """`counts` of the first `lengths` places of each row, every choice of them being as likely: `[N, width]`."""
+def _draw_places(lengths: Array, counts: Array, width: int, generator: np.random.Generator) -> Array:
+    """Draw `counts` of the first `lengths` places of each transcript with equal chances; a mask `[N, width]`."""
     order = generator.random((len(lengths), width))
-    order[np.arange(width) >= lengths[:, None]] = np.inf  # last, so never drawn
-    drawn: Array = order.argsort(1).argsort(1) < np.minimum(counts, lengths)[:, None]
-    return drawn
+    order[np.arange(width) >= lengths[:, None]] = np.inf  # padding comes last, so it is never drawn
+    places: Array = order.argsort(1).argsort(1) < np.minimum(counts, lengths)[:, None]  # argsort of argsort is the rank
+    return places
 
 
 @dataclass(frozen=True)
 class TokenSubstitutions(Corruption):
-    """A share of a transcript's tokens is replaced by other ones, every other one being as likely.
+    """A share of a transcript's tokens is replaced by other ones, drawn with equal chances.
 
-    share: of the tokens, rounded, at least one; which ones differs from row to row. Empty transcripts cannot be
+    share: of the tokens, rounded, at least one; the choice differs between transcripts. Empty transcripts cannot be
     corrupted.
     """
 
@@ -50,13 +50,14 @@ class TokenSubstitutions(Corruption):
         check_between(self, 0, 1 + 1e-9, share=self.share)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Every transcript with some of its tokens replaced."""
-        targets, n_tokens = examples.targets, _n_tokens(examples)
-        lengths = _lengths(targets)
-        drawn = _drawn(lengths, _wanted(self.share, lengths), targets.shape[1], generator)
+        """Replace some tokens of every transcript."""
+        targets, n_tokens = examples.targets, _count_vocabulary(examples)
+        lengths = _count_tokens(targets)
+        places = _draw_places(lengths, _count_wrong(self.share, lengths), targets.shape[1], generator)
         steps = generator.integers(1, max(2, n_tokens), targets.shape)
+        # tokens are 1 to n_tokens: go on by 1 to n_tokens - 1 in a circle, to any token but this one
         others = 1 + (targets - 1 + steps) % n_tokens
-        replaced = np.where(drawn, others, targets).astype(targets.dtype)
+        replaced = np.where(places, others, targets).astype(targets.dtype)
         return Corrupted(targets=replaced, eligible=(replaced != targets).any(1))
 
 
@@ -64,7 +65,7 @@ class TokenSubstitutions(Corruption):
 class TokenDeletions(Corruption):
     """A share of a transcript's tokens is left out, and the rest moves up.
 
-    share: of the tokens, rounded, at least one; which ones differs from row to row. One token always stays, so
+    share: of the tokens, rounded, at least one; the choice differs between transcripts. One token always stays, so
     transcripts of fewer than two cannot be corrupted: an empty one would say that there is nothing to read.
     """
 
@@ -77,11 +78,11 @@ class TokenDeletions(Corruption):
         check_between(self, 0, 1 + 1e-9, share=self.share)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Every transcript without some of its tokens."""
-        targets, lengths = examples.targets, _lengths(examples.targets)
-        counts = np.minimum(_wanted(self.share, lengths), lengths - 1)
-        gone = _drawn(lengths, counts, targets.shape[1], generator)
-        order = gone.argsort(1, kind="stable")  # what stays, in its order, then what goes
+        """Leave some tokens of every transcript out."""
+        targets, lengths = examples.targets, _count_tokens(examples.targets)
+        counts = np.minimum(_count_wrong(self.share, lengths), lengths - 1)
+        gone = _draw_places(lengths, counts, targets.shape[1], generator)
+        order = gone.argsort(1, kind="stable")  # the tokens that stay, in their order, then those that go
         moved = np.take_along_axis(np.where(gone, PADDING, targets), order, 1)
         return Corrupted(targets=moved.astype(targets.dtype), eligible=lengths > 1)
 
@@ -90,8 +91,8 @@ class TokenDeletions(Corruption):
 class TokenInsertions(Corruption):
     """Random tokens are written into a transcript at random places.
 
-    share: how many, of its tokens, rounded, at least one. The table of targets is as wide as its longest transcript
-    may be, so no more are written than there is room for, and transcripts that fill their row cannot be corrupted.
+    share: of its tokens, rounded, at least one. Targets are padded to the longest transcript that they
+    can hold. So insertions stop when a transcript is full, and full transcripts cannot be corrupted.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("ctc",)
@@ -103,13 +104,15 @@ class TokenInsertions(Corruption):
         check_between(self, 0, 1 + 1e-9, share=self.share)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Every transcript with some tokens more."""
-        targets, lengths = examples.targets, _lengths(examples.targets)
+        """Write some tokens into every transcript."""
+        targets, lengths = examples.targets, _count_tokens(examples.targets)
         width = targets.shape[1]
-        counts = np.minimum(_wanted(self.share, lengths), width - lengths)
-        new = _drawn(lengths + counts, counts, width, generator)
-        before = np.maximum((~new).cumsum(1) - 1, 0)  # where the tokens of the old transcript go, in their order
-        written = np.where(new, generator.integers(1, _n_tokens(examples) + 1, targets.shape), 0)
+        counts = np.minimum(_count_wrong(self.share, lengths), width - lengths)
+        # places of the new tokens in the longer transcript
+        new = _draw_places(lengths + counts, counts, width, generator)
+        # the k-th place that is not new holds the k-th token of the old transcript
+        before = np.maximum((~new).cumsum(1) - 1, 0)
+        written = np.where(new, generator.integers(1, _count_vocabulary(examples) + 1, targets.shape), 0)
         moved = np.where(new, written, np.take_along_axis(targets, before, 1))
         moved[np.arange(width) >= (lengths + counts)[:, None]] = PADDING
         return Corrupted(targets=moved.astype(targets.dtype), eligible=lengths < width)

@@ -11,8 +11,8 @@ from lossbench.types import Array, Examples
 from lossbench.validation import check_positive, check_range
 
 
-def _shifted(targets: Array, shift: Array) -> Array:
-    """`targets` moved by `shift`, in robust standard deviations of each output."""
+def _shift_targets(targets: Array, shift: Array) -> Array:
+    """Move `targets` `[N, D]` by `shift`, in robust standard deviations of each output."""
     return (targets + shift * robust_scale(targets)[1]).astype(targets.dtype)
 
 
@@ -30,10 +30,12 @@ class SymmetricOutliers(Corruption):
         check_range(self, self.low, self.high)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Every target moved, each output of an example by itself."""
+        """Move every target, each output of an example by itself."""
         shape = examples.targets.shape
         signs = generator.choice([-1.0, 1.0], shape)
-        return Corrupted(targets=_shifted(examples.targets, signs * generator.uniform(self.low, self.high, shape)))
+        return Corrupted(
+            targets=_shift_targets(examples.targets, signs * generator.uniform(self.low, self.high, shape))
+        )
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ class OneSidedOutliers(Corruption):
         check_range(self, self.low, self.high)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Every target moved up, each output of an example by itself."""
+        """Move every target up, each output of an example by itself."""
         shift = generator.uniform(self.low, self.high, examples.targets.shape)
-        return Corrupted(targets=_shifted(examples.targets, shift))
+        return Corrupted(targets=_shift_targets(examples.targets, shift))
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,6 @@ class HeavyTails(Corruption):
         check_positive(self, df=self.df, scale=self.scale)
 
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """Every target with its noise."""
+        """Add noise to every target."""
         noise = self.scale * generator.standard_t(self.df, examples.targets.shape)
-        return Corrupted(targets=_shifted(examples.targets, noise))
+        return Corrupted(targets=_shift_targets(examples.targets, noise))

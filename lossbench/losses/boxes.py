@@ -14,7 +14,7 @@ from torch import Tensor
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, check_same_shape, is_set
 from lossbench.losses.terms import mean
-from lossbench.numerics.boxes import EPS, area, centre_size, hull, iou, overlap, share, squared
+from lossbench.numerics.boxes import EPS, area, to_centre_and_size, hull, iou, intersect, divide, squared_length
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_at_least, check_nonnegative, check_positive
 
@@ -124,16 +124,16 @@ class GIOU(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""
         _check_corners(prediction, target)
-        intersection, union = overlap(prediction, target)
+        intersection, union = intersect(prediction, target)
         around = area(hull(prediction, target))
-        return (1 - share(intersection, union) + share(around - union, around)).squeeze(-1)
+        return (1 - divide(intersection, union) + divide(around - union, around)).squeeze(-1)
 
 
 def _distance_iou(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The IoU, and the squared distance of the centres as a share of the hull's squared diagonal, `[..., 1]` each."""
     _check_corners(prediction, target)
-    offset = centre_size(prediction)[0] - centre_size(target)[0]
-    return iou(prediction, target), share(squared(offset), squared(hull(prediction, target)))
+    offset = to_centre_and_size(prediction)[0] - to_centre_and_size(target)[0]
+    return iou(prediction, target), divide(squared_length(offset), squared_length(hull(prediction, target)))
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class DIOU(Loss):
 def _aspect(prediction: Tensor, target: Tensor) -> Tensor:
     r"""How much the aspect ratios differ, :math:`\frac{4}{\pi^2} (\arctan w_T/h_T - \arctan w_P/h_P)^2`, `[..., 1]`."""
     # atan2 of a size of 0 is exact, where w / h is infinite; the clamp keeps its gradient from 0 / 0
-    angles = [torch.atan2(*centre_size(b)[1].clamp_min(EPS).chunk(2, -1)) for b in (prediction, target)]
+    angles = [torch.atan2(*to_centre_and_size(b)[1].clamp_min(EPS).chunk(2, -1)) for b in (prediction, target)]
     return 4 / math.pi**2 * (angles[1] - angles[0]).square()
 
 
@@ -200,15 +200,15 @@ class CIOU(Loss):
         """Per box."""
         overlapping, distance = _distance_iou(prediction, target)
         v = _aspect(prediction, target)
-        alpha = share(v, 1 - overlapping + v).detach()
+        alpha = divide(v, 1 - overlapping + v).detach()
         return (1 - overlapping + distance + alpha * v).squeeze(-1)
 
 
 def _efficient_iou(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The IoU and the EIoU loss, `[..., 1]` each."""
     overlapping, distance = _distance_iou(prediction, target)
-    difference = centre_size(prediction)[1] - centre_size(target)[1]
-    shape = share(difference.square(), hull(prediction, target).square()).sum(-1, keepdim=True)
+    difference = to_centre_and_size(prediction)[1] - to_centre_and_size(target)[1]
+    shape = divide(difference.square(), hull(prediction, target).square()).sum(-1, keepdim=True)
     return overlapping, 1 - overlapping + distance + shape
 
 
@@ -310,9 +310,9 @@ class SIOU(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""
         _check_corners(prediction, target)
-        (centre, size), (other_centre, other_size) = centre_size(prediction), centre_size(target)
+        (centre, size), (other_centre, other_size) = to_centre_and_size(prediction), to_centre_and_size(target)
         distance = _angle_distance(centre - other_centre, hull(prediction, target))
-        difference = share((size - other_size).abs(), torch.maximum(size, other_size))
+        difference = divide((size - other_size).abs(), torch.maximum(size, other_size))
         shape = (-(-difference).expm1()).pow(self.theta).sum(-1, keepdim=True)
         return (1 - iou(prediction, target) + (distance + shape) / 2).squeeze(-1)
 
@@ -320,8 +320,8 @@ class SIOU(Loss):
 def _angle_distance(offset: Tensor, around: Tensor) -> Tensor:
     """SIoU's distance cost, from offset and enclosing size `[..., 2]` to `[..., 1]`."""
     # sin(2 arcsin x) = 2 x sqrt(1 - x^2), which needs no arcsin and so no infinite slope at 1
-    angle = share(2 * offset.abs().prod(-1, keepdim=True), squared(offset))
-    shares = share(offset.square(), around.square())
+    angle = divide(2 * offset.abs().prod(-1, keepdim=True), squared_length(offset))
+    shares = divide(offset.square(), around.square())
     return -(-(2 - angle) * shares).expm1().sum(-1, keepdim=True)
 
 
@@ -353,8 +353,8 @@ class WIOU(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""
         _check_corners(prediction, target)
-        offset = centre_size(prediction)[0] - centre_size(target)[0]
-        attention = share(squared(offset), squared(hull(prediction, target)).detach()).exp()
+        offset = to_centre_and_size(prediction)[0] - to_centre_and_size(target)[0]
+        attention = divide(squared_length(offset), squared_length(hull(prediction, target)).detach()).exp()
         return (attention * (1 - iou(prediction, target))).squeeze(-1)
 
 
@@ -390,7 +390,7 @@ class NWD(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Per box."""
         _check_corners(prediction, target)
-        (centre, size), (other_centre, other_size) = centre_size(prediction), centre_size(target)
+        (centre, size), (other_centre, other_size) = to_centre_and_size(prediction), to_centre_and_size(target)
         difference = torch.cat([centre - other_centre, (size - other_size) / 2], -1)
         # the norm's gradient at 0 is 0, where that of a root of a sum is NaN
         distance = torch.linalg.vector_norm(difference, dim=-1, keepdim=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, is_finite, mask_invalid, widen
-from lossbench.numerics.boxes import area, centre_size, iou, share, squared
+from lossbench.numerics.boxes import area, to_centre_and_size, iou, divide, squared_length
 
 _BOXES = ("boxes",)
 
@@ -120,8 +120,8 @@ class CentreError(ExampleMetric):
     def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, 4]` to `[R, N]`."""
         prediction, target = _pair(prediction, target)
-        offset = centre_size(prediction)[0] - centre_size(target)[0]
-        return mask_invalid(squared(offset).squeeze(-1).sqrt(), is_finite(prediction))
+        offset = to_centre_and_size(prediction)[0] - to_centre_and_size(target)[0]
+        return mask_invalid(squared_length(offset).squeeze(-1).sqrt(), is_finite(prediction))
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class SizeError(ExampleMetric):
 
     def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`[R, N, 4]` to `[R, N]`."""
-        size, other = (centre_size(boxes)[1] for boxes in _pair(prediction, target))
+        size, other = (to_centre_and_size(boxes)[1] for boxes in _pair(prediction, target))
         common = area(torch.minimum(size, other))
-        aligned = share(common, area(size) + area(other) - common)
+        aligned = divide(common, area(size) + area(other) - common)
         return mask_invalid(1 - aligned.squeeze(-1), is_finite(prediction))

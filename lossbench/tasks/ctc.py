@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling, Task
-from lossbench.numerics.decoding import compact, find_best_path
+from lossbench.numerics.decoding import drop_blanks, find_best_path
 from lossbench.numerics.softmax import log_softmax
 from lossbench.tasks.refusals import refusal
 from lossbench.types import BLANK, PADDING, Array, Encoding, Examples, Head, Picture, Problem, Space
@@ -89,7 +89,7 @@ class CTC(Task):
 
     def decode_for_picture(self, point: Tensor) -> Tensor:
         """The tokens that are read, `[..., T]`, -1 behind the end."""
-        return compact(find_best_path(point))
+        return drop_blanks(find_best_path(point))
 
     def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
         """Scores `[n, T, C]` of one string: the most common token of each place, up to the median length."""

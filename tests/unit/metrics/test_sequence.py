@@ -9,7 +9,7 @@ from torchmetrics.text import CharErrorRate
 
 from lossbench import metrics
 from lossbench.metrics.sequence import edit_distances
-from lossbench.numerics.decoding import compact, find_best_path
+from lossbench.numerics.decoding import drop_blanks, find_best_path
 
 R, N, T, C, S = 3, 40, 12, 5, 6
 RATE, RIGHT = metrics.get("character_error_rate"), metrics.get("sequence_accuracy")
@@ -148,7 +148,7 @@ def test_decoding_step_by_step(n_tokens):
     draw = torch.Generator().manual_seed(0)
     path = torch.randint(n_tokens, (2, 50, T), generator=draw).repeat_interleave(2, -1)[..., : T + 3]
     path = torch.where(torch.rand(path.shape, generator=draw) < 0.4, 0, path)
-    got = compact(find_best_path(logits_for(path, n_tokens)))
+    got = drop_blanks(find_best_path(logits_for(path, n_tokens)))
     assert got.shape == path.shape
     assert got.dtype == torch.int64
     for tokens, steps in zip(got.flatten(0, 1), path.flatten(0, 1), strict=True):
@@ -157,4 +157,4 @@ def test_decoding_step_by_step(n_tokens):
 
 
 def test_of_equal_logits_the_first_token_is_read():
-    assert compact(find_best_path(torch.tensor([[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]))).tolist() == [1, -1]
+    assert drop_blanks(find_best_path(torch.tensor([[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]))).tolist() == [1, -1]

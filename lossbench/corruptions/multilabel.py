@@ -25,7 +25,7 @@ def _pick_labels(candidates: Array, n_picked: Array | int, generator: np.random.
 class MissingPositives(Corruption):
     """An example loses some of its positive labels; no label is added.
 
-    share: of the example's positives, rounded up, so at least one; the choice differs between examples. Examples without
+    share: of its positives, rounded up, so at least one; the choice differs between examples. Examples without
     positives cannot be corrupted.
     """
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, check_same_shape, is_set
 from lossbench.losses.terms import mean
-from lossbench.numerics.boxes import EPS, area, to_centre_and_size, hull, iou, intersect, divide, squared_length
+from lossbench.numerics.boxes import EPS, area, divide, hull, intersect, iou, squared_length, to_centre_and_size
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_at_least, check_nonnegative, check_positive
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, is_finite, mask_invalid, widen
-from lossbench.numerics.boxes import area, to_centre_and_size, iou, divide, squared_length
+from lossbench.numerics.boxes import area, divide, iou, squared_length, to_centre_and_size
 
 _BOXES = ("boxes",)
 

@@ -189,7 +189,10 @@ class CIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    aliases = ("torchvision.ops.complete_box_iou_loss, which takes no mean by default", "mmdet.CIoULoss")
+    aliases = (
+        "torchvision.ops.complete_box_iou_loss, which takes no mean by default",
+        "mmdet.CIoULoss, whose alpha is 0 up to an IoU of 1/2",
+    )
     use_when = "the shape matters beside place and overlap"
     pitfall = "it compares ratios, not sizes; torchvision's gradient is NaN for a box without a height, and not here"
     convex = False
@@ -229,9 +232,9 @@ class EIOU(Loss):
     tasks = ("boxes",)
     space = Space.BOX_XYXY
     encoding = Encoding.BOX_XYXY
-    aliases = ("efficient IoU loss", "mmdet.EIoULoss, which bends it near 0")
+    aliases = ("efficient IoU loss",)
     use_when = "width and height should be right each by itself, not only their ratio"
-    pitfall = "four terms in one sum: its value compares with no other IoU loss"
+    pitfall = "four terms in one sum: its value compares with no other IoU loss. mmdet.EIoULoss is another paper's"
     convex = False
     bounded = True
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
@@ -13,8 +12,8 @@ from lossbench.numerics.softmax import log_softmax, softmax
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share
 
-FLAT = 1e-4
-"""Probabilities whose deviations from their mean are together shorter than this correlate less than they would."""
+CORRELATION_EPS = 1e-8
+"""Added to the product of the two lengths of deviations, as by DIST's authors: what does not vary correlates with 0."""
 
 
 def _parts(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -188,9 +187,9 @@ class DIST(Loss):
 
 
 def _correlation(a: Tensor, b: Tensor, axis: int) -> Tensor:
-    # shorter than this it hardly varies, and its direction would have a huge gradient
-    a, b = (functional.normalize(x - x.mean(axis, keepdim=True), dim=axis, eps=FLAT) for x in (a, b))
-    return (a * b).sum(axis, keepdim=True)
+    a, b = (x - x.mean(axis, keepdim=True) for x in (a, b))
+    lengths = a.norm(dim=axis, keepdim=True) * b.norm(dim=axis, keepdim=True)
+    return (a * b).sum(axis, keepdim=True) / (lengths + CORRELATION_EPS)
 
 
 @dataclass(frozen=True)

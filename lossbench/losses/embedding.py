@@ -13,12 +13,21 @@ from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, check_index_shape
 from lossbench.losses.terms import log_likelihood, log_sum, pick_target, softplus
 from lossbench.types import EMBEDDING_WIDTH, Encoding, Head, Problem, Requirement, Space
-from lossbench.validation import check_below_one, check_between, check_choice, check_nonnegative, check_positive
+from lossbench.validation import (
+    check_below_one,
+    check_between,
+    check_choice,
+    check_nonnegative,
+    check_positive,
+    check_switch,
+)
 
 SHORTEST = 1e-4
 """A shorter vector is divided by this: the gradient of a direction is 1 / length, torch's default 1e12 at zero."""
 NORM_MOMENTUM = 0.01
 """Weight of the newest batch in adaface's running mean and deviation of norms, as in the authors' code."""
+NORM_EPS = 1e-3
+"""Added to the deviation of lengths, as by AdaFace's authors."""
 NORMS = (1e-3, 100.0)
 """Where adaface takes the norms of embeddings to lie."""
 
@@ -170,6 +179,7 @@ class MagFace(Loss):
     .. math:: \ell = \text{arcface}(m(a)) + \lambda\Big(\frac{a}{u^2} + \frac{1}{a}\Big), \quad
         m(a) = m_l + (m_u - m_l)\frac{a - l}{u - l}
 
+    With easy_margin, the authors' default, an example has no margin while its angle to its class is above 90 degrees.
     a is the length :math:`\|x\|`, kept within l (lower) and u (upper), where its gradient ends. So a long embedding
     says that an example is clear. The authors' bounds (10 to 110, strength 35, scale 64) are for embeddings of 512
     numbers behind batch normalisation. The defaults are for what the small models here put out: lengths of about 1 at
@@ -190,7 +200,7 @@ class MagFace(Loss):
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
     requires = (Requirement.PARAMETERS,)
-    aliases = ("MagFace of github.com/IrvingMeng/MagFace",)
+    aliases = ("MagLoss of github.com/IrvingMeng/MagFace",)
     use_when = "the embedding should also say how clear an example is, by its length"
     pitfall = "lengths outside lower and upper have no gradient: look how long embeddings are before you set the two"
     convex = False
@@ -201,8 +211,10 @@ class MagFace(Loss):
     lower_margin: float = 0.45
     upper_margin: float = 0.8
     strength: float = 1.0
+    easy_margin: bool = True
 
     def __post_init__(self) -> None:
+        check_switch(self, easy_margin=self.easy_margin)
         check_positive(self, scale=self.scale, lower=self.lower, upper=self.upper)
         margins = {"lower_margin": self.lower_margin, "upper_margin": self.upper_margin}
         check_nonnegative(self, strength=self.strength, **margins)
@@ -230,6 +242,8 @@ class MagFace(Loss):
         length = _lengths(prediction).clamp(low, high)
         slope = (self.upper_margin - self.lower_margin) / (self.upper - self.lower)
         lowered = _enlarge(own, self.lower_margin + slope * (length - self.lower))
+        if self.easy_margin:
+            lowered = torch.where(own > 0, lowered, own)
         nll = -log_likelihood(self.scale * _replace_target(cosine, lowered, target), target)
         return (nll + self.strength * (length / (high * high) + 1 / length)).squeeze(-1)
 
@@ -296,7 +310,7 @@ class AdaFace(Loss):
         length = _lengths(prediction.detach()).clamp(*NORMS)
         present, following = _follow_norms(length, state.to(length.dtype))
         mean, deviation = present.split(1, -1)
-        quality = (self.concentration * (length - mean) / (deviation + SHORTEST)).clamp(-1, 1)
+        quality = (self.concentration * (length - mean) / (deviation + NORM_EPS)).clamp(-1, 1)
         lowered = _turn(own, -self.margin * quality) - self.margin * (1 + quality)
         nll = -log_likelihood(self.scale * _replace_target(cosine, lowered, target), target)
         return nll.squeeze(-1), following.to(state.dtype)
@@ -305,7 +319,8 @@ class AdaFace(Loss):
 def _follow_norms(length: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation that this step takes, and those that the next one will: `[..., 1, 2]` each."""
     mean = length.mean(-2, keepdim=True)
-    new = torch.cat([mean, (length - mean).square().mean(-2, keepdim=True).sqrt()], -1)
+    deviation = length.std(-2, keepdim=True) if length.shape[-2] > 1 else torch.ones_like(mean)  # unbiased, as theirs
+    new = torch.cat([mean, deviation], -1)
     known = state[..., 1:] > 0
     return torch.where(known, state, new), torch.where(known, state.lerp(new, NORM_MOMENTUM), new)
 
@@ -368,10 +383,11 @@ class Contrastive(Loss):
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
     batch_level = True
-    aliases = ("pytorch_metric_learning.losses.ContrastiveLoss", "tfa.losses.ContrastiveLoss", "siamese loss")
+    aliases = ("tfa.losses.ContrastiveLoss / 2", "siamese loss")
     use_when = "examples of one class should fall on one point, and distances mean something in themselves"
     pitfall = (
-        "y is 1 for similar pairs here; many take 1 for different ones. It is no binary cross-entropy on distances"
+        "y is 1 for similar pairs here; many take 1 for different ones. pytorch-metric-learning's normalises, squares "
+        "nothing and leaves out zeros"
     )
     convex = False
     bounded = False
@@ -757,7 +773,10 @@ class NPair(Loss):
     encoding = Encoding.INDEX
     head = Head.EMBEDDING
     batch_level = True
-    aliases = ("pytorch_metric_learning.losses.NPairsLoss", "tfa.losses.NpairsLoss", "multi-class N-pair loss")
+    aliases = (
+        "multi-class N-pair loss",
+        "pytorch_metric_learning.losses.NPairsLoss, with one pair of each class, whose other halves are no rivals",
+    )
     use_when = "the length of an embedding should mean something, as how sure it is"
     pitfall = "without l2 lengths grow without end: long embeddings make every right order surer"
     convex = False

@@ -124,9 +124,12 @@ class AUCMargin(Loss):
     space = Space.SCORE
     encoding = Encoding.SIGNED
     batch_level = True
-    aliases = ("pairwise squared hinge", "libauc.losses.PairwiseAUCLoss, by default", "AUC maximisation")
+    aliases = ("pairwise squared hinge", "libauc.losses.PairwiseAUCLoss(surr_loss='squared_hinge')", "AUC maximisation")
     use_when = "the order of scores counts (auroc), and classes are imbalanced"
-    pitfall = "it sets no threshold: accuracy at 0 means little. libauc's AUCMLoss is a min-max form with other optima"
+    pitfall = (
+        "it sets no threshold: accuracy at 0 means little. libauc's PairwiseAUCLoss is logistic by default, AUCMLoss a "
+        "min-max form"
+    )
     convex = True
     bounded = False
     margin: float = 1.0

@@ -162,7 +162,7 @@ class ReverseCrossEntropy(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    aliases = ("RCE", "RCELoss of github.com/HanxunH/Active-Passive-Losses")
+    aliases = ("RCE", "ReverseCrossEntropy of github.com/HanxunH/Active-Passive-Losses, at minus_log_zero = 9.21")
     use_when = "as mae_softmax, of which it is a multiple: with adaptive optimisers there is no difference"
     pitfall = "published code clamps 0 to 1e-4, which makes A 9.21"
     convex = False
@@ -616,8 +616,8 @@ class PHuberCE(Loss):
 
 def _share_of_target(costs: Tensor, target: Tensor) -> Tensor:
     """The target's share in the costs `[..., C]` of all classes, `[..., 1]`."""
-    total = costs.sum(-1, keepdim=True).clamp_min(torch.finfo(costs.dtype).tiny)  # 0 if all lie below anl_ce's p_min
-    return pick_target(costs, target) / total
+    total = costs.sum(-1, keepdim=True)  # 0 if all lie below anl_ce's p_min, or there is one class only
+    return pick_target(costs, target) / torch.where(total > 0, total, 1)
 
 
 @dataclass(frozen=True)
@@ -638,7 +638,7 @@ class NormalizedCrossEntropy(Loss):
     tasks = ("multiclass",)
     space = Space.LOGIT
     encoding = Encoding.INDEX
-    aliases = ("NCE", "NCELoss of github.com/HanxunH/Active-Passive-Losses")
+    aliases = ("NCE", "NormalizedCrossEntropy of github.com/HanxunH/Active-Passive-Losses")
     use_when = "as the active half of nce_rce, nce_mae and anl_ce; alone only to see what the other half adds"
     pitfall = "it also falls when the other classes' probabilities spread out, so alone it learns slowly and underfits"
     convex = False

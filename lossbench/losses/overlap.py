@@ -29,7 +29,7 @@ class Dice(Loss):
     batch_level = True
     aliases = (
         "monai.losses.DiceLoss(batch=True), smooth 1e-5 by default",
-        "segmentation_models_pytorch.losses.DiceLoss, smooth 0 by default",
+        "segmentation_models_pytorch.losses.DiceLoss, smooth half of ours and 0 by default, without empty labels",
     )
     use_when = "F1 is what counts and positives are rare"
     pitfall = "it depends on the batch: a label without positives in it says only 'predict fewer', so use large batches"
@@ -104,11 +104,13 @@ class Tversky(Loss):
     batch_level = True
     aliases = (
         "monai.losses.TverskyLoss(batch=True), alpha and beta 1/2 by default",
-        "segmentation_models_pytorch.losses.TverskyLoss, alpha and beta 1/2 by default",
-        "keras.losses.Tversky, alpha and beta swapped",
+        "segmentation_models_pytorch.losses.TverskyLoss, 1/2 by default, without empty labels",
+        "keras.losses.Tversky, alpha and beta swapped up to 3.15.1",
     )
     use_when = "positives are rare, and missing one is worse than a false alarm (beta above alpha)"
-    pitfall = "alpha weighs false positives, beta false negatives; in keras it is the reverse. It depends on the batch"
+    pitfall = (
+        "alpha weighs false positives, beta false negatives; up to keras 3.15.1 the reverse. It depends on the batch"
+    )
     bounded = True
     alpha: float = 0.3
     beta: float = 0.7

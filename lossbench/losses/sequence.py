@@ -186,7 +186,8 @@ class SmoothedCTC(Loss):
 
     The divergence is taken from the prediction to the uniform distribution u over all C tokens, the blank among them,
     so a step adds at most log C. The mean over the steps, as in neural_sp, and not their sum: w then means the same
-    for inputs of any length.
+    for inputs of any length. neural_sp takes C - 1 for C, which lowers the value by log(C / (C - 1)) and changes no
+    gradient.
 
     prediction: ``[..., T, C]`` logits, token 0 being the blank; target: ``[..., S]`` tokens from 1, then -1; smoothing
     w in [0, 1]. Returns ``[...]``, in nats. zero_infinity as for `ctc`. Raises `InvalidValue` as `ctc` does, and if
@@ -199,7 +200,7 @@ class SmoothedCTC(Loss):
     tasks = ("ctc",)
     space = Space.SEQUENCE_LOGIT
     encoding = Encoding.TOKENS
-    aliases = ("label-smoothed CTC", "kldiv_lsm_ctc of github.com/hirofumi0810/neural_sp")
+    aliases = ("label-smoothed CTC", "kldiv_lsm_ctc of github.com/hirofumi0810/neural_sp, which adds a constant")
     use_when = "the model is sure of single steps too early, or its confidence is to be used"
     pitfall = "most steps are blanks, and it keeps the model from being sure of those too"
     smoothing: float = 0.1

@@ -85,7 +85,7 @@ def test_without_a_margin_all_heads_are_a_normalised_softmax(seed, spread):
 def test_magface_with_one_margin_is_arcface(seed, spread):
     x, y = embeddings(seed, spread, C)
     weight = {"weight": numbers(seed + 1, C, E)}
-    magface = MagFace(lower_margin=0.5, upper_margin=0.5, strength=0)
+    magface = MagFace(lower_margin=0.5, upper_margin=0.5, strength=0, easy_margin=False)
     same(magface(x, y, parameters=weight), ArcFace(margin=0.5)(x, y, parameters=weight))
 
 

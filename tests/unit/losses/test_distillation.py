@@ -83,7 +83,7 @@ def test_dist_by_numpy_s_correlation(fields):
     rows = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(ours, theirs, strict=True)])
     columns = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(ours.T, theirs.T, strict=True)])
     soft = loss.temperature**2 * (loss.beta * rows + loss.gamma * columns)
-    close(loss(prediction, target), hard(student, y).mean() + soft)
+    close(loss(prediction, target), hard(student, y).mean() + soft, rtol=1e-6)  # the authors add 1e-8 to lengths
 
 
 def test_logit_matching_against_torch():
@@ -99,7 +99,7 @@ def test_a_student_that_is_the_teacher(name):
     loss = get(name)
     label = {"distillation": 0.1, "dkd": 1.0, "dist": 1.0, "logit_matching": 0.0}[name] * hard(teacher, y)
     value = loss(prediction, target)
-    close(value.detach(), label.mean() if loss.batch_level else label)
+    close(value.detach(), label.mean() if loss.batch_level else label, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -130,15 +130,18 @@ def test_cosface_against_pytorch_metric_learning(scale, margin, wanted):
     close(CosFace(scale=scale, margin=margin)(EMBEDDING, TARGET, parameters=WEIGHT), wanted)
 
 
+@pytest.mark.parametrize("easy", [True, False])
 @pytest.mark.parametrize("fields", [{}, {"lower": 1, "upper": 20, "lower_margin": 0.1, "upper_margin": 1, "scale": 8}])
-def test_magface_in_numpy(fields):
+def test_magface_in_numpy(fields, easy):
     # Meng et al. 2021, equations 4 to 6; past pi as in the authors' code, cos - m sin m
-    loss = MagFace(**fields)
+    loss = MagFace(easy_margin=easy, **fields)
     x, w, y, z, angle = drawn_by_class()
     a = np.clip(np.linalg.norm(x, axis=1), loss.lower, loss.upper)
     share = (a - loss.lower) / (loss.upper - loss.lower)
     m = loss.lower_margin + (loss.upper_margin - loss.lower_margin) * share
     lowered = np.where(angle + m <= np.pi, np.cos(angle + m), np.cos(angle) - m * np.sin(m))
+    if easy:
+        lowered = np.where(angle < np.pi / 2, lowered, np.cos(angle))
     wanted = cross_entropy(z, y, lowered, loss.scale) + loss.strength * (a / loss.upper**2 + 1 / a)
     close(value(loss, *in_torch(x, w, y)), wanted)
     assert (share == 0).any()
@@ -169,12 +172,12 @@ def test_adaface_in_numpy(fields):
     loss = AdaFace(**fields)
     x, w, y, z, angle = drawn_by_class(seed=1)
     length = np.clip(np.linalg.norm(x, axis=1), 1e-3, 100)
-    q = np.clip(loss.concentration * (length - 7.0) / (4.0 + 1e-4), -1, 1)
+    q = np.clip(loss.concentration * (length - 7.0) / (4.0 + 1e-3), -1, 1)
     lowered = np.cos(np.clip(angle - loss.margin * q, 0, np.pi)) - loss.margin * (1 + q)
     state = torch.tensor([[7.0, 4.0]], dtype=torch.float64)
     got, following = loss(*in_torch(x, w, y)[:2], parameters=in_torch(x, w, y)[2], state=state)
     close(got, cross_entropy(z, y, lowered, loss.scale), rtol=1e-8)
-    close(following, [[0.99 * 7 + 0.01 * length.mean(), 0.99 * 4 + 0.01 * length.std()]])
+    close(following, [[0.99 * 7 + 0.01 * length.mean(), 0.99 * 4 + 0.01 * length.std(ddof=1)]])
 
 
 def test_adaface_begins_with_its_first_batch():
@@ -183,7 +186,7 @@ def test_adaface_begins_with_its_first_batch():
     state = AdaFace().init_state(Problem((4,), 5, 9)).double()
     first, after = AdaFace()(embedding, target, parameters=parameters, state=state)
     length = np.linalg.norm(x, axis=1)
-    close(after, [[length.mean(), length.std()]])
+    close(after, [[length.mean(), length.std(ddof=1)]])
     again, _ = AdaFace()(embedding, target, parameters=parameters, state=after)
     close(again, first.detach())
 

@@ -541,3 +541,10 @@ def test_fields_out_of_range(kind, fields):
     (name,) = fields
     with pytest.raises(InvalidValue, match=f"The '{name}' parameter of {kind.__name__} must be .* Got "):
         kind(**fields)
+
+
+def test_a_single_class_has_a_gradient_of_zero():
+    for name in ("anl_ce", "normalized_cross_entropy", "nce_rce", "nce_mae", "normalized_focal"):
+        prediction = torch.zeros(2, 1, dtype=torch.float64, requires_grad=True)
+        registry.losses.get(name)(prediction, torch.zeros(2, dtype=torch.long)).sum().backward()
+        assert torch.equal(prediction.grad, torch.zeros(2, 1, dtype=torch.float64)), name

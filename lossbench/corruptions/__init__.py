@@ -35,7 +35,7 @@ __all__ = [
     "TokenSubstitutions",
     "WrongIdentities",
     "get",
-    "names",
+    "list_names",
 ]
 
 
@@ -47,6 +47,6 @@ def get(name: str, **fields: Any) -> _Corruption:
     return registry.corruptions.get(name, **fields)
 
 
-def names(task: str | None = None) -> list[str]:
-    """The names of all corruptions, or of those that fit `task`."""
+def list_names(task: str | None = None) -> list[str]:
+    """List the names of all corruptions, or of those that fit `task`."""
     return registry.corruptions.names(task)

@@ -32,7 +32,7 @@ __all__ = [
     "Linnerud",
     "OpenML",
     "get",
-    "names",
+    "list_names",
 ]
 
 
@@ -41,6 +41,6 @@ def get(name: str, **fields: Any) -> _Dataset:
     return registry.datasets.get(name, **fields)
 
 
-def names(task: str | None = None) -> list[str]:
-    """The names of all data sets, or of those that fit `task`."""
+def list_names(task: str | None = None) -> list[str]:
+    """List the names of all data sets, or of those that fit `task`."""
     return registry.datasets.names(task)

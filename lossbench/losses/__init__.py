@@ -1,4 +1,4 @@
-"""The built-in losses, and `get` and `names` for all that are registered."""
+"""The built-in losses, and `get` and `list_names` for all that are registered."""
 
 from lossbench import registry
 from lossbench.interfaces.loss import Loss as _Loss
@@ -239,7 +239,7 @@ __all__ = [
     "Wing",
     "ZeroInflatedPoisson",
     "get",
-    "names",
+    "list_names",
 ]
 
 
@@ -252,6 +252,6 @@ def get(name: str, **fields: object) -> _Loss:
     return registry.losses.get(name, **fields)
 
 
-def names(task: str | None = None) -> list[str]:
-    """Names of all registered losses, or of those that fit `task`."""
+def list_names(task: str | None = None) -> list[str]:
+    """List the names of all registered losses, or of those that fit `task`."""
     return registry.losses.names(task)

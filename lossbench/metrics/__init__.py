@@ -40,7 +40,7 @@ __all__ = [
     "SizeError",
     "SubsetAccuracy",
     "get",
-    "names",
+    "list_names",
 ]
 
 
@@ -49,6 +49,6 @@ def get(name: str, **fields: Any) -> _Metric:
     return registry.metrics.get(name, **fields)
 
 
-def names(task: str | None = None) -> list[str]:
-    """The names of all metrics, or of those that fit `task`."""
+def list_names(task: str | None = None) -> list[str]:
+    """List the names of all metrics, or of those that fit `task`."""
     return registry.metrics.names(task)

@@ -15,6 +15,6 @@ def get(name: str, **fields: Any) -> Model:
     return registry.models.get(name, **fields)
 
 
-def names(task: str | None = None) -> list[str]:
-    """The names of all models, or of those that fit `task`."""
+def list_names(task: str | None = None) -> list[str]:
+    """List the names of all models, or of those that fit `task`."""
     return registry.models.names(task)

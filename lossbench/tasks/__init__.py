@@ -19,6 +19,6 @@ def get(name: str, **fields: Any) -> Task:
     return registry.tasks.get(name, **fields)
 
 
-def names() -> list[str]:
-    """The names of all tasks, sorted."""
+def list_names() -> list[str]:
+    """List the names of all tasks, sorted."""
     return registry.tasks.names()

@@ -32,15 +32,18 @@ __all__ = [
     "Trimmed",
     "Uncertainty",
     "get",
-    "names",
+    "list_names",
 ]
 
 
 def get(name: str, **fields: Any) -> _Scheme:
-    """The weighting called `name` with its fields set; raises `UnknownName` with the nearest name and all of them."""
+    """Return the weighting called `name` with its fields set.
+
+    Raises `UnknownName` with the nearest name and all of them.
+    """
     return registry.weightings.get(name, **fields)
 
 
-def names(task: str | None = None) -> list[str]:
-    """The names of all weightings, or of those that fit `task`."""
+def list_names(task: str | None = None) -> list[str]:
+    """List the names of all weightings, or of those that fit `task`."""
     return registry.weightings.names(task)

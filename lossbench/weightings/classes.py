@@ -1,4 +1,4 @@
-"""Weights from the labels alone: how often each class or label occurs in training, or what you say of it."""
+"""Weights from the labels alone: by the frequency of each class or label in training, or set by hand."""
 
 import math
 from collections.abc import Mapping
@@ -15,20 +15,21 @@ from lossbench.types import Encoding, Requirement
 from lossbench.validation import check_below_one, check_nonnegative
 
 
-def _of_examples(class_weights: Tensor, class_counts: Tensor, target: Tensor, losses: Tensor) -> Tensor:
-    """The weight `[..., B]` of each target's class, scaled to mean 1 over the training split; weights `[..., 1, C]`."""
+def _weigh_examples(class_weights: Tensor, class_counts: Tensor, target: Tensor, losses: Tensor) -> Tensor:
+    """Return the weight `[..., B]` of each target's class, of mean 1 over the training split; weights `[..., 1, C]`."""
     class_counts = class_counts.to(class_weights.dtype)
+    # mean 1: sum_c w_c n_c = N
     total = (class_weights * class_counts).sum(-1, keepdim=True)
     normalised = class_weights * class_counts.sum(-1, keepdim=True) / total
     return torch.take_along_dim(normalised.squeeze(-2), target, -1).to(losses.dtype)
 
 
-def _wide(losses: Tensor) -> torch.dtype:
+def _get_wide_dtype(losses: Tensor) -> torch.dtype:
     return torch.promote_types(losses.dtype, torch.float32)  # half precision cannot hold counts
 
 
-def _counts(losses: Tensor, *, class_counts: Tensor, **_: Any) -> Tensor:
-    return class_counts.to(_wide(losses))
+def _get_counts(losses: Tensor, *, class_counts: Tensor, **_: Any) -> Tensor:
+    return class_counts.to(_get_wide_dtype(losses))
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Balanced(Weighting):
     use_when = "classes differ much in size and the small ones matter as much as the large ones"
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """The weight of each target's class."""
-        counts = _counts(losses, **requires)
-        return _of_examples(1 / counts.clamp_min(1), counts, target, losses)
+        """Return the weight of each target's class."""
+        counts = _get_counts(losses, **requires)
+        return _weigh_examples(1 / counts.clamp_min(1), counts, target, losses)
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,9 @@ class InverseSqrt(Weighting):
     use_when = "classes differ much in size, and balanced gives a few examples of small classes too much weight"
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """The weight of each target's class."""
-        counts = _counts(losses, **requires)
-        return _of_examples(counts.clamp_min(1).rsqrt(), counts, target, losses)
+        """Return the weight of each target's class."""
+        counts = _get_counts(losses, **requires)
+        return _weigh_examples(counts.clamp_min(1).rsqrt(), counts, target, losses)
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,11 @@ class EffectiveNumber(Weighting):
         check_below_one(self, beta=self.beta)
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """The weight of each target's class."""
-        counts = _counts(losses, **requires)
+        """Return the weight of each target's class."""
+        counts = _get_counts(losses, **requires)
         log_beta = math.log(self.beta) if self.beta else -math.inf
         # 1 - beta^n as expm1: the difference would lose its digits near beta = 1
-        return _of_examples(-1 / (counts.clamp_min(1) * log_beta).expm1(), counts, target, losses)
+        return _weigh_examples(-1 / (counts.clamp_min(1) * log_beta).expm1(), counts, target, losses)
 
 
 @dataclass(frozen=True)
@@ -134,49 +135,45 @@ class Classes(Weighting):
     weights: Any  # a list or a mapping
 
     def __post_init__(self) -> None:
-        values = self.weights.values() if isinstance(self.weights, Mapping) else _listed(self.weights)
+        if not isinstance(self.weights, Mapping | list | tuple):
+            raise InvalidValue(
+                "The 'weights' parameter of Classes must be a list in the classes' order or a mapping from class "
+                f"names. Got {self.weights!r} instead."
+            )
+        values = self.weights.values() if isinstance(self.weights, Mapping) else self.weights
         check_nonnegative(self, **{f"weights[{i}]": value for i, value in enumerate(values)})
         if not values:
             raise InvalidValue("The 'weights' parameter of Classes must not be empty.")
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """The weight of each target's class."""
+        """Return the weight of each target's class."""
         class_counts = requires[Requirement.CLASS_COUNTS]
-        by_class = self.in_order(class_counts.shape[-1], tuple(requires[Requirement.CLASS_NAMES]))
-        weights = _constant(by_class, _wide(losses), losses.device)
-        return _of_examples(weights, class_counts, target, losses)
+        by_class = self.sort_weights(class_counts.shape[-1], tuple(requires[Requirement.CLASS_NAMES]))
+        weights = _make_constant(by_class, _get_wide_dtype(losses), losses.device)  # [1, C]
+        return _weigh_examples(weights, class_counts, target, losses)
 
-    def in_order(self, n_classes: int, class_names: tuple[str, ...]) -> tuple[float, ...]:
-        """The weights by class index; raises for names that are no class, a wrong number, or nothing above 0."""
-        listed = self._named(n_classes, class_names) if isinstance(self.weights, Mapping) else list(self.weights)
-        if len(listed) != n_classes:
-            raise InvalidValue(f"Classes needs one weight for each of {n_classes} classes. Got {len(listed)}.")
-        if not any(listed):
+    def sort_weights(self, n_classes: int, class_names: tuple[str, ...]) -> tuple[float, ...]:
+        """Return the weights by class index; raise for names that are no class, a wrong number, or nothing above 0."""
+        if isinstance(self.weights, Mapping):
+            # a class is called by its number or its name; the name wins where it is another class's number
+            numbers = [str(i) for i in range(n_classes)]
+            places = {number: i for i, number in enumerate(numbers)} | {name: i for i, name in enumerate(class_names)}
+            weights = [1.0] * n_classes
+            for name, weight in self.weights.items():
+                if str(name) not in places:
+                    raise make_unknown("class", name, class_names or numbers, "Classes")
+                weights[places[str(name)]] = weight
+        else:
+            weights = list(self.weights)
+        if len(weights) != n_classes:
+            raise InvalidValue(f"Classes needs one weight for each of {n_classes} classes. Got {len(weights)}.")
+        if not any(weights):
             raise InvalidValue("At least one weight of Classes must be above 0.")
-        return tuple(map(float, listed))
-
-    def _named(self, n_classes: int, class_names: tuple[str, ...]) -> list[float]:
-        numbers = [str(i) for i in range(n_classes)]
-        places = dict(zip(numbers, range(n_classes), strict=True)) | {name: i for i, name in enumerate(class_names)}
-        listed = [1.0] * n_classes
-        for name, weight in self.weights.items():
-            if str(name) not in places:
-                raise make_unknown("class", name, class_names or numbers, "Classes")
-            listed[places[str(name)]] = weight
-        return listed
-
-
-def _listed(weights: Any) -> list[Any]:
-    if isinstance(weights, list | tuple):
-        return list(weights)
-    raise InvalidValue(
-        f"The 'weights' parameter of Classes must be a list in the classes' order or a mapping from class names. "
-        f"Got {weights!r} instead."
-    )
+        return tuple(map(float, weights))
 
 
 @lru_cache(maxsize=64)
-def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+def _make_constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     # kept, because a copy from the host in every step makes a GPU wait and cannot be captured in a graph
     return torch.tensor([values], dtype=dtype, device=device)
 
@@ -213,10 +210,12 @@ class PosWeight(Weighting):
         check_nonnegative(self, ratio=self.ratio)
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """The weight of each label's target."""
-        counts, n, n_labels = _counts(losses, **requires), requires[Requirement.N_EXAMPLES], target.shape[-1]
+        """Return the weight of each label's target."""
+        counts, n, n_labels = _get_counts(losses, **requires), requires[Requirement.N_EXAMPLES], target.shape[-1]
+        # the last n_labels counts: of [negatives, positives] in a binary task the positives
         positives = counts.narrow(-1, counts.shape[-1] - n_labels, n_labels)
         ratio = (n - positives).clamp_min(1) / positives.clamp_min(1)
         ratio = torch.full_like(ratio, self.ratio) if self.ratio else ratio
+        # a label's mean weight is (n_pos ratio + n_neg) / n = (ratio - 1) n_pos / n + 1; then the mean over labels
         mean = ((ratio - 1) * positives / n + 1).mean(-1, keepdim=True)
         return (torch.where(target > 0.5, ratio, 1) / mean).to(losses.dtype)

@@ -12,16 +12,18 @@ from lossbench.types import Encoding, Space
 from lossbench.validation import check_count, check_nonnegative
 
 
-def _of_labels(prediction: Tensor, target: Tensor) -> bool:
+def _is_per_label(prediction: Tensor, target: Tensor) -> bool:
     return prediction.ndim == target.ndim  # a class index has no axis of its own
 
 
-def _missing(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 - p_t, above 0: of logits `[..., B, C]` and indices `[..., B]`, or of logits and 0 and 1, `[..., B, L]`."""
-    if _of_labels(prediction, target):
+def _one_minus_p(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return 1 - p_t, above 0, from logits `[..., B, C]` and indices `[..., B]`, or logits and labels `[..., B, L]`."""
+    if _is_per_label(prediction, target):
+        # 1 - sigmoid(z) = sigmoid(-z): the sign of the logit turns with the label
         return ((1 - 2 * target) * prediction).sigmoid().clamp_min(torch.finfo(prediction.dtype).tiny)
+    # 1 - p = -expm1(log p) keeps the digits of a p near 1
     log_p = log_softmax(prediction).gather(-1, target.unsqueeze(-1)).squeeze(-1)
-    # not 0, where a power below 1 has an infinite gradient
+    # at least tiny: at 0 a power below 1 has an infinite gradient
     return -log_p.expm1().clamp(max=-torch.finfo(log_p.dtype).tiny)
 
 
@@ -55,8 +57,8 @@ class Focal(Weighting):
         check_nonnegative(self, gamma=self.gamma)
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """Weights from the probabilities of the targets."""
-        weights: Tensor = _missing(prediction.detach() if self.detach else prediction, target) ** self.gamma
+        """Return weights from the probabilities of the targets."""
+        weights: Tensor = _one_minus_p(prediction.detach() if self.detach else prediction, target) ** self.gamma
         return weights.to(losses.dtype)
 
 
@@ -89,12 +91,16 @@ class GHM(Weighting):
         check_count(self, bins=self.bins)
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """Weights from the crowd that each gradient's length is in."""
-        lengths = _missing(prediction, target)
-        flat = lengths.flatten(-2) if _of_labels(prediction, target) else lengths
+        """Return weights that fall with the number of gradients of about the same length."""
+        # |p - y| = 1 - p_t for labels; all labels of a batch share one histogram: [..., B L], or [..., B] of classes
+        lengths = _one_minus_p(prediction, target)
+        flat = lengths.flatten(-2) if _is_per_label(prediction, target) else lengths
+        # 1. the bin of each length; a length of 1 belongs to the last one
         part = (flat * self.bins).long().clamp(0, self.bins - 1)
-        crowd = torch.zeros(*flat.shape[:-1], self.bins, dtype=flat.dtype, device=flat.device)
-        crowd = crowd.scatter_add(-1, part, torch.ones_like(flat))
-        in_use = (crowd > 0).sum(-1, keepdim=True)
-        weights = flat.shape[-1] / (in_use * crowd.gather(-1, part))
+        # 2. the number of lengths per bin, [..., bins]
+        counts = torch.zeros(*flat.shape[:-1], self.bins, dtype=flat.dtype, device=flat.device)
+        counts = counts.scatter_add(-1, part, torch.ones_like(flat))
+        # 3. every bin that is not empty gets the same weight, shared by its lengths
+        n_filled = (counts > 0).sum(-1, keepdim=True)
+        weights = flat.shape[-1] / (n_filled * counts.gather(-1, part))
         return weights.view(lengths.shape).to(losses.dtype)

@@ -1,4 +1,4 @@
-"""Weights that do not look at what is predicted: all alike, or those that come with the data."""
+"""Weights that do not depend on predictions: all alike, or those that come with the data."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ class NoWeighting(Weighting):
     per_example = False
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """Ones like `losses`."""
+        """Return ones like `losses`."""
         return torch.ones_like(losses)
 
 
@@ -41,6 +41,6 @@ class Sample(Weighting):
     pitfall = "the metrics do not weigh: they are of the data as it lies"
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """The examples' weights."""
+        """Return the examples' weights."""
         weights: Tensor = requires[Requirement.SAMPLE_WEIGHT]
         return weights.to(losses.dtype)

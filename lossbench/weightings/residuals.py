@@ -41,14 +41,13 @@ class IRLS(Weighting):
         check_nonnegative(self, constant=self.constant)
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """Weights from the residuals in units of their scale."""
-        residual = (prediction - target).detach() / requires[Requirement.RESIDUAL_SCALE]
+        """Return weights from the residuals in units of their scale."""
+        residual = (prediction - target).detach() / requires[Requirement.RESIDUAL_SCALE]  # [..., B, D]
         k = self.constant or _USUAL[self.function]
-        return self._weight(residual.square().mean(-1).sqrt() / k)
-
-    def _weight(self, u: Tensor) -> Tensor:
+        # a length over the D outputs, so that one wrong output fades the example: u / k, [..., B]
+        u = residual.square().mean(-1).sqrt() / k
         if self.function == "huber":
-            return 1 / u.clamp_min(1)
+            return 1 / u.clamp_min(1)  # min(1, k / u) without a division by 0
         if self.function == "tukey":
             return (1 - u.square()).clamp_min(0).square()
         return 1 / (1 + u.square())

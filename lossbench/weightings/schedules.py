@@ -40,32 +40,31 @@ class Deferred(Weighting):
 
     def __post_init__(self) -> None:
         check_share(self, after=self.after)
-        inner = registry.weightings.get(**_named(self.scheme))
+        # 1. the scheme itself, from its name alone or from a mapping with its fields
+        if isinstance(self.scheme, str):
+            fields: dict[str, Any] = {"name": self.scheme}
+        elif isinstance(self.scheme, Mapping) and isinstance(self.scheme.get("name"), str):
+            fields = dict(self.scheme)
+        else:
+            raise InvalidValue(
+                f"The 'scheme' parameter of Deferred must be a weighting's name, or a mapping with its name and "
+                f"fields. Got {self.scheme!r} instead."
+            )
+        inner = registry.weightings.get(**fields)
         if not isinstance(inner, Weighting):
             raise InvalidValue(
                 "The 'scheme' parameter of Deferred must weigh examples or labels, not the terms of a combined loss. "
                 f"Got {self.scheme!r} instead."
             )
+        # 2. its facts become those of this instance; a stacked copy keeps __dict__, and so the facts
         requires = tuple(dict.fromkeys((*inner.requires, Requirement.PROGRESS)))
         facts = {n: getattr(inner, n) for n in ("tasks", "space", "encodings", "per_example", "differentiable")}
-        # facts of this instance, which a stacked copy keeps
         self.__dict__.update(facts, requires=requires, inner=inner)
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """Ones, or the scheme's weights."""
+        """Return ones before `after`, then the scheme's weights."""
         inner: Weighting = self.__dict__["inner"]
         weights = inner(losses, prediction, target, **{n: requires[n] for n in inner.requires})
+        # both branches are computed: a stack shares one step, and replicas may start at different points
         started = torch.full_like(losses, requires[Requirement.PROGRESS]) >= self.after
         return torch.where(started, weights, 1)
-
-
-def _named(scheme: Any) -> dict[str, Any]:
-    """The arguments of the registry's get()."""
-    if isinstance(scheme, str):
-        return {"name": scheme}
-    if isinstance(scheme, Mapping) and isinstance(scheme.get("name"), str):
-        return dict(scheme)
-    raise InvalidValue(
-        f"The 'scheme' parameter of Deferred must be a weighting's name, or a mapping with its name and fields. "
-        f"Got {scheme!r} instead."
-    )

@@ -1,4 +1,4 @@
-"""Weights of 0 or not: only the examples of a batch with the smallest losses count."""
+"""Selection by loss: only the examples of a batch with the smallest losses count."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +11,17 @@ from lossbench.types import Requirement
 from lossbench.validation import check_below_one, check_positive, check_share
 
 
-def _ramp(losses: Tensor, until: float | Tensor, *, progress: float, **_: Any) -> Tensor:
-    """How far training is on its way to `until`, `[..., 1]`, from 0 to 1."""
+def _ramp_up(losses: Tensor, until: float | Tensor, *, progress: float, **_: Any) -> Tensor:
+    """Return a factor `[..., 1]` that rises from 0 to 1 as progress goes from 0 to `until`, then stays at 1."""
     return (torch.full_like(losses[..., :1], progress) / until).clamp_max(1)
 
 
-def _smallest(losses: Tensor, share: Tensor) -> Tensor:
-    """Weights `[..., B]` of mean 1 for a share `[..., 1]` of the losses, rounded to whole examples and at least one."""
+def _select_smallest(losses: Tensor, share: Tensor) -> Tensor:
+    """Return weights `[..., B]` of mean 1 that keep a share `[..., 1]` of the losses, at least one example."""
     n = losses.shape[-1]
-    rank = losses.argsort(dim=-1, stable=True).argsort(-1)
+    rank = losses.argsort(dim=-1, stable=True).argsort(-1)  # argsort of argsort is the rank, from 0
     n_kept = (share * n).round().clamp_min(1)
-    return torch.where(rank < n_kept, n / n_kept, 0)
+    return torch.where(rank < n_kept, n / n_kept, 0)  # n_kept times n / n_kept: the mean is 1
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Trimmed(Weighting):
         check_share(self, ramp=self.ramp)
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """Weights of the examples kept."""
-        return _smallest(losses, 1 - self.tau * _ramp(losses, self.ramp, **requires))
+        """Return the weights of the examples kept."""
+        return _select_smallest(losses, 1 - self.tau * _ramp_up(losses, self.ramp, **requires))
 
 
 @dataclass(frozen=True)
@@ -92,5 +92,5 @@ class SelfPaced(Weighting):
         check_share(self, start=self.start, full=self.full)
 
     def __call__(self, losses: Tensor, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """Weights of the examples that count so far."""
-        return _smallest(losses, self.start + (1 - self.start) * _ramp(losses, self.full, **requires))
+        """Return the weights of the examples that count so far."""
+        return _select_smallest(losses, self.start + (1 - self.start) * _ramp_up(losses, self.full, **requires))

@@ -1,4 +1,4 @@
-"""Weights of the terms of a combined loss: which of several goals counts how much, as training goes."""
+"""Weights of the terms of a combined loss, which change as training goes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from lossbench.types import Requirement
 from lossbench.validation import check_nonnegative, check_positive
 
 _FLOOR = 1e-12
-"""Of what is divided by: a loss or a gradient that has vanished."""
+"""Smallest divisor, for a loss or a gradient that has vanished."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class Uncertainty(TermWeighting):
     )
 
     def init_parameters(self, n_terms: int) -> dict[str, Tensor]:
-        """One log variance per term, 0."""
+        """Return one log variance per term, 0."""
         return {"log_variance": torch.zeros(n_terms)}
 
     def __call__(self, losses: Tensor, **requires: Any) -> Tensor:
-        """One over the variances."""
+        """Return one over the variances."""
         weights: Tensor = (-requires[Requirement.PARAMETERS]["log_variance"]).exp()
         return weights
 
     def penalty(self, parameters: dict[str, Tensor]) -> Tensor:
-        """The sum of the log variances."""
+        """Return the sum of the log variances, which keeps them from running to infinity."""
         return parameters["log_variance"].sum(-1)
 
 
@@ -73,16 +73,19 @@ class DWA(TermWeighting):
         check_positive(self, temperature=self.temperature)
 
     def init_state(self, n_terms: int, generator: torch.Generator) -> Tensor:
-        """Of this epoch the number, the sum of losses and the steps; then the means of the last and the one before."""
+        """Return this epoch's number, sum of losses and steps, and the means of the last two epochs: `[5, K]`."""
         return torch.zeros(5, n_terms)
 
     def __call__(self, losses: Tensor, **requires: Any) -> tuple[Tensor, Tensor]:
-        """Weights from the two epochs before this one, and what is known of them."""
+        """Return weights from the two epochs before this one, and the next state."""
         epoch, total, steps, last, before = requires[Requirement.STATE].unbind(-2)
         ends = epoch < requires[Requirement.EPOCH]
+        # 1. at the first step of an epoch the epoch that has ended becomes the last one
         before, last = torch.where(ends, last, before), torch.where(ends, total / steps, last)
+        # 2. count this step
         total, steps = (torch.where(ends, 0, x) + y for x, y in ((total, losses), (steps, 1)))
         epoch = torch.full_like(losses, requires[Requirement.EPOCH])
+        # 3. the more slowly a loss fell between the last two epochs, the larger its weight; from the third epoch on
         ratio = last / before.clamp_min(_FLOOR)
         weights = losses.shape[-1] * functional.softmax(ratio / self.temperature, -1)
         weights = torch.where(epoch >= 2, weights, 1)
@@ -95,7 +98,7 @@ class Random(TermWeighting):
 
     .. math:: w_k = K\, \text{softmax}_k(u_k), \quad u_k \sim N(0, 1)
 
-    losses: `[..., K]`. What is drawn depends on the trial's seed. Returns `[..., K]`, of mean 1 over the terms.
+    losses: `[..., K]`. The numbers depend on the trial's seed. Returns `[..., K]`, of mean 1 over the terms.
     Reference: Lin et al., Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning, 2022,
     https://arxiv.org/abs/2111.10603
     """
@@ -106,12 +109,13 @@ class Random(TermWeighting):
     pitfall = "the weights' noise is noise of the gradient: it may want a lower learning rate"
 
     def init_state(self, n_terms: int, generator: torch.Generator) -> Tensor:
-        """A counter per term, somewhere."""
-        return start_of_draws(n_terms, generator)
+        """Return one counter per term."""
+        return init_counters(n_terms, generator)
 
     def __call__(self, losses: Tensor, **requires: Any) -> tuple[Tensor, Tensor]:
-        """The weights of this step."""
-        uniform, state = drawn(requires[Requirement.STATE])
+        """Return the weights of this step."""
+        uniform, state = draw_uniform(requires[Requirement.STATE])
+        # ndtri, the inverse of the normal distribution function, turns uniform numbers into normal ones
         weights = functional.softmax(torch.special.ndtri(uniform), -1) * losses.shape[-1]
         return weights.to(losses.dtype), state
 
@@ -144,17 +148,20 @@ class GradNorm(TermWeighting):
         check_positive(self, rate=self.rate)
 
     def init_state(self, n_terms: int, generator: torch.Generator) -> Tensor:
-        """The weights, and the first losses (zero stands for none yet)."""
+        """Return the weights and the first losses, `[2, K]`; a first loss of zero stands for "none yet"."""
         return torch.stack([torch.ones(n_terms), torch.zeros(n_terms)])
 
     def __call__(self, losses: Tensor, **requires: Any) -> tuple[Tensor, Tensor]:
-        """The weights so far, and the next ones."""
+        """Return the weights so far, and the next ones."""
         weights, first = requires[Requirement.STATE].unbind(-2)
         first = torch.where(first == 0, losses, first)
+        # 1. gradient norms, the roots of the Gramian's diagonal, in units of their weighted mean
         norms = requires[Requirement.GRAMIAN].diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
         norms = norms / (weights * norms).mean(-1, keepdim=True).clamp_min(_FLOOR)
+        # 2. a term that has fallen less than the mean of all lags behind
         progress = losses / first
         lag = progress / progress.mean(-1, keepdim=True).clamp_min(_FLOOR)
+        # 3. a step along the gradient of sum_k |w_k n_k - q_k^alpha|; weights stay positive and keep mean 1
         moved = weights - self.rate * (weights * norms - lag**self.alpha).sign() * norms
         moved = moved.clamp_min(1e-3)
         return weights, torch.stack([moved / moved.mean(-1, keepdim=True), first], -2)
@@ -179,28 +186,34 @@ class PCGrad(TermWeighting):
     pitfall = "a backward pass per term; where gradients agree it is the plain sum"
 
     def init_state(self, n_terms: int, generator: torch.Generator) -> Tensor:
-        """A counter for each pair of terms."""
-        return start_of_draws(n_terms * n_terms, generator)
+        """Return a counter for each pair of terms."""
+        return init_counters(n_terms * n_terms, generator)
 
     def __call__(self, losses: Tensor, **requires: Any) -> tuple[Tensor, Tensor]:
-        """The weights of the projected gradients' sum."""
+        """Return the weights of the projected gradients' sum."""
         gramian, n_terms = requires[Requirement.GRAMIAN], losses.shape[-1]
-        uniform, state = drawn(requires[Requirement.STATE])
-        order = uniform.unflatten(-1, (n_terms, n_terms)).argsort(-1)
-        return projected(gramian, order).sum(-2), state
+        uniform, state = draw_uniform(requires[Requirement.STATE])
+        order = uniform.unflatten(-1, (n_terms, n_terms)).argsort(-1)  # [..., K, K], a permutation for each term
+        return project_gradients(gramian, order).sum(-2), state
 
 
-def projected(gramian: Tensor, order: Tensor) -> Tensor:
-    """Row k of `[..., K, K]`: the k-th gradient, freed of conflicts in its order `[..., K, K]`, in terms of all."""
+def project_gradients(gramian: Tensor, order: Tensor) -> Tensor:
+    """Free each gradient of its conflicts with the others, in its order `[..., K, K]`.
+
+    Returns `[..., K, K]`, of which row k holds the coefficients of all gradients in the k-th projected one. So
+    only the Gramian `[..., K, K]` is needed, never the gradients themselves.
+    """
     n_terms = gramian.shape[-1]
     eye = torch.eye(n_terms, dtype=gramian.dtype, device=gramian.device)
-    mixed = eye.expand_as(gramian)
+    mixed = eye.expand_as(gramian)  # at first each gradient is itself
     norms = gramian.diagonal(dim1=-2, dim2=-1)
     for place in range(n_terms):
-        other = functional.one_hot(order[..., place], n_terms).to(gramian)  # [..., K, K]: whom each k looks at
-        products = (mixed @ gramian * other).sum(-1)
-        sizes = (other * norms[..., None, :]).sum(-1)
-        # its own gradient it never goes against, but for what it has lost to others
+        other = functional.one_hot(order[..., place], n_terms).to(
+            gramian
+        )  # [..., K, K]: the term that each k is compared with
+        products = (mixed @ gramian * other).sum(-1)  # g_k . g_j, [..., K]
+        sizes = (other * norms[..., None, :]).sum(-1)  # g_j . g_j
+        # no projection onto the own gradient (j = k), which may conflict with what k has become
         against = products.clamp_max(0) / sizes.clamp_min(_FLOOR) * (1 - (other * eye).sum(-1))
         mixed = mixed - against[..., None] * other
     return mixed
@@ -210,20 +223,21 @@ _GOLDEN, _MIX = -0x61C8864680B583EB, (-0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)
 """SplitMix64's constants as signed numbers (Steele, Lea, Flood, 2014, https://doi.org/10.1145/2660193.2660195)."""
 
 
-def start_of_draws(n: int, generator: torch.Generator) -> Tensor:
-    """Counters `[n]` somewhere in 64 bits: rows of a stack draw as they would alone, and a resumed run goes on."""
+def init_counters(n: int, generator: torch.Generator) -> Tensor:
+    """Return random counters `[n]` of 64 bits: a replica draws as it would alone, and a resumed run goes on."""
     return torch.randint(-(2**62), 2**62, (n,), generator=generator)
 
 
-def drawn(state: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers in (0, 1) from counters of any shape, in float64, and the next counters: SplitMix64."""
+def draw_uniform(state: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw numbers in (0, 1) from counters of any shape, in float64, and return the next counters: SplitMix64."""
     state = state + _GOLDEN
-    z = (state ^ _shifted(state, 30)) * _MIX[0]
-    z = (z ^ _shifted(z, 27)) * _MIX[1]
-    z = z ^ _shifted(z, 31)
-    return (_shifted(z, 12).double() + 0.5) * 2.0**-52, state
+    z = (state ^ _shift_right(state, 30)) * _MIX[0]
+    z = (z ^ _shift_right(z, 27)) * _MIX[1]
+    z = z ^ _shift_right(z, 31)
+    # the highest 52 bits, with half a step added: never 0, never 1
+    return (_shift_right(z, 12).double() + 0.5) * 2.0**-52, state
 
 
-def _shifted(z: Tensor, by: int) -> Tensor:
-    # torch shifts signed numbers: the sign is masked off again
-    return (z >> by) & ((1 << (64 - by)) - 1)
+def _shift_right(z: Tensor, n_bits: int) -> Tensor:
+    # torch repeats the sign bit, as numbers are signed: mask the copies off
+    return (z >> n_bits) & ((1 << (64 - n_bits)) - 1)

@@ -9,7 +9,7 @@ from torchjd.aggregation import PCGradWeighting
 
 from lossbench import weightings
 from lossbench.types import Problem
-from lossbench.weightings.terms import drawn, projected
+from lossbench.weightings.terms import draw_uniform, project_gradients
 
 PROBLEM = Problem((4,), 3, 100, ("a", "b", "c"))
 F64 = torch.float64
@@ -45,7 +45,7 @@ def test_draws_are_those_of_splitmix64():
     published = [6457827717110365317, 3203168211198807973, 9817491932198370423]
     state = torch.tensor([1234567])
     for wanted in published:
-        uniform, state = drawn(state)
+        uniform, state = draw_uniform(state)
         assert uniform.item() == pytest.approx(wanted / 2**64, abs=2.0**-52)
 
 
@@ -87,7 +87,7 @@ def test_pcgrad_projects_as_the_paper_does(seed):
     draw = np.random.default_rng(seed)
     gradients = draw.standard_normal((4, 3))  # in three dimensions four of them disagree a lot
     order = np.stack([draw.permutation(4) for _ in range(4)])
-    weights = projected(torch.tensor(gradients @ gradients.T), torch.tensor(order)).sum(-2)
+    weights = project_gradients(torch.tensor(gradients @ gradients.T), torch.tensor(order)).sum(-2)
     np.testing.assert_allclose(weights.numpy() @ gradients, brute_pcgrad(gradients, order), atol=1e-12)
 
 

@@ -220,7 +220,7 @@ def test_unknown_names_for_a_task():
     assert message.startswith("Unknown loss 'hubert'. Did you mean 'huber'? Losses for regression: ")
     assert "cross_entropy" not in message
     with pytest.raises(UnknownName, match=r"Unknown task 'regresion'\. Did you mean 'regression'"):
-        losses.names("regresion")
+        losses.list_names("regresion")
 
 
 def test_instances(fresh):
@@ -248,7 +248,7 @@ def test_fits_task():
 def test_built_ins_load_without_problems():
     for group, known in registry.ALL.items():
         assert known.group == group
-    losses.names()
+    losses.list_names()
     assert [p for p in registry.losses.problems if p.source.startswith("lossbench ")] == []
 
 
@@ -258,8 +258,8 @@ def test_losses_are_named_in_the_public_module():
         if isinstance(value, type):
             assert value in {e.kind for e in registry.losses.entries().values()}
     assert losses.get("huber", delta=2.0) == losses.Huber(delta=2.0)
-    assert {"huber", "mse", "external"} <= set(losses.names("regression"))
-    assert "cross_entropy" not in losses.names("regression")
+    assert {"huber", "mse", "external"} <= set(losses.list_names("regression"))
+    assert "cross_entropy" not in losses.list_names("regression")
 
 
 def test_another_thread_waits_until_all_entry_points_are_loaded(monkeypatch):

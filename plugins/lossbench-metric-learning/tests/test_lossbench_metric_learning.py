@@ -64,8 +64,8 @@ def direct(loss, prediction, target, requires):
 
 
 def test_all_are_found_by_their_entry_point():
-    assert set(NAMES) <= set(losses.names("embedding"))
-    assert not set(NAMES) & set(losses.names("multiclass"))
+    assert set(NAMES) <= set(losses.list_names("embedding"))
+    assert not set(NAMES) & set(losses.list_names("multiclass"))
     assert not [p for p in registry.losses.problems if "metric" in p.source]
 
 
@@ -194,6 +194,8 @@ def test_all_train_in_one_command(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_listing_losses_does_not_load_the_library():
-    code = "import sys; from lossbench import losses; losses.names(); print('pytorch_metric_learning' in sys.modules)"
+    code = (
+        "import sys; from lossbench import losses; losses.list_names(); print('pytorch_metric_learning' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -99,5 +99,5 @@ def test_fields_out_of_range(name, fields, message):
 
 
 def test_names():
-    assert set(KINDS) <= set(corruptions.names("boxes"))
-    assert not set(KINDS) & set(corruptions.names("regression"))
+    assert set(KINDS) <= set(corruptions.list_names("boxes"))
+    assert not set(KINDS) & set(corruptions.list_names("regression"))

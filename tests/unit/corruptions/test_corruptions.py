@@ -154,11 +154,11 @@ def test_other_fields_are_checked(name, fields):
 
 
 def test_names_by_task():
-    assert corruptions.names("regression") == [
+    assert corruptions.list_names("regression") == [
         "feature_outliers",
         "heavy_tails",
         "none",
         "one_sided_outliers",
         "symmetric_outliers",
     ]
-    assert "symmetric_flips" in corruptions.names("binary")
+    assert "symmetric_flips" in corruptions.list_names("binary")

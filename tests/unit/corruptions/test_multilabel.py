@@ -84,4 +84,4 @@ def test_fields_are_checked(name, fields):
 
 
 def test_names_by_task():
-    assert corruptions.names("multilabel") == ["feature_outliers", "label_flips", "missing_positives", "none"]
+    assert corruptions.list_names("multilabel") == ["feature_outliers", "label_flips", "missing_positives", "none"]

@@ -56,4 +56,4 @@ def test_names_by_task():
         "linnerud",
         "openml",
     ]
-    assert "digits" not in datasets.names("binary")
+    assert "digits" not in datasets.list_names("binary")

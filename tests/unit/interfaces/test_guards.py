@@ -118,7 +118,7 @@ def test_labels_of_pairs_may_be_any_whole_numbers():
     assert losses.get("nt_xent").module()(Z, 1000 * INDEX - 5).isfinite()
 
 
-@pytest.mark.parametrize("name", [n for n in losses.names() if n not in {"external", "combined"}])
+@pytest.mark.parametrize("name", [n for n in losses.list_names() if n not in {"external", "combined"}])
 def test_what_is_right_passes(name):
     loss = losses.get(name)
     call = call_for(loss)

@@ -195,6 +195,6 @@ def test_log_loss_of_a_confident_mistake_is_its_margin():
 
 
 def test_names_by_task():
-    assert "auroc" in metrics.names("binary")
-    assert "auroc" not in metrics.names("regression")
-    assert set(metrics.names("multiclass")) < set(metrics.names())
+    assert "auroc" in metrics.list_names("binary")
+    assert "auroc" not in metrics.list_names("regression")
+    assert set(metrics.list_names("multiclass")) < set(metrics.list_names())

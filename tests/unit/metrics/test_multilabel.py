@@ -145,7 +145,7 @@ def test_one_label_is_a_set_of_one():
 
 
 def test_names_by_task():
-    assert metrics.names("multilabel") == [
+    assert metrics.list_names("multilabel") == [
         "hamming_accuracy",
         "log_loss",
         "macro_f1",

@@ -115,4 +115,4 @@ def test_cosine_head_has_a_moderate_gradient_at_a_zero_vector():
 
 def test_names():
     assert built_in(registry.models, "regression") == ["cnn", "cnn_flat", "cnn_max", "linear", "mlp"]
-    assert set(models.names()) - set(models.names("regression")) == {"recogniser", "recogniser_lstm"}
+    assert set(models.list_names()) - set(models.list_names("regression")) == {"recogniser", "recogniser_lstm"}

@@ -7,7 +7,7 @@ from lossbench.errors import UnknownName
 
 
 def test_names():
-    assert {"regression", "binary", "multiclass"} <= set(tasks.names())
+    assert {"regression", "binary", "multiclass"} <= set(tasks.list_names())
 
 
 def test_unknown_task_gets_help():

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_module
 
 from lossbench import registry
 from lossbench.check import Status, check_loss
-from lossbench.check.stand_in import StandIn, make_stand_in
+from lossbench.check.external_wrapper import ExternalWrapper, wrap_external
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
 from lossbench.losses import External
@@ -129,8 +129,8 @@ def outcomes(task: str, losses: Sequence[str]) -> list[Outcome]:
 
 def failed_checks(loss: External) -> str:
     """The checks that it fails, or none; and how it is called, if not as others are."""
-    called = make_stand_in(loss)
-    how = f" ({called.given()})" if isinstance(called, StandIn) else ""
+    called = wrap_external(loss)
+    how = f" ({called.describe_input()})" if isinstance(called, ExternalWrapper) else ""
     failed = {r.check: r.message for r in check_loss(loss) if r.status is Status.FAILED}
     first = failed.get("one_value_per_example", "")
     if "it raises" in first:  # and so do all others

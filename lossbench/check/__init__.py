@@ -1,11 +1,11 @@
-"""The contract of losses, run over any of them: by `lossbench check huber`, and by a test suite.
+"""The contract of losses: `lossbench check huber` and test suites run it on any loss.
 
 >>> from lossbench import check, losses
->>> for each in check.CHECKS:
-...     _ = each.verify(losses.get("huber"))  # raises CheckFailed with what was found and what was wanted
+>>> for demand in check.CHECKS:
+...     _ = demand.verify(losses.get("huber"))  # raises CheckFailed with the result and what was expected
 """
 
+from lossbench.check.checks import CHECKS, check_loss
 from lossbench.check.contract import Check, CheckFailed, NotApplicable, Result, Status
-from lossbench.check.run import CHECKS, check_loss
 
 __all__ = ["CHECKS", "Check", "CheckFailed", "NotApplicable", "Result", "Status", "check_loss"]

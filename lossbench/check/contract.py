@@ -1,4 +1,4 @@
-"""What a check is: a function of a loss that returns, or raises what it found and what it wanted."""
+"""The parts of the contract: a check is a function of a loss that returns, or raises what it got and expected."""
 
 import time
 from collections.abc import Callable
@@ -12,31 +12,31 @@ from lossbench.interfaces.loss import Loss
 
 
 class CheckFailed(Exception):
-    """A loss breaks the contract: what was found and what was wanted."""
+    """A loss breaks the contract. The message says what the check got and what it expected."""
 
 
 class NotApplicable(Exception):
-    """A check says nothing about a loss, and why."""
+    """A check does not apply to a loss. The message gives the reason."""
 
 
 class Status(StrEnum):
-    """How a check ended."""
+    """The outcome of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
-    KNOWN = "known flaw"  # it fails, as the loss itself says
+    KNOWN = "known flaw"  # it fails, and the loss itself declares that
     NOT_APPLICABLE = "not applicable"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One check of one loss."""
+    """The result of one check of one loss."""
 
     check: str
     demand: str
     status: Status
     seconds: float
-    message: str = ""  # what was found and wanted, why it is not applicable, or what there is to tell
+    message: str = ""  # the result and the expected one, the reason why it does not apply, or a measurement
 
 
 @dataclass(frozen=True)
@@ -47,49 +47,46 @@ class Check:
 
     @property
     def name(self) -> str:
-        """`leading_axes_are_free`."""
+        """The function's name, such as `leading_axes_are_free`."""
         return self.function.__name__
 
     @property
     def demand(self) -> str:
-        """One sentence."""
+        """The demand in one sentence."""
         return (self.function.__doc__ or "").strip().partition("\n")[0]
 
     def __str__(self) -> str:
         return self.name
 
     def run(self, loss: Loss) -> Result:
-        """Whether `loss` meets the demand; whatever a stranger's loss raises is a failure with that message.
+        """Check `loss` and return the result; any exception of a third-party loss is a failure with its message.
 
-        A failure that the loss's `flaws` name, with the reason, is a known flaw.
+        A failure that the loss declares in `flaws`, with the reason, is a known flaw.
         """
         start = time.perf_counter()
-        status, message = self._outcome(loss)
-        if status is Status.FAILED and (why := loss.flaws.get(self.name)):
-            status, message = Status.KNOWN, f"{why} ({message})"
+        try:
+            # a loss that draws from the global generator changes no result but its own
+            with torch.random.fork_rng(devices=[]), torch.enable_grad():
+                torch.default_generator.manual_seed(0)
+                status, message = Status.PASSED, self.function(loss) or ""
+        except NotApplicable as error:
+            status, message = Status.NOT_APPLICABLE, str(error)
+        except CheckFailed as error:
+            status, message = Status.FAILED, str(error)
+        except Exception as error:  # a third-party loss may raise anything
+            status, message = Status.FAILED, f"it raises {describe_error(error)}"
+        if status is Status.FAILED and (reason := loss.flaws.get(self.name)):
+            status, message = Status.KNOWN, f"{reason} ({message})"
         return Result(self.name, self.demand, status, time.perf_counter() - start, message)
 
     def verify(self, loss: Loss) -> Result:
-        """The same, for a test suite: raises `CheckFailed` where it fails."""
+        """Check `loss` in a test suite: as `run`, but raise `CheckFailed` if it fails."""
         result = self.run(loss)
         if result.status is Status.FAILED:
             raise CheckFailed(f"{type(loss).__name__}: {self.name}: {result.message}")
         return result
 
-    def _outcome(self, loss: Loss) -> tuple[Status, str]:
-        try:
-            # a loss that draws from the global generator changes no result but its own
-            with torch.random.fork_rng(devices=[]), torch.enable_grad():
-                torch.default_generator.manual_seed(0)
-                return Status.PASSED, self.function(loss) or ""
-        except NotApplicable as reason:
-            return Status.NOT_APPLICABLE, str(reason)
-        except CheckFailed as failure:
-            return Status.FAILED, str(failure)
-        except Exception as error:  # a stranger's loss may raise anything
-            return Status.FAILED, f"it raises {describe_error(error)}"
 
-
-def built_in(loss: Loss) -> bool:
-    """Whether it is lossbench's own, of which more is asked."""
+def is_built_in(loss: Loss) -> bool:
+    """Return True for lossbench's own losses, which must fulfil more than others."""
     return type(loss).__module__.startswith("lossbench.")

@@ -1,4 +1,4 @@
-"""Checks of gradients, at random places and at the ends of the range of numbers."""
+"""Checks of gradients, at random predictions and at the ends of the range of numbers."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,53 +6,46 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lossbench.check.comparison import is_finite
+from lossbench.check.assertions import assert_finite
+from lossbench.check.calls import Call, draw_call, make_extreme_call, map_to_space
 from lossbench.check.contract import CheckFailed, NotApplicable
-from lossbench.check.samples import Call, call_for, extreme_call, in_space
-from lossbench.check.stand_in import is_external
+from lossbench.check.external_wrapper import is_external
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.spaces import SPACES
 
 SCALES = (0.0, 1e-12, 1e-6, 1.0, 1e3, 1e6)
-"""Sizes of unbounded predictions; about 0, and about the target where the two have the same shape."""
-
-ROUGHLY = {"eps": 2e-4, "atol": 2e-3, "rtol": 0.01}
-"""As far as differences of float32 values tell, which need wide steps."""
+"""Sizes of unbounded predictions."""
+FLOAT32 = {"eps": 2e-4, "atol": 2e-3, "rtol": 0.01}
+"""Step and tolerances for differences of float32 values, which need wide steps."""
 TRIES = 3
-"""A wide step may cross a kink, where there is no slope: one batch of so many must do."""
+"""Batches to try with wide steps, which may cross a kink, where there is no slope: one of them must pass."""
 
 
 def gradient_is_that_of_the_value(loss: Loss) -> str:
     """In float64 the gradient agrees with central differences, for the prediction and what is trained."""
-    loss = _moving(loss)
-    if _is_slope(loss, call_for(loss)):
+    if loss.held_still is not None:
+        if not loss.held_still:
+            raise NotApplicable("part of the formula has no gradient on purpose (held_still)")
+        loss = replace(loss, **loss.held_still)  # type: ignore[type-var]  # fields with which that part does not matter
+    if _gradient_is_slope(loss, draw_call(loss)):
         return ""
-    if is_external(loss) and any(_is_slope(loss, call_for(loss, seed), **ROUGHLY) for seed in range(TRIES)):
-        return f"to {ROUGHLY['rtol']:.0%} only: part of the formula is computed in float32, whatever it is given"
+    if is_external(loss) and any(_gradient_is_slope(loss, draw_call(loss, seed), **FLOAT32) for seed in range(TRIES)):
+        return f"to {FLOAT32['rtol']:.0%} only: part of the formula is computed in float32, whatever it is given"
     raise CheckFailed(
-        "found a gradient that is not the slope of the value: is part of the formula detached or under no_grad? "
+        "got a gradient that is not the slope of the value: is part of the formula detached or under no_grad? "
         "If that is meant, the class fact held_still says so"
     )
 
 
-def _is_slope(loss: Loss, call: Call, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3) -> bool:
+def _gradient_is_slope(loss: Loss, call: Call, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3) -> bool:
     trainable = call.requires.get("parameters", {})
 
-    def losses(prediction: Tensor, *values: Tensor) -> Tensor:
+    def compute_losses(prediction: Tensor, *values: Tensor) -> Tensor:
         requires = call.requires | ({"parameters": dict(zip(trainable, values, strict=True))} if trainable else {})
-        return Call(prediction, call.target, requires).of(loss)
+        return Call(prediction, call.target, requires).evaluate(loss)
 
     inputs = [x.detach().requires_grad_() for x in (call.prediction, *trainable.values())]
-    return torch.autograd.gradcheck(losses, inputs, eps=eps, atol=atol, rtol=rtol, raise_exception=False)
-
-
-def _moving(loss: Loss) -> Loss:
-    """The loss with fields at which what it holds still does not matter."""
-    if loss.held_still is None:
-        return loss
-    if not loss.held_still:
-        raise NotApplicable("part of the formula has no gradient on purpose (held_still)")
-    return replace(loss, **loss.held_still)  # type: ignore[type-var]
+    return torch.autograd.gradcheck(compute_losses, inputs, eps=eps, atol=atol, rtol=rtol, raise_exception=False)
 
 
 def extremes_are_finite(loss: Loss) -> None:
@@ -61,35 +54,38 @@ def extremes_are_finite(loss: Loss) -> None:
 
 
 def extremes_are_finite_in_bfloat16(loss: Loss) -> None:
-    """The same in bfloat16."""
+    """Value and gradient are finite in bfloat16 for the same predictions."""
     _check_extremes(loss, torch.bfloat16)
 
 
 def _check_extremes(loss: Loss, dtype: torch.dtype) -> None:
-    call = extreme_call(loss, dtype)
+    call = make_extreme_call(loss, dtype)
     prediction = call.prediction.clone().requires_grad_()
-    losses = call._replace(prediction=prediction).of(loss)
-    is_finite(losses, prediction, call.target, f"value in {dtype}")
+    losses = call._replace(prediction=prediction).evaluate(loss)
+    assert_finite(losses, prediction, call.target, f"value in {dtype}")
     (gradient,) = torch.autograd.grad(losses.sum(), prediction)
-    is_finite(gradient, prediction, call.target, f"gradient in {dtype}")
+    assert_finite(gradient, prediction, call.target, f"gradient in {dtype}")
 
 
 def finite_values_have_gradients(loss: Loss) -> None:
     """Where the value is finite, no entry of the gradient is NaN: at ties, exact hits, and far out."""
     for dtype in (torch.float64, torch.float32):
-        for call in _places(loss, dtype):
+        for call in _draw_scaled_calls(loss, dtype):
             prediction = call.prediction.requires_grad_()
-            losses = call.of(loss)
+            losses = call.evaluate(loss)
             (gradient,) = torch.autograd.grad(losses.sum(), prediction)
-            known = losses.isfinite().view(-1, *[1] * (gradient.ndim - 1)) if losses.ndim else losses.isfinite()
-            nans = torch.where(gradient.isnan() & known, gradient, 0.0)
-            is_finite(nans, prediction, call.target, f"gradient of a finite value in {dtype}")
+            # [B] to [B, 1, ...]; one value for the whole batch stays []
+            is_finite = losses.isfinite().view(-1, *[1] * (gradient.ndim - 1)) if losses.ndim else losses.isfinite()
+            # infinite gradients of finite values are allowed: only NaN counts
+            nans = torch.where(gradient.isnan() & is_finite, gradient, 0.0)
+            assert_finite(nans, prediction, call.target, f"gradient of a finite value in {dtype}")
 
 
-def _places(loss: Loss, dtype: torch.dtype) -> Iterator[Call]:
-    call = call_for(loss)
+def _draw_scaled_calls(loss: Loss, dtype: torch.dtype) -> Iterator[Call]:
+    """Yield predictions of all sizes, and where the target has their shape the target itself, an exact hit."""
+    call = draw_call(loss)
     raw = SPACES[loss.space].draw(torch.Generator().manual_seed(1))
     for scale in SCALES:
-        yield call._replace(prediction=in_space(scale * raw, loss)).to(dtype)
+        yield call._replace(prediction=map_to_space(scale * raw, loss)).to(dtype)
     if SPACES[loss.space].holds_targets and call.target.shape == call.prediction.shape:
         yield call._replace(prediction=call.target.clone()).to(dtype)

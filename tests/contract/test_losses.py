@@ -48,7 +48,7 @@ SPARED: dict[str, Callable[[str, Loss], bool]] = {
     "fields_are_documented": lambda name, loss: not fields(loss),
     "fields_are_validated": lambda name, loss: not fields(loss),
     "whole_numbers_are_floats": lambda name, loss: not float_fields(loss),
-    "fields_may_differ_by_row": lambda name, loss: not float_fields(loss),
+    "fields_may_differ_by_replica": lambda name, loss: not float_fields(loss),
     "embeddings_give_scores": lambda name, loss: not has_scores(loss),
     "leading_axes_are_free": lambda name, loss: name in ONE_BATCH,
     "broadcasting_is_refused": lambda name, loss: name in ONE_BATCH,

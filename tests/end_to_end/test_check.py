@@ -56,8 +56,8 @@ def test_a_file_with_a_broken_loss(lossbench, tmp_path):
     code, out, err = lossbench("check", "my_losses.py:Summed")
     assert (code, err) == (1, "")
     said = " ".join(out.split())
-    assert "one value per example: found shape [], wanted [6]" in said
-    assert "wanted: One finite value per example" in said
+    assert "one value per example: got shape [], expected [6]" in said
+    assert "expected: One finite value per example" in said
     code, out, _ = lossbench("check", "my_losses.py:Summed", "mae", "--json")
     document = json.loads(out)
     assert (code, document["passed"], [x["passed"] for x in document["losses"]]) == (1, False, [False, True])

@@ -12,7 +12,7 @@ from scipy import optimize, stats
 from torch import Tensor
 
 from lossbench import registry
-from lossbench.check.samples import call_for, stack
+from lossbench.check.calls import draw_call, stack_calls
 from lossbench.interfaces.loss import Loss, replicate
 from lossbench.losses import (
     MAE,
@@ -302,8 +302,8 @@ def test_the_route_in_a_stack_is_broadcast(name):
     kind = registry.losses.find(name)
     shares = (0.9, 1.0, 1.1)
     losses = [kind(**{f.name: s * getattr(kind(), f.name) for f in fields(kind)}) for s in shares]
-    calls = [call_for(loss, seed) for seed, loss in enumerate(losses)]
-    prediction, target, requires = stack(calls)
+    calls = [draw_call(loss, seed) for seed, loss in enumerate(losses)]
+    prediction, target, requires = stack_calls(calls)
     assert choose(losses, prediction, target, requires) == "broadcast"
 
 

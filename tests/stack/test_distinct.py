@@ -9,7 +9,7 @@ import torch
 from registered import built_in
 
 from lossbench import registry
-from lossbench.check.samples import call_for
+from lossbench.check.calls import draw_call
 from lossbench.seeds import group_stacks
 from lossbench.training.build import build
 from lossbench.training.data import prepare
@@ -88,9 +88,9 @@ def test_losses_of_tasks_that_no_data_come_for_have_gradients_of_their_own():
         kind = registry.losses.find(name)
         if not set(kind.tasks) & set(registry.tasks.names()) and not registry.list_required(kind):
             loss = registry.losses.get(name)
-            call = call_for(loss)
+            call = draw_call(loss)
             call.prediction.requires_grad_()
-            (gradient,) = torch.autograd.grad(call.of(loss).sum(), call.prediction)
+            (gradient,) = torch.autograd.grad(call.evaluate(loss).sum(), call.prediction)
             gradients[name] = gradient
     assert len(gradients) > 5
     for (one, a), (other, b) in combinations(gradients.items(), 2):

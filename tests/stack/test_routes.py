@@ -8,7 +8,7 @@ from registered import built_in
 
 import lossbench
 from lossbench import losses, registry
-from lossbench.check.samples import call_for, stack
+from lossbench.check.calls import draw_call, stack_calls
 from lossbench.training.groups import choose, differing
 
 BUILT_IN = [name for name in built_in(registry.losses) if registry.losses.find(name).family != "composition"]
@@ -91,7 +91,7 @@ def test_only_fields_that_differ_are_stacked():
 def test_built_in_losses_are_one_call_for_all_replicas(name, differ):
     loss = losses.get("triplet", mining="hard") if name == "hard triplets" else losses.get(name)
     group = replicas(loss, differ)
-    together = stack([call_for(group[0], seed) for seed in range(3)])
+    together = stack_calls([draw_call(group[0], seed) for seed in range(3)])
     assert choose(group, together.prediction, together.target, together.requires) == "broadcast"
 
 

@@ -97,7 +97,7 @@ def test_a_worker_runs_what_its_parent_has_run(file, monkeypatch):
     with pytest.raises(ModuleNotFoundError):
         pickle.loads(sent)
     (plugin,) = plugins.list_loaded()
-    plugins.start(plugin)
+    plugins.register_plugin(plugin)
     assert pickle.loads(sent)[1] == registry.losses.get("mine", power=3)
 
 

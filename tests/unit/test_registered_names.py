@@ -32,4 +32,4 @@ def test_a_class_fact_overrides_the_derived_name_and_is_not_inherited():
     module = ModuleType("offering")
     module.__dict__.update(Plain=Plain, Named=Named, OfNamed=OfNamed)
     registry = Registry("weightings", "weighting", Weighting)
-    assert dict(registry._offered("offering", module)) == {"plain": Plain, "other": Named, "of_named": OfNamed}
+    assert dict(registry.list_public(module)) == {"plain": Plain, "other": Named, "of_named": OfNamed}

@@ -10,10 +10,10 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from lossbench import registry
-from lossbench.check.located import is_place, load_losses
-from lossbench.check.report import Verdict, convert_verdicts, render_checks, render_verdicts
-from lossbench.check.run import check_loss
-from lossbench.check.stand_in import StandIn, make_stand_in
+from lossbench.check.checks import check_loss
+from lossbench.check.external_wrapper import ExternalWrapper, wrap_external
+from lossbench.check.loading import is_location, load_losses
+from lossbench.check.verdicts import Verdict, convert_verdicts, render_checks, render_verdicts
 from lossbench.cli.hydra.overrides import read
 from lossbench.cli.output import Mode, print_document, print_message, results_console
 from lossbench.config.choices import make_choice
@@ -73,8 +73,8 @@ def _wanted(names: Sequence[str], fields: dict[str, Any]) -> list[tuple[str, Los
     task = fields.pop(TASK, None)
     if task is not None or names[0] in list_library_presets("loss"):
         return [(name, _adapted(name, fields, task)) for name in names]
-    kinds = [pair for name in names for pair in (load_losses(name) if is_place(name) else _registered(name)).items()]
-    return [(name, registry.losses.made(name, kind, fields)) for name, kind in kinds]
+    kinds = [pair for name in names for pair in (load_losses(name) if is_location(name) else _registered(name)).items()]
+    return [(name, registry.losses.make(name, kind, fields)) for name, kind in kinds]
 
 
 def _adapted(name: str, fields: Mapping[str, Any], task: str | None) -> Loss:
@@ -86,8 +86,8 @@ def _adapted(name: str, fields: Mapping[str, Any], task: str | None) -> Loss:
     loss: Loss = registry.losses.build(make_choice("loss", given, task))
     if isinstance(loss, External):
         print_message(loss.told())
-        if isinstance(called := make_stand_in(loss), StandIn):
-            print_message(called.told())
+        if isinstance(called := wrap_external(loss), ExternalWrapper):
+            print_message(called.describe())
     return loss
 
 

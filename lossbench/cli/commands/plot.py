@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lossbench import registry
-from lossbench.check.located import is_place, load_losses
+from lossbench.check.loading import is_location, load_losses
 from lossbench.cli.hydra.overrides import read
 from lossbench.cli.output import Mode, print_document, print_message, results_console
 from lossbench.config.choices import list_choices, make_choice
@@ -79,7 +79,7 @@ def _losses(texts: Sequence[str]) -> dict[str, Loss]:
     """The losses by label; names, fields and presets as in `losses=[...]`, or files and modules as in `check`."""
     found: dict[str, Loss] = {}
     for text in texts:
-        place = is_place(text) and not text.startswith("{")
+        place = is_location(text) and not text.startswith("{")
         own = _located(text) if place else _listed(text)
         if again := found.keys() & own.keys():
             raise InvalidValue(f"{min(again)} is given twice. Name it once.")
@@ -88,7 +88,7 @@ def _losses(texts: Sequence[str]) -> dict[str, Loss]:
 
 
 def _located(text: str) -> dict[str, Loss]:
-    return {name: registry.losses.made(name, kind, {}) for name, kind in load_losses(text).items()}
+    return {name: registry.losses.make(name, kind, {}) for name, kind in load_losses(text).items()}
 
 
 def _listed(text: str) -> dict[str, Loss]:

@@ -22,7 +22,7 @@ from typing import Any
 import cloudpickle
 
 from lossbench import registry
-from lossbench.plugins import Plugin, start
+from lossbench.plugins import Plugin, register_plugin
 from lossbench.records import Record
 from lossbench.registry import GROUPS
 from lossbench.runner.executors import CannotStart, Events, Part
@@ -296,7 +296,7 @@ def _ready(pipe: Connection, setup: Setup, stop: Callable[[], bool]) -> Callable
     torch.set_num_threads(1)
     _tell_through(pipe)
     for plugin in setup.plugins:  # before the classes, which are pickled by name
-        start(plugin)
+        register_plugin(plugin)
     for group, entry in pickle.loads(setup.kinds) if setup.kinds else ():
         registry.ALL[group].register(entry.name, entry.kind, entry.source)
 

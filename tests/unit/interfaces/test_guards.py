@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from lossbench import losses
-from lossbench.check.samples import PROBLEM, call_for
+from lossbench.check.calls import PROBLEM, draw_call
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.guards import guard_nothing
@@ -121,7 +121,7 @@ def test_labels_of_pairs_may_be_any_whole_numbers():
 @pytest.mark.parametrize("name", [n for n in losses.list_names() if n not in {"external", "combined"}])
 def test_what_is_right_passes(name):
     loss = losses.get(name)
-    call = call_for(loss)
+    call = draw_call(loss)
     held = {n: v for n, v in call.requires.items() if n in {Requirement.CLASS_COUNTS, Requirement.RESIDUAL_SCALE}}
     problem = {"problem": PROBLEM} if {Requirement.PARAMETERS, Requirement.STATE} & set(loss.requires) else {}
     given = {n: v for n, v in call.requires.items() if n in {Requirement.INDEX, Requirement.PROGRESS}}

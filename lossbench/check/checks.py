@@ -1,10 +1,10 @@
-"""The contract: all checks, and running them over one loss."""
+"""The contract: the list of all checks, and a function that runs them on one loss."""
 
 from collections.abc import Sequence
 
-from lossbench.check import agreement, batches, cost, declaration, facts, gradients, values
+from lossbench.check import batches, declaration, gradients, performance, properties, right_and_wrong, values
 from lossbench.check.contract import Check, Result
-from lossbench.check.stand_in import make_stand_in
+from lossbench.check.external_wrapper import wrap_external
 from lossbench.interfaces.loss import Loss
 
 CHECKS: tuple[Check, ...] = tuple(
@@ -30,34 +30,35 @@ CHECKS: tuple[Check, ...] = tuple(
             batches.examples_are_independent,
             batches.batch_axis_is_free,
             batches.order_does_not_matter,
-            batches.fields_may_differ_by_row,
+            batches.fields_may_differ_by_replica,
             batches.broadcasting_is_refused,
             gradients.gradient_is_that_of_the_value,
             gradients.extremes_are_finite,
             gradients.extremes_are_finite_in_bfloat16,
             gradients.finite_values_have_gradients,
-            agreement.right_beats_wrong,
-            agreement.certainty_does_not_fall_forever,
-            facts.convex_as_claimed,
-            facts.bounded_as_claimed,
-            facts.robust_as_claimed,
-            facts.symmetric_as_claimed,
-            cost.route_through_a_stack,
-            cost.time_per_element,
+            right_and_wrong.right_beats_wrong,
+            right_and_wrong.certainty_does_not_fall_forever,
+            properties.convex_as_claimed,
+            properties.bounded_as_claimed,
+            properties.robust_as_claimed,
+            properties.symmetric_as_claimed,
+            performance.route_through_a_stack,
+            performance.time_per_element,
         ),
     )
 )
-"""Every demand on a loss."""
+"""All checks, in the order in which they run."""
 
 
 def check_loss(loss: Loss, checks: Sequence[Check] = CHECKS) -> list[Result]:
-    """Run the contract over one loss, in seconds. Nothing is raised: whatever goes wrong is a failed result.
+    """Run the contract on one loss, in seconds. Nothing is raised: whatever goes wrong is a failed result.
 
-    An External that takes but one output, or float32, is given that: see `stand_in`.
+    An `External` that takes only one output, or float32, gets that (see `lossbench.check.external_wrapper`).
 
     >>> import lossbench.losses
     >>> [r.check for r in check_loss(lossbench.losses.get("huber")) if r.status == "failed"]
     []
     """
-    called = make_stand_in(loss)
-    return [check.run(loss if check.function.__module__ == declaration.__name__ else called) for check in checks]
+    wrapped = wrap_external(loss)
+    # a wrapper has no fields and docstring of its own to check
+    return [check.run(loss if check.function.__module__ == declaration.__name__ else wrapped) for check in checks]

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from lossbench.check.contract import Result, Status
-from lossbench.check.report import Verdict, convert_verdicts, render_verdicts
+from lossbench.check.verdicts import Verdict, convert_verdicts, render_verdicts
 
 
 def verdict(name, *statuses):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lossbench.check import Status, check_loss
-from lossbench.check.stand_in import StandIn, make_stand_in
+from lossbench.check.external_wrapper import ExternalWrapper, wrap_external
 from lossbench.losses import External
 from lossbench.types import Encoding, Space
 
@@ -71,9 +71,9 @@ def asked(name):
 @pytest.mark.parametrize("name", ASKED)
 def test_it_is_checked_with_what_it_takes(name):
     loss, given = asked(name), ASKED[name][2]
-    called = make_stand_in(loss)
-    assert isinstance(called, StandIn)
-    assert called.told() == f"The checks give it {given}, as it takes nothing else."
+    called = wrap_external(loss)
+    assert isinstance(called, ExternalWrapper)
+    assert called.describe() == f"The checks give it {given}, as it takes nothing else."
     half = {"bfloat16_is_taken", "extremes_are_finite_in_bfloat16"} if name == "steps" else set()
     assert failed(loss) == half
 
@@ -82,16 +82,16 @@ def test_values_are_those_of_its_outputs():
     loss = asked("one output")
     prediction, target = torch.randn(3, 2), torch.ones(3, 2)
     wanted = nn.functional.binary_cross_entropy_with_logits(prediction, target, reduction="none").mean(1)
-    torch.testing.assert_close(make_stand_in(loss)(prediction, target), wanted)
-    assert make_stand_in(asked("of two classes")).encoding is Encoding.MULTI_HOT
-    assert make_stand_in(asked("steps")).space is Space.SEQUENCE_LOGIT
+    torch.testing.assert_close(wrap_external(loss)(prediction, target), wanted)
+    assert wrap_external(asked("of two classes")).encoding is Encoding.MULTI_HOT
+    assert wrap_external(asked("steps")).space is Space.SEQUENCE_LOGIT
 
 
 def test_what_can_be_called_is_called_itself():
     loss = External(target="torch.nn.HuberLoss")
-    assert make_stand_in(loss) is loss
+    assert wrap_external(loss) is loss
     nothing = loss_of(of_nothing)
-    assert make_stand_in(nothing) is nothing
+    assert wrap_external(nothing) is nothing
     assert "one_value_per_example" in failed(nothing)
 
 

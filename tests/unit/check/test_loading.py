@@ -7,7 +7,7 @@ import pytest
 
 from lossbench import registry
 from lossbench.check import Status, check_loss
-from lossbench.check.located import is_place, load_losses
+from lossbench.check.loading import is_location, load_losses
 from lossbench.errors import InvalidValue, UnknownName
 from lossbench.interfaces import Loss
 from lossbench.registry import Registry
@@ -69,7 +69,7 @@ def file(tmp_path):
 
 
 def test_what_is_a_place():
-    assert [is_place(t) for t in ("huber", "a.py", "a.py:B", "a.b:C", "dir/a.py")] == [False, True, True, True, True]
+    assert [is_location(t) for t in ("huber", "a.py", "a.py:B", "a.b:C", "dir/a.py")] == [False, True, True, True, True]
 
 
 def test_a_class_and_a_function_of_a_file(file, tmp_path):

@@ -1,15 +1,15 @@
-"""Data sets. Those that come inside packages or are made need no network."""
+"""Data sets. Only those marked as public may need a network; the others come with packages or are computed."""
 
 from typing import Any
 
 from lossbench import registry
-from lossbench.datasets.canvases import DigitCanvases
+from lossbench.datasets.digit_boxes import DigitBoxes
+from lossbench.datasets.digit_canvases import DigitCanvases
+from lossbench.datasets.digit_lines import DigitLines
+from lossbench.datasets.digit_pairs import DigitPairs
 from lossbench.datasets.images import CIFAR10, CIFAR100, MNIST, FashionMNIST
-from lossbench.datasets.lines import DigitLines
+from lossbench.datasets.multi_output import FriedmanOutputs, Linnerud
 from lossbench.datasets.openml import OpenML
-from lossbench.datasets.outputs import FriedmanOutputs, Linnerud
-from lossbench.datasets.pairs import DigitPairs
-from lossbench.datasets.photographs import DigitBoxes
 from lossbench.datasets.tables import BreastCancer, Diabetes, Digits, Friedman1
 from lossbench.datasets.voc import VOC
 from lossbench.interfaces import Dataset as _Dataset
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def get(name: str, **fields: Any) -> _Dataset:
-    """The data set called `name` with its fields set; raises `UnknownName` with the nearest name and all of them."""
+    """Return the data set called `name` with its fields set; raises `UnknownName`, which suggests the nearest name."""
     return registry.datasets.get(name, **fields)
 
 

@@ -1,7 +1,7 @@
-"""Arrays that take a while to draw or to read, kept between processes in a folder of the user's.
+"""A cache on disk for arrays that take a while to draw or to read.
 
-The folder is `$LOSSBENCH_CACHE`, else `$XDG_CACHE_HOME/lossbench`, else `~/.cache/lossbench`. It may be removed at any
-time, by anyone: what is missing is made again.
+The folder is `$LOSSBENCH_CACHE`, else `$XDG_CACHE_HOME/lossbench`, else `~/.cache/lossbench`. Anyone may remove it at
+any time: arrays that are missing are computed again.
 """
 
 import inspect
@@ -15,7 +15,6 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import IO
 
 import numpy as np
 
@@ -25,52 +24,55 @@ from lossbench.types import Array
 log = logging.getLogger("lossbench")
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError)
-"""What reading a file raises that was cut, overwritten or is none of ours."""
+"""The errors of reading a file that was truncated, overwritten or written by another program."""
 
 
-def cached(key: object, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
-    """What `make` gave when it was first called for `key`, read from a file; made now where there is no whole file.
+def load_or_compute(key: object, compute: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
+    """Return the arrays that are cached under `key`; compute and cache them if there is no intact file.
 
     key: plain values and dataclasses of them (a dataclass counts by its fields: name its class beside it) that hold
-        *everything* that the arrays depend on, the code included: see `origin`.
-    make: arrays by name; none may hold Python objects.
+        *everything* that the arrays depend on, the code included: see `list_code_versions`.
+    compute: returns arrays by name; none may hold Python objects.
 
-    A folder that cannot be written or read is no error: then each call makes them.
+    A folder that cannot be written or read is no error: the arrays are then computed at each call.
     """
     name = f"{hash_values(key)[:32]}.npz"
     try:
-        return _read(folder() / name)
+        return _read(get_cache_folder() / name)
     except FileNotFoundError:
         pass
     except (OSError, RuntimeError, *DAMAGED) as error:
         log.debug("cache: %s is made again: %s", name, error)
-    arrays = {name: np.asarray(array) for name, array in make().items()}
+    arrays = {name: np.asarray(array) for name, array in compute().items()}
     try:
-        _write(folder() / name, arrays)
+        _write(get_cache_folder() / name, arrays)
     except (OSError, RuntimeError) as error:
         log.debug("cache: %s is not kept: %s", name, error)
     return arrays
 
 
-def folder() -> Path:
-    """Where the files are; raises RuntimeError where no variable says so and the user has no home."""
-    if own := os.environ.get("LOSSBENCH_CACHE"):
-        return Path(own).expanduser()
+def get_cache_folder() -> Path:
+    """Return the folder of the files; raises RuntimeError where no variable names it and the user has no home."""
+    if folder := os.environ.get("LOSSBENCH_CACHE"):
+        return Path(folder).expanduser()
     general = os.environ.get("XDG_CACHE_HOME", "")
-    # the XDG specification has relative paths ignored
+    # the XDG specification says that relative paths are ignored
     return (Path(general) if os.path.isabs(general) else Path.home() / ".cache") / "lossbench"
 
 
-def origin(*modules: ModuleType, libraries: tuple[str, ...] = ("numpy", "scikit-learn")) -> list[str]:
-    """What arrays depend on beside settings, for a key: versions of libraries, and the source of these modules."""
-    return [f"{name} {version(name)}" for name in ("lossbench", *libraries)] + [_source(module) for module in modules]
+def list_code_versions(*modules: ModuleType, libraries: tuple[str, ...] = ("numpy", "scikit-learn")) -> list[str]:
+    """Return the versions of lossbench and `libraries` and the source of `modules`, for a cache key."""
+    versions = [f"{name} {version(name)}" for name in ("lossbench", *libraries)]
+    for module in modules:
+        try:
+            versions.append(inspect.getsource(module))
+        except OSError:  # installed without sources: lossbench's version has to do
+            versions.append(module.__name__)
+    return versions
 
 
-def _source(module: ModuleType) -> str:
-    try:
-        return inspect.getsource(module)
-    except OSError:  # installed without sources: lossbench's version has to do
-        return module.__name__
+def _hash_names(arrays: Mapping[str, Array]) -> bytes:
+    return hash_values(list(arrays)).encode()
 
 
 def _read(path: Path) -> dict[str, Array]:
@@ -80,34 +82,26 @@ def _read(path: Path) -> dict[str, Array]:
             with archive.open(name) as member:
                 # reads to the member's end, where its checksum is compared
                 arrays[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
-        if archive.comment != _names(arrays):  # the list of members has no checksum
+        if archive.comment != _hash_names(arrays):  # the list of members has no checksum of its own
             raise ValueError("arrays are missing")
     return arrays
 
 
-def _names(arrays: Mapping[str, Array]) -> bytes:
-    return hash_values(list(arrays)).encode()
-
-
 def _write(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Whole or not at all, whoever else writes it and whenever this process is killed."""
+    """Write the file atomically, so that neither another writer nor a kill leaves half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
     try:
         with os.fdopen(handle, "wb") as stream:
-            _pack(stream, arrays)
+            # the format of np.savez, which has no room for an array called `file` and before NumPy 2.2 writes pickles
+            with zipfile.ZipFile(stream, "w") as archive:
+                archive.comment = _hash_names(arrays)
+                for name, array in arrays.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
-
-
-def _pack(stream: IO[bytes], arrays: Mapping[str, Array]) -> None:
-    """What np.savez writes, which has no room for an array called `file` and before NumPy 2.2 writes pickles."""
-    with zipfile.ZipFile(stream, "w") as archive:
-        archive.comment = _names(arrays)
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)

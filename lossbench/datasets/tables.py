@@ -25,7 +25,7 @@ class Diabetes(Dataset):
     )
 
     def load(self) -> Examples:
-        """All 442 patients."""
+        """Return all 442 patients."""
         from sklearn.datasets import load_diabetes
 
         inputs, targets = load_diabetes(scaled=False, return_X_y=True)
@@ -34,7 +34,7 @@ class Diabetes(Dataset):
 
 @dataclass(frozen=True)
 class BreastCancer(Dataset):
-    """Whether a breast tumour is benign, from 30 measurements of cell nuclei in 569 images.
+    """Breast tumours, malignant or benign, by 30 measurements of cell nuclei in 569 images.
 
     inputs `[569, 30]` in their own units; targets `[569]`: 0 malignant (212), 1 benign (357). The positive class is
     *benign*, as in scikit-learn: a false positive is a missed tumour.
@@ -48,7 +48,7 @@ class BreastCancer(Dataset):
     )
 
     def load(self) -> Examples:
-        """All 569 tumours."""
+        """Return all 569 tumours."""
         from sklearn.datasets import load_breast_cancer
 
         inputs, targets = load_breast_cancer(return_X_y=True)
@@ -70,7 +70,7 @@ class Digits(Dataset):
     )
 
     def load(self) -> Examples:
-        """All 1797 images."""
+        """Return all 1797 images."""
         from sklearn.datasets import load_digits
 
         pixels, targets = load_digits(return_X_y=True)
@@ -101,7 +101,7 @@ class Friedman1(Dataset):
         check_nonnegative(self, noise=self.noise)
 
     def load(self) -> Examples:
-        """The same `n` examples at every call."""
+        """Return `n` examples; every call returns the same."""
         from sklearn.datasets import make_friedman1
 
         inputs, targets = make_friedman1(n_samples=self.n, noise=self.noise, random_state=self.random_state)

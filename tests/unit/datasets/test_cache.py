@@ -11,7 +11,7 @@ from commands import Command, run_command
 from waiting import wait_until
 
 from lossbench.datasets import cache
-from lossbench.datasets.cache import cached, folder, origin
+from lossbench.datasets.cache import get_cache_folder, list_code_versions, load_or_compute
 
 ARRAYS = {
     "inputs": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
@@ -50,15 +50,15 @@ def assert_equal(arrays, wanted=ARRAYS):
 
 @pytest.mark.slow
 def test_tests_do_not_use_the_cache_of_the_user(tmp_path):
-    assert Path.home() not in folder().parents
-    told = run_command(tmp_path, "-c", "from lossbench.datasets.cache import folder; print(folder())")
-    assert told.stdout.strip() == str(folder())
+    assert Path.home() not in get_cache_folder().parents
+    told = run_command(tmp_path, "-c", "from lossbench.datasets.cache import get_cache_folder as f; print(f())")
+    assert told.stdout.strip() == str(get_cache_folder())
 
 
 def test_arrays_are_made_once(place):
     make = Maker()
-    assert_equal(cached("key", make))
-    assert_equal(cached("key", make))
+    assert_equal(load_or_compute("key", make))
+    assert_equal(load_or_compute("key", make))
     assert make.calls == 1
     assert len(list(place.iterdir())) == 1
 
@@ -66,23 +66,23 @@ def test_arrays_are_made_once(place):
 def test_each_key_has_its_own_arrays(place):
     keys = ["a", ["a"], ["a", 1], ["a", 1.5], {"a": 1}, None]
     for number, key in enumerate(keys):
-        cached(key, Maker({"x": np.array(number)}))
+        load_or_compute(key, Maker({"x": np.array(number)}))
     never = Maker()
-    assert [int(cached(key, never)["x"]) for key in keys] == list(range(len(keys)))
+    assert [int(load_or_compute(key, never)["x"]) for key in keys] == list(range(len(keys)))
     assert never.calls == 0
 
 
 def test_a_key_that_is_not_plain_is_refused(place):
     with pytest.raises(TypeError, match="cannot hash object"):
-        cached(object(), Maker())
+        load_or_compute(object(), Maker())
 
 
 def test_a_change_of_what_was_given_stays_outside(place):
-    first = cached("key", Maker({"x": np.zeros(3)}))
+    first = load_or_compute("key", Maker({"x": np.zeros(3)}))
     first["x"][:] = 1
-    again = cached("key", Maker())["x"]
+    again = load_or_compute("key", Maker())["x"]
     again[:] = 2
-    np.testing.assert_array_equal(cached("key", Maker())["x"], 0)
+    np.testing.assert_array_equal(load_or_compute("key", Maker())["x"], 0)
 
 
 def cut(file, share):
@@ -120,18 +120,18 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_file_is_made_again(place, damage):
-    cached("key", Maker())
+    load_or_compute("key", Maker())
     (file,) = place.iterdir()
     DAMAGE[damage](file)
     make = Maker()
-    assert_equal(cached("key", make))
-    assert_equal(cached("key", make))
+    assert_equal(load_or_compute("key", make))
+    assert_equal(load_or_compute("key", make))
     assert make.calls == 1
 
 
 @pytest.mark.slow
 def test_no_change_of_bytes_goes_unnoticed(place):
-    cached("key", Maker())
+    load_or_compute("key", Maker())
     (file,) = place.iterdir()
     good, generator = file.read_bytes(), np.random.default_rng(0)
     make = Maker()
@@ -140,7 +140,7 @@ def test_no_change_of_bytes_goes_unnoticed(place):
         for place_of_damage in generator.integers(len(content), size=3) if content else ():
             content[place_of_damage] = generator.integers(256)
         file.write_bytes(content)
-        assert_equal(cached("key", make))
+        assert_equal(load_or_compute("key", make))
     assert make.calls > 400
 
 
@@ -148,7 +148,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch, caplo
     (tmp_path / "file").touch()
     monkeypatch.setenv("LOSSBENCH_CACHE", str(tmp_path / "file" / "cache"))
     with caplog.at_level(logging.DEBUG, "lossbench"):
-        assert_equal(cached("key", Maker()))
+        assert_equal(load_or_compute("key", Maker()))
     assert {record.levelname for record in caplog.records} == {"DEBUG"}
     assert "is not kept" in caplog.text
 
@@ -159,7 +159,7 @@ def test_a_full_disk_leaves_nothing(place, monkeypatch, caplog):
 
     monkeypatch.setattr(cache.os, "fsync", full)
     with caplog.at_level(logging.DEBUG, "lossbench"):
-        assert_equal(cached("key", Maker()))
+        assert_equal(load_or_compute("key", Maker()))
     assert not list(place.iterdir())
     assert "No space left" in caplog.text
 
@@ -169,13 +169,13 @@ def test_what_fails_to_be_made_is_not_kept(place):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        cached("key", fail)
+        load_or_compute("key", fail)
     assert not place.exists()
 
 
 def test_python_objects_are_refused(place):
     with pytest.raises(ValueError, match="Object arrays cannot be saved"):
-        cached("key", Maker({"x": np.array([{}], dtype=object)}))
+        load_or_compute("key", Maker({"x": np.array([{}], dtype=object)}))
     assert not list(place.iterdir())
 
 
@@ -183,12 +183,12 @@ WRITER = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from lossbench.datasets.cache import cached
+from lossbench.datasets.cache import load_or_compute
 number = int(sys.argv[1])
 Path(f"ready{number}").touch()
 while not Path("go").exists():
     time.sleep(0.001)
-arrays = cached("shared", lambda: {"x": np.full(200_000, number), "y": np.full(200_000, number)})
+arrays = load_or_compute("shared", lambda: {"x": np.full(200_000, number), "y": np.full(200_000, number)})
 print(len({*arrays["x"], *arrays["y"]}))
 """
 
@@ -203,17 +203,17 @@ def test_processes_may_write_at_the_same_time(place, tmp_path):
         assert [writer.wait() for writer in writers] == [(0, "1\n", "")] * 4
     assert [file.suffix for file in place.iterdir()] == [".npz"]
     never = Maker()
-    assert len({*(arrays := cached("shared", never))["x"], *arrays["y"]}) == 1
+    assert len({*(arrays := load_or_compute("shared", never))["x"], *arrays["y"]}) == 1
     assert never.calls == 0
 
 
 def test_a_writer_that_is_overtaken_does_no_harm(place):
     def slow():
-        cached("key", Maker({"x": np.array(1)}))
+        load_or_compute("key", Maker({"x": np.array(1)}))
         return {"x": np.array(2)}
 
-    assert int(cached("key", slow)["x"]) == 2
-    assert int(cached("key", Maker())["x"]) == 2
+    assert int(load_or_compute("key", slow)["x"]) == 2
+    assert int(load_or_compute("key", Maker())["x"]) == 2
     assert len(list(place.iterdir())) == 1
 
 
@@ -233,22 +233,22 @@ def test_the_folder_follows_the_variables(monkeypatch, own, general, wanted):
         monkeypatch.delenv(name) if value is None and name in os.environ else None
         if value is not None:
             monkeypatch.setenv(name, value)
-    assert folder() == wanted
+    assert get_cache_folder() == wanted
 
 
 def test_a_user_without_a_home_has_no_cache(monkeypatch):
     monkeypatch.delenv("LOSSBENCH_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    assert_equal(cached("key", Maker()))
+    assert_equal(load_or_compute("key", Maker()))
 
 
 def test_origin_changes_with_the_code(monkeypatch):
-    before = origin(cache)
-    assert before != origin()
-    assert "def cached" in before[-1]
+    before = list_code_versions(cache)
+    assert before != list_code_versions()
+    assert "def load_or_compute" in before[-1]
     monkeypatch.setattr(cache.inspect, "getsource", lambda module: "other")
-    assert origin(cache) != before
+    assert list_code_versions(cache) != before
     assert any(part.startswith("scikit-learn ") for part in before)
 
 
@@ -257,4 +257,4 @@ def test_a_module_without_source_counts_by_its_name(monkeypatch):
         raise OSError("could not get source code")
 
     monkeypatch.setattr(cache.inspect, "getsource", missing)
-    assert origin(cache)[-1] == "lossbench.datasets.cache"
+    assert list_code_versions(cache)[-1] == "lossbench.datasets.cache"

@@ -10,7 +10,7 @@ from torchvision.datasets import CIFAR10
 from unit.data_files import unplugged
 
 from lossbench import datasets
-from lossbench.datasets.downloads import data_folder
+from lossbench.datasets.downloads import get_data_folder
 from lossbench.errors import InvalidValue, Unavailable
 
 TORCHVISION = ("mnist", "fashion_mnist", "cifar10", "cifar100", "voc")
@@ -20,13 +20,13 @@ def test_the_folder_is_the_one_given_else_the_variables_else_the_general_one(mon
     monkeypatch.setenv("HOME", "/home/ann")
     monkeypatch.setenv("XDG_DATA_HOME", "/big")
     monkeypatch.setenv("LOSSBENCH_DATA", "~/sets")
-    assert data_folder("~/mine") == Path("/home/ann/mine")
-    assert data_folder("") == Path("/home/ann/sets")
+    assert get_data_folder("~/mine") == Path("/home/ann/mine")
+    assert get_data_folder("") == Path("/home/ann/sets")
     monkeypatch.delenv("LOSSBENCH_DATA")
-    assert data_folder("") == Path("/big/lossbench")
+    assert get_data_folder("") == Path("/big/lossbench")
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
-    assert data_folder("") == Path("/home/ann/.local/share/lossbench")
-    assert data_folder("here") == Path.cwd() / "here"
+    assert get_data_folder("") == Path("/home/ann/.local/share/lossbench")
+    assert get_data_folder("here") == Path.cwd() / "here"
 
 
 @pytest.mark.parametrize("name", [*TORCHVISION, "openml"])

@@ -50,5 +50,5 @@ def test_fewer_rows_keep_the_classes_in_proportion(web):
 
 def test_more_rows_than_there_are_is_an_error(web):
     web.offer("mnist")
-    with pytest.raises(InvalidValue, match=r"data.n_test=31 asks for more rows than there are: 30"):
+    with pytest.raises(InvalidValue, match=r"data.n_test=31 asks for more examples than there are: 30"):
         datasets.get("mnist", n_test=31).load()

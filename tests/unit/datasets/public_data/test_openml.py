@@ -15,7 +15,7 @@ from lossbench.errors import Incompatible, InvalidValue, Unavailable, UnknownNam
 @pytest.mark.parametrize("parser", ["pandas", "liac-arff"])
 def test_openml_numbers_are_kept_and_categories_become_columns(parser, web, monkeypatch):
     web.offer("openml")
-    monkeypatch.setattr("lossbench.datasets.openml._parser", lambda: parser)
+    monkeypatch.setattr("lossbench.datasets.openml._choose_parser", lambda: parser)
     examples = datasets.get("openml", dataset="houses").load()
     i = np.arange(40)
     area = i / 2
@@ -32,7 +32,7 @@ def test_openml_numbers_are_kept_and_categories_become_columns(parser, web, monk
 @pytest.mark.parametrize("parser", ["pandas", "liac-arff"])
 def test_openml_classes_are_in_alphabetical_order(parser, web, monkeypatch):
     web.offer("openml")
-    monkeypatch.setattr("lossbench.datasets.openml._parser", lambda: parser)
+    monkeypatch.setattr("lossbench.datasets.openml._choose_parser", lambda: parser)
     binary = datasets.get("openml", id=12).load()
     np.testing.assert_array_equal(binary.targets, np.arange(40) % 4 == 0)
     assert (binary.targets.dtype, binary.class_names) == (np.int64, ("no", "yes"))
@@ -91,7 +91,7 @@ def test_openml_draws_rows_in_proportion(web):
     assert np.bincount(some.targets).tolist() == [9, 3]
     known = {tuple(row) for row in everything.inputs.tolist()}
     assert all(tuple(row) in known for row in some.inputs.tolist())
-    with pytest.raises(InvalidValue, match=r"data.n=41 asks for more rows than there are: 40"):
+    with pytest.raises(InvalidValue, match=r"data.n=41 asks for more examples than there are: 40"):
         datasets.get("openml", id=12, n=41).load()
 
 

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from stack.conftest import make_trials  # noqa: F401
 
 from lossbench import datasets, registry
-from lossbench.datasets.canvases import free
+from lossbench.datasets.digit_canvases import find_free_places
 from lossbench.errors import InvalidValue
 from lossbench.training.data import prepare
 from lossbench.types import PADDING
@@ -188,7 +188,7 @@ def test_a_fourth_digit_always_finds_room():
     for _ in range(300):
         canvas = np.zeros((24, 24))
         for _ in range(4):
-            down, across = generator.choice(free(canvas, full))
+            down, across = generator.choice(find_free_places(canvas, full))
             canvas[down : down + 8, across : across + 8] += 1
         assert canvas.max() == 1
 

@@ -7,7 +7,7 @@ from sklearn.datasets import load_sample_images
 from torch.nn.functional import interpolate
 
 from lossbench import datasets
-from lossbench.datasets import photographs
+from lossbench.datasets import digit_boxes
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +79,12 @@ def test_digits_can_be_told_from_what_is_below(state):
 
 def test_the_search_for_contrast_ends():
     grey = np.full((40, 40, 3), 0.5)
-    crop, ink = photographs._scene([grey], np.ones((32, 32)), np.random.default_rng(0))
+    crop, ink = digit_boxes._draw_scene([grey], np.ones((32, 32)), np.random.default_rng(0))
     assert crop.shape == (32, 32, 3)
     assert np.abs(ink - 0.5).min() >= 0.2
     chequered = np.indices((40, 40)).sum(0) % 2
-    crop, ink = photographs._scene([np.stack([chequered] * 3, -1)], np.ones((32, 32)), np.random.default_rng(0))
-    assert photographs.clear(crop, np.ones((32, 32)), ink) == 0.5
+    crop, ink = digit_boxes._draw_scene([np.stack([chequered] * 3, -1)], np.ones((32, 32)), np.random.default_rng(0))
+    assert digit_boxes.visible_share(crop, np.ones((32, 32)), ink) == 0.5
 
 
 def test_sizes_and_aspects_of_boxes_vary():
@@ -104,4 +104,4 @@ def test_sizes_and_aspects_of_boxes_vary():
 def test_digits_are_scaled_bilinearly(n, size):
     row = np.random.default_rng(0).random(n)
     wanted = interpolate(torch.as_tensor(row)[None, None], size=size, mode="linear", align_corners=False)[0, 0]
-    np.testing.assert_allclose(photographs.between(n, size) @ row, wanted, atol=1e-12)
+    np.testing.assert_allclose(digit_boxes.interpolation_weights(n, size) @ row, wanted, atol=1e-12)

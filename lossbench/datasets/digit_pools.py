@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossbench.datasets.cache import cached, origin
+from lossbench.datasets.cache import list_code_versions, load_or_compute
 from lossbench.errors import InvalidValue
 from lossbench.interfaces import Dataset
 from lossbench.types import Array, Examples
@@ -22,64 +22,65 @@ DIGITS = (
     "Optical Recognition of Handwritten Digits (its test part), https://doi.org/10.24432/C50P49, CC BY 4.0, as shipped "
     "with scikit-learn"
 )
-"""Where the digits come from."""
+"""The source of the digits."""
 NAMES = tuple("0123456789")
 
 
 @dataclass(frozen=True)
 class Pools:
-    """The digits, and which of them each pool holds: 8 to 10 images of each of the ten.
+    """The images of the digits, dealt to 20 pools: each pool has 8 to 10 images of each digit.
 
     images: `[1797, 8, 8]` in [0, 1], as scikit-learn numbers them.
-    members: for each pool and digit the numbers of its images.
+    members: for each pool and digit the indices of its images.
     """
 
     images: Array
     members: tuple[tuple[Array, ...], ...]
 
     @staticmethod
-    def drawn(generator: np.random.Generator) -> "Pools":
-        """The images of each digit are shuffled and dealt to the pools."""
+    def draw(generator: np.random.Generator) -> "Pools":
+        """Shuffle the images of each digit and deal them to the pools."""
         from sklearn.datasets import load_digits
 
         pixels, digits = load_digits(return_X_y=True)
         images = (pixels / 16).astype(np.float32).reshape(-1, SIDE, SIDE)
-        dealt = [np.array_split(generator.permutation(np.flatnonzero(digits == d)), N_POOLS) for d in range(10)]
-        return Pools(images, tuple(zip(*dealt, strict=True)))
+        # [10 digits][20 pools], then transposed
+        by_digit = [np.array_split(generator.permutation(np.flatnonzero(digits == d)), N_POOLS) for d in range(10)]
+        return Pools(images, tuple(zip(*by_digit, strict=True)))
 
     def pick(self, pool: int, digit: int, generator: np.random.Generator) -> int:
-        """The number of an image of `digit`, each of the pool's being as likely."""
+        """Return the index of an image of `digit`; all images of the pool are equally likely."""
         return int(generator.choice(self.members[pool][digit]))
 
 
-def pools_of(n: int) -> Array:
-    """Which pool each canvas is pasted from: all of them in turn, equally often, so `n` is rounded down for that."""
+def assign_pools(n: int) -> Array:
+    """Return the pool of each canvas: the pools take turns, and `n` is rounded down to a multiple of their number."""
     return np.arange(n // N_POOLS * N_POOLS) % N_POOLS
 
 
-def examples(
+def load_examples(
     dataset: Dataset,
     draw: Callable[[], Mapping[str, Array]],
     class_names: tuple[str, ...] = (),
     libraries: tuple[str, ...] = (),
 ) -> Examples:
-    """The inputs, targets and groups that `draw` draws, from the cache if they are there.
+    """Return the inputs, targets and groups that `draw` draws, from the cache if they are there.
 
-    They are drawn anew when a field of `dataset`, the code or a version changes, be it of one of the further
-    `libraries`.
+    They are drawn anew when a field of `dataset`, the code, or the version of a library changes; `libraries` are those
+    used besides NumPy and scikit-learn.
     """
     modules = (sys.modules[name] for name in (__name__, type(dataset).__module__))
-    code = origin(*modules, libraries=("numpy", "scikit-learn", *libraries))
+    code = list_code_versions(*modules, libraries=("numpy", "scikit-learn", *libraries))
 
-    def wanted() -> dict[str, Array]:
-        drawn = draw()
-        return {name: drawn[name] for name in ("inputs", "targets", "groups")}
+    def compute() -> dict[str, Array]:
+        arrays = draw()  # tests look at further arrays, which are not cached
+        return {name: arrays[name] for name in ("inputs", "targets", "groups")}
 
-    return Examples(**cached([type(dataset).__name__, dataset, code], wanted), class_names=class_names)
+    return Examples(**load_or_compute([type(dataset).__name__, dataset, code], compute), class_names=class_names)
 
 
 def check_within(owner: object, least: int, most: int, **values: object) -> None:
-    """Each value must be a whole number from `least` to `most`."""
+    """Raise `InvalidValue` unless each value is a whole number from `least` to `most`."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise InvalidValue(

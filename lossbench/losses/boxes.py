@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, check_same_shape, is_set
-from lossbench.losses.terms import mean
+from lossbench.losses.primitives import mean
 from lossbench.numerics.boxes import EPS, area, divide, hull, intersect, iou, squared_length, to_centre_and_size
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_at_least, check_nonnegative, check_positive
@@ -57,7 +57,7 @@ class IOU(Loss):
     bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Per box."""
+        """Return one value per box."""
         _check_corners(prediction, target)
         return (1 - iou(prediction, target)).squeeze(-1)
 
@@ -88,7 +88,7 @@ class AlphaIOU(Loss):
         check_positive(self, alpha=self.alpha)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Per box."""
+        """Return one value per box."""
         _check_corners(prediction, target)
         overlapping = iou(prediction, target)
         # below alpha = 1 the slope at 0 is infinite
@@ -122,7 +122,7 @@ class GIOU(Loss):
     bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Per box."""
+        """Return one value per box."""
         _check_corners(prediction, target)
         intersection, union = intersect(prediction, target)
         around = area(hull(prediction, target))
@@ -130,7 +130,7 @@ class GIOU(Loss):
 
 
 def _distance_iou(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The IoU, and the squared distance of the centres as a share of the hull's squared diagonal, `[..., 1]` each."""
+    """Return the IoU, and the squared distance of the centres over the hull's squared diagonal, `[..., 1]` each."""
     _check_corners(prediction, target)
     offset = to_centre_and_size(prediction)[0] - to_centre_and_size(target)[0]
     return iou(prediction, target), divide(squared_length(offset), squared_length(hull(prediction, target)))
@@ -159,7 +159,7 @@ class DIOU(Loss):
     bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Per box."""
+        """Return one value per box."""
         overlapping, distance = _distance_iou(prediction, target)
         return (1 - overlapping + distance).squeeze(-1)
 
@@ -200,7 +200,7 @@ class CIOU(Loss):
     held_still: ClassVar = {}
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Per box."""
+        """Return one value per box."""
         overlapping, distance = _distance_iou(prediction, target)
         v = _aspect(prediction, target)
         alpha = divide(v, 1 - overlapping + v).detach()
@@ -208,7 +208,7 @@ class CIOU(Loss):
 
 
 def _efficient_iou(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The IoU and the EIoU loss, `[..., 1]` each."""
+    """Return the IoU and the EIoU loss, `[..., 1]` each."""
     overlapping, distance = _distance_iou(prediction, target)
     difference = to_centre_and_size(prediction)[1] - to_centre_and_size(target)[1]
     shape = divide(difference.square(), hull(prediction, target).square()).sum(-1, keepdim=True)
@@ -239,7 +239,7 @@ class EIOU(Loss):
     bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Per box."""
+        """Return one value per box."""
         return _efficient_iou(prediction, target)[1].squeeze(-1)
 
 
@@ -271,7 +271,7 @@ class FocalEIOU(Loss):
         check_nonnegative(self, gamma=self.gamma)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Per box."""
+        """Return one value per box."""
         overlapping, losses = _efficient_iou(prediction, target)
         return (overlapping.detach().pow(self.gamma) * losses).squeeze(-1)
 
@@ -311,7 +311,7 @@ class SIOU(Loss):
         check_at_least(self, 1, theta=self.theta)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Per box."""
+        """Return one value per box."""
         _check_corners(prediction, target)
         (centre, size), (other_centre, other_size) = to_centre_and_size(prediction), to_centre_and_size(target)
         distance = _angle_distance(centre - other_centre, hull(prediction, target))
@@ -354,7 +354,7 @@ class WIOU(Loss):
     held_still: ClassVar = {}
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Per box."""
+        """Return one value per box."""
         _check_corners(prediction, target)
         offset = to_centre_and_size(prediction)[0] - to_centre_and_size(target)[0]
         attention = divide(squared_length(offset), squared_length(hull(prediction, target)).detach()).exp()
@@ -391,7 +391,7 @@ class NWD(Loss):
         check_positive(self, constant=self.constant)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Per box."""
+        """Return one value per box."""
         _check_corners(prediction, target)
         (centre, size), (other_centre, other_size) = to_centre_and_size(prediction), to_centre_and_size(target)
         difference = torch.cat([centre - other_centre, (size - other_size) / 2], -1)
@@ -423,7 +423,7 @@ class L1(Loss):
     robust = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean of the absolute differences."""
+        """Return the mean of the absolute differences."""
         check_same_shape(prediction, target)
         if prediction.shape[-1] != 4:
             raise InvalidValue(f"prediction must hold boxes of shape [..., 4]. Got {tuple(prediction.shape)}.")

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, check_index_shape, check_same_shape, is_set
-from lossbench.losses.terms import log_likelihood, mean, missing, pick_target, stacked, total
+from lossbench.losses.primitives import is_stacked, log_likelihood, mean, one_minus_p, pick_target, sum_last_axis
 from lossbench.numerics.softmax import log_softmax
 from lossbench.types import Encoding, Requirement, Space
 from lossbench.validation import (
@@ -57,7 +57,7 @@ class BCE(Loss):
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over L."""
+        """Return the mean over L."""
         check_same_shape(prediction, target)
         return mean(functional.binary_cross_entropy_with_logits(prediction, target, reduction="none"))
 
@@ -101,7 +101,7 @@ class CrossEntropy(Loss):
         check_whole(self, ignore_index=self.ignore_index)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         logs = log_softmax(prediction)
         if target.is_floating_point() and target.shape == prediction.shape:
             return self._smoothed(-_expected(logs, target), logs)
@@ -110,7 +110,7 @@ class CrossEntropy(Loss):
         return torch.where(kept, self._smoothed(nll, logs), 0)
 
     def _smoothed(self, nll: Tensor, logs: Tensor) -> Tensor:
-        if stacked(self.label_smoothing) or self.label_smoothing > 0:
+        if is_stacked(self.label_smoothing) or self.label_smoothing > 0:
             nll = nll - self.label_smoothing * (logs.mean(-1, keepdim=True) + nll)
         return nll.squeeze(-1)
 
@@ -139,7 +139,7 @@ class Brier(Loss):
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The sum over classes."""
+        """Return the sum over classes."""
         check_same_shape(prediction, target)
         return (prediction - target).square().sum(-1)
 
@@ -177,7 +177,7 @@ class Focal(Loss):
         check_share(self, alpha=self.alpha)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over L."""
+        """Return the mean over L."""
         check_same_shape(prediction, target)
         logit_t = prediction * (2 * target - 1)
         # (1 - p)^gamma from log(1 - p) = log_sigmoid(-z): the gradient of x ** gamma is infinite at 0 for gamma < 1
@@ -215,9 +215,9 @@ class FocalSoftmax(Loss):
         check_nonnegative(self, gamma=self.gamma)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         log_p = log_likelihood(prediction, target)
-        return (-(missing(log_p) ** self.gamma) * log_p).squeeze(-1)
+        return (-(one_minus_p(log_p) ** self.gamma) * log_p).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -253,12 +253,12 @@ class AsymmetricSoftmax(Loss):
         check_share(self, label_smoothing=self.label_smoothing)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         check_index_shape(prediction, target)
         logs, index = log_softmax(prediction), target.long().unsqueeze(-1)
         is_target = torch.arange(prediction.shape[-1], device=target.device) == index
         smooth = self.label_smoothing / prediction.shape[-1]
-        own = (1 - self.label_smoothing + smooth) * missing(logs) ** self.gamma_pos
+        own = (1 - self.label_smoothing + smooth) * one_minus_p(logs) ** self.gamma_pos
         others = smooth * (self.gamma_neg * logs).exp()
         return -(torch.where(is_target, own, others) * logs).sum(-1)
 
@@ -292,7 +292,7 @@ class Poly1(Loss):
         check_at_least(self, -1, epsilon=self.epsilon)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         log_p = log_likelihood(prediction, target)
         return -(log_p + self.epsilon * log_p.expm1()).squeeze(-1)
 
@@ -324,7 +324,7 @@ class Poly1BCE(Loss):
         check_at_least(self, -1, epsilon=self.epsilon)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over L."""
+        """Return the mean over L."""
         check_same_shape(prediction, target)
         logit_t = prediction * (2 * target - 1)
         return mean(self.epsilon * (-logit_t).sigmoid() - functional.logsigmoid(logit_t))
@@ -365,7 +365,7 @@ class NLL(Loss):
         check_whole(self, ignore_index=self.ignore_index)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         check_index_shape(prediction, target)
         flat = prediction.reshape(-1, prediction.shape[-1])
         index = target.reshape(-1).long()
@@ -405,11 +405,11 @@ class KLDivergence(Loss):
     bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The sum over classes."""
+        """Return the sum over classes."""
         check_same_shape(prediction, target)
         lost = functional.kl_div(prediction, target, reduction="none")
         # where a target is 0 the term is, even if log p is -inf, which torch makes NaN; the look is the cheaper pass
-        return total(lost if _all_finite(prediction) else torch.where(target == 0, 0, lost))
+        return sum_last_axis(lost if _all_finite(prediction) else torch.where(target == 0, 0, lost))
 
 
 def _all_finite(prediction: Tensor) -> bool:
@@ -454,7 +454,7 @@ class SquareOnLogits(Loss):
         check_positive(self, k=self.k, m=self.m)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over classes."""
+        """Return the mean over classes."""
         check_same_shape(prediction, target)
         return mean((1 + (self.k - 1) * target) * (prediction - self.m * target).square())
 
@@ -486,7 +486,7 @@ class Sparsemax(Loss):
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         check_index_shape(prediction, target)
         wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
         scores = wide - wide.detach().amax(-1, keepdim=True)  # neither p nor the loss sees a shift
@@ -498,7 +498,7 @@ class Sparsemax(Loss):
 
 
 def _sparsemax_threshold(scores: Tensor) -> Tensor:
-    """The tau for which max(0, z - tau) sums to 1, `[..., 1]`."""
+    """Return the tau for which max(0, z - tau) sums to 1, `[..., 1]`."""
     ordered = scores.sort(-1, descending=True).values
     sums = ordered.cumsum(-1)
     rank = torch.arange(1, scores.shape[-1] + 1, device=scores.device)
@@ -543,7 +543,7 @@ class Evidential(Loss):
         check_share(self, annealing=self.annealing)
 
     def __call__(self, prediction: Tensor, target: Tensor, *, progress: float) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         check_same_shape(prediction, target)
         wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
         alpha = 1 + functional.softplus(wide)

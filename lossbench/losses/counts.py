@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss, check_same_shape
-from lossbench.losses.terms import as_tensor, mean, softplus
+from lossbench.losses.primitives import as_tensor, mean, softplus
 from lossbench.types import Encoding, Head, Space
 from lossbench.validation import check_between, check_positive
 
@@ -43,8 +43,9 @@ class PoissonNLL(Loss):
     robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         check_same_shape(prediction, target)
+        # prediction = log mu
         return mean(prediction.exp() - target * prediction)
 
 
@@ -78,9 +79,10 @@ class NegativeBinomial(Loss):
         check_positive(self, dispersion=self.dispersion)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         check_same_shape(prediction, target)
         log_share = prediction + as_tensor(self.dispersion, prediction).log()
+        # log(1 + alpha mu) = softplus(log mu + log alpha), which cannot overflow
         return mean((target + 1 / self.dispersion) * softplus(log_share) - target * prediction)
 
 
@@ -115,19 +117,20 @@ class Tweedie(Loss):
         check_between(self, 1, 2, power=self.power)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         check_same_shape(prediction, target)
         low, high = 1 - self.power, 2 - self.power
-        nothing = target == 0
-        log_target = torch.where(nothing, 1.0, target).log()
+        zero = target == 0
+        log_target = torch.where(zero, 1.0, target).log()
         # (e^ax - e^ay) / a without the constants that cancel; at y = 0 only the mean's own term is left
-        first = target * _difference(log_target, prediction, low)
-        second = torch.where(nothing, -(high * prediction).exp() / high, _difference(log_target, prediction, high))
+        first = target * _power_difference(log_target, prediction, low)
+        second = torch.where(zero, -(high * prediction).exp() / high, _power_difference(log_target, prediction, high))
         return mean(first - second)
 
 
-def _difference(x: Tensor, y: Tensor, power: float | Tensor) -> Tensor:
-    """(e^px - e^py) / p, which tends to x - y as the power p tends to 0."""
+def _power_difference(x: Tensor, y: Tensor, power: float | Tensor) -> Tensor:
+    """Return (e^px - e^py) / p, which tends to x - y as the power p tends to 0."""
+    # e^px - e^py = e^py (e^p(x - y) - 1), whose difference expm1 takes without losing digits
     return (power * y).exp() * (power * (x - y)).expm1() / power
 
 
@@ -155,9 +158,10 @@ class GammaDeviance(Loss):
     robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         check_same_shape(prediction, target)
         log_ratio = target.log() - prediction
+        # y / mu - 1 - log(y / mu) with y / mu = e^log_ratio; expm1 keeps the digits near the target
         return mean(log_ratio.expm1() - log_ratio)
 
 
@@ -187,10 +191,12 @@ class ZeroInflatedPoisson(Loss):
     robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         log_rate, logit = prediction.chunk(2, -1)
         check_same_shape(log_rate, target)
         rate = log_rate.exp()
         # with pi = e^a / (1 + e^a) both cases share -log(1 - pi) = log(1 + e^a)
+        #   y = 0: -log(pi + (1 - pi) e^-mu) + log(1 - pi) = -log(e^a + e^-mu)
+        #   y > 0: mu - y log mu
         case = torch.where(target == 0, -torch.logaddexp(logit, -rate), rate - target * log_rate)
         return mean(softplus(logit) + case)

@@ -1,4 +1,4 @@
-"""Losses that teach a student what a teacher's logits say of an example, beside its label."""
+"""Losses of distillation: a student learns from a teacher's logits, and from the label."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.terms import mean
+from lossbench.losses.primitives import mean
 from lossbench.numerics.softmax import log_softmax, softmax
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share
@@ -16,15 +16,15 @@ CORRELATION_EPS = 1e-8
 """Added to the product of the two lengths of deviations, as by DIST's authors: what does not vary correlates with 0."""
 
 
-def _parts(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The student's logits, the teacher's and the one-hot class, `[..., C]` each, no narrower than float32."""
-    wanted = (*prediction.shape[:-1], 2, prediction.shape[-1])
-    if target.shape != wanted:
+def _split_teacher(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the student's logits, the teacher's and the one-hot class, `[..., C]` each, no narrower than float32."""
+    expected = (*prediction.shape[:-1], 2, prediction.shape[-1])
+    if target.shape != expected:
         raise InvalidValue(
-            f"target must hold a teacher's logits and a one-hot class, shape {list(wanted)} for predictions "
+            f"target must hold a teacher's logits and a one-hot class, shape {list(expected)} for predictions "
             f"{list(prediction.shape)}. Got {list(target.shape)}."
         )
-    # T² makes the rounding of half precision large
+    # the factor T² makes the rounding of half precision large
     wide = torch.promote_types(prediction.dtype, torch.float32)
     return prediction.to(wide), target[..., 0, :].to(wide), target[..., 1, :].to(wide)
 
@@ -33,8 +33,8 @@ def _cross_entropy(prediction: Tensor, label: Tensor) -> Tensor:
     return -(label * log_softmax(prediction)).sum(-1, keepdim=True)
 
 
-def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
-    """KL from the student's to the teacher's log probabilities, the axis staying."""
+def _kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
+    """Return KL from the student's to the teacher's log probabilities, the axis staying."""
     return (teacher.exp() * (teacher - student)).sum(-1, keepdim=True)
 
 
@@ -72,10 +72,11 @@ class Distillation(Loss):
         check_positive(self, temperature=self.temperature)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
-        student, teacher, label = _parts(prediction, target)
+        """Return one value per example."""
+        student, teacher, label = _split_teacher(prediction, target)
         t = self.temperature
-        soft = t * t * _divergence(log_softmax(teacher / t), log_softmax(student / t))
+        # the gradient of the divergence falls as 1 / T²
+        soft = t * t * _kl_divergence(log_softmax(teacher / t), log_softmax(student / t))
         return ((1 - self.alpha) * _cross_entropy(student, label) + self.alpha * soft).squeeze(-1)
 
 
@@ -116,24 +117,25 @@ class DKD(Loss):
         check_positive(self, temperature=self.temperature)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
-        student, teacher, label = _parts(prediction, target)
+        """Return one value per example."""
+        student, teacher, label = _split_teacher(prediction, target)
         t = self.temperature
-        theirs, ours = teacher / t, student / t
-        sure = _divergence(_target_against_rest(theirs, label), _target_against_rest(ours, label))
-        rest = _divergence(_rest(theirs, label), _rest(ours, label))
+        theirs, ours = teacher / t, student / t  # [..., C] each
+        sure = _kl_divergence(_log_target_against_rest(theirs, label), _log_target_against_rest(ours, label))
+        rest = _kl_divergence(_log_rest(theirs, label), _log_rest(ours, label))
         soft = t * t * (self.alpha * sure + self.beta * rest)
         return (self.label_weight * _cross_entropy(student, label) + soft).squeeze(-1)
 
 
-def _target_against_rest(logits: Tensor, label: Tensor) -> Tensor:
+def _log_target_against_rest(logits: Tensor, label: Tensor) -> Tensor:
     """Log probabilities of the class and of all others together, `[..., 2]`."""
+    # log p_y and log(1 - p_y): log-sum-exp over the class alone and over the rest, normalised
     lowest = torch.finfo(logits.dtype).min
-    own, others = (torch.where(kept, logits, lowest).logsumexp(-1) for kept in (label > 0.5, label <= 0.5))
-    return log_softmax(torch.stack([own, others], -1))
+    own_class, others = (torch.where(kept, logits, lowest).logsumexp(-1) for kept in (label > 0.5, label <= 0.5))
+    return log_softmax(torch.stack([own_class, others], -1))
 
 
-def _rest(logits: Tensor, label: Tensor) -> Tensor:
+def _log_rest(logits: Tensor, label: Tensor) -> Tensor:
     """Log probabilities of the other classes among themselves, `[..., C]`; the class itself has next to none."""
     # 1,000 below the highest: its probability is 0 in every precision, and its logarithm finite
     highest = logits.detach().amax(-1, keepdim=True)
@@ -176,17 +178,18 @@ class DIST(Loss):
         check_positive(self, temperature=self.temperature)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
-        student, teacher, label = _parts(prediction, target)
+        """Return one value per batch."""
+        student, teacher, label = _split_teacher(prediction, target)
         t = self.temperature
         ours, theirs = softmax(student / t), softmax(teacher / t)
-        examples = (1 - _correlation(ours, theirs, -1)).mean(-2, keepdim=True)
-        classes = (1 - _correlation(ours, theirs, -2)).mean(-1, keepdim=True)
+        # over the classes of each example [..., B, 1], over the examples of each class [..., 1, C]
+        examples = (1 - _pearson_correlation(ours, theirs, -1)).mean(-2, keepdim=True)
+        classes = (1 - _pearson_correlation(ours, theirs, -2)).mean(-1, keepdim=True)
         hard = _cross_entropy(student, label).mean(-2, keepdim=True)
         return (hard + t * t * (self.beta * examples + self.gamma * classes)).squeeze(-1).squeeze(-1)
 
 
-def _correlation(a: Tensor, b: Tensor, axis: int) -> Tensor:
+def _pearson_correlation(a: Tensor, b: Tensor, axis: int) -> Tensor:
     a, b = (x - x.mean(axis, keepdim=True) for x in (a, b))
     lengths = a.norm(dim=axis, keepdim=True) * b.norm(dim=axis, keepdim=True)
     return (a * b).sum(axis, keepdim=True) / (lengths + CORRELATION_EPS)
@@ -218,6 +221,6 @@ class LogitMatching(Loss):
     robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over classes."""
-        student, teacher, _ = _parts(prediction, target)
+        """Return the mean over classes."""
+        student, teacher, _ = _split_teacher(prediction, target)
         return mean((student - teacher).square())

@@ -7,14 +7,14 @@ from typing import ClassVar
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.terms import as_tensor, mean, residual
+from lossbench.losses.primitives import as_tensor, mean, residual
 from lossbench.types import Encoding, Head, Space
 from lossbench.validation import check_positive, check_share
 
 
-def standardised(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The residual in units of the predicted scale, and the logarithm of that scale, `[..., D]` each."""
-    location, log_scale = prediction.chunk(2, -1)
+def scale_residual(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the residual in units of the predicted scale, and the logarithm of that scale, `[..., D]` each."""
+    location, log_scale = prediction.chunk(2, -1)  # [..., D] each
     return residual(location, target) * (-log_scale).exp(), log_scale
 
 
@@ -46,8 +46,8 @@ class GaussianNLL(Loss):
     robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
-        z, log_scale = standardised(prediction, target)
+        """Return the mean over D."""
+        z, log_scale = scale_residual(prediction, target)
         return mean(z.square() / 2 + log_scale + math.log(2 * math.pi) / 2)
 
 
@@ -83,8 +83,9 @@ class BetaNLL(Loss):
         check_share(self, beta=self.beta)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
-        z, log_scale = standardised(prediction, target)
+        """Return the mean over D."""
+        z, log_scale = scale_residual(prediction, target)
+        # sigma^(2 beta), without a gradient
         weight = (2 * self.beta * log_scale.detach()).exp()
         return mean(weight * (z.square() / 2 + log_scale + math.log(2 * math.pi) / 2))
 
@@ -114,8 +115,8 @@ class LaplaceNLL(Loss):
     robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
-        z, log_scale = standardised(prediction, target)
+        """Return the mean over D."""
+        z, log_scale = scale_residual(prediction, target)
         return mean(z.abs() + log_scale + math.log(2))
 
 
@@ -152,9 +153,10 @@ class StudentTNLL(Loss):
         check_positive(self, df=self.df)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
-        z, log_scale = standardised(prediction, target)
+        """Return the mean over D."""
+        z, log_scale = scale_residual(prediction, target)
         df = as_tensor(self.df, z)
+        # the normaliser, log sqrt(nu pi) + log Gamma(nu / 2) - log Gamma((nu + 1) / 2)
         constant = (df / 2).lgamma() - ((df + 1) / 2).lgamma() + (df * math.pi).log() / 2
         return mean((df + 1) / 2 * (z.square() / df).log1p() + log_scale + constant)
 
@@ -185,8 +187,8 @@ class CRPSGaussian(Loss):
     robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
-        z, log_scale = standardised(prediction, target)
+        """Return the mean over D."""
+        z, log_scale = scale_residual(prediction, target)
         # z (2 Phi(z) - 1) = z erf(z / sqrt(2)), and 2 phi(z) = sqrt(2 / pi) exp(-z^2 / 2)
         inside = z * (z / math.sqrt(2)).erf() + math.sqrt(2 / math.pi) * (-z.square() / 2).exp()
         return mean(log_scale.exp() * (inside - 1 / math.sqrt(math.pi)))

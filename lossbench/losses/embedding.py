@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, check_index_shape
-from lossbench.losses.terms import log_likelihood, log_sum, pick_target, softplus
+from lossbench.losses.primitives import log_likelihood, masked_logsumexp, pick_target, softplus
 from lossbench.types import EMBEDDING_WIDTH, Encoding, Head, Problem, Requirement, Space
 from lossbench.validation import (
     check_below_one,
@@ -38,13 +38,13 @@ def _cosines(embedding: Tensor, weight: Tensor) -> Tensor:
 
 
 def _draw_class_vectors(problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
-    """Class vectors of random directions and a length of about one: `[C, E]`, called weight."""
+    """Draw class vectors of random directions and a length of about one: `[C, E]`, called weight."""
     drawn = torch.randn(problem.n_outputs, EMBEDDING_WIDTH, generator=generator)
     return {"weight": drawn / math.sqrt(EMBEDDING_WIDTH)}
 
 
 def _angle_of(cosine: Tensor) -> Tensor:
-    """The angle, no narrower than float32, whose gradient is finite everywhere."""
+    """Return the angle, no narrower than float32, whose gradient is finite everywhere."""
     # the gradient of acos is infinite at 1 and -1: no nearer than 8 roundings, which is 0.1 degrees in float32
     wide = cosine.to(torch.promote_types(cosine.dtype, torch.float32))
     edge = 1 - 8 * torch.finfo(wide.dtype).eps
@@ -52,13 +52,13 @@ def _angle_of(cosine: Tensor) -> Tensor:
 
 
 def _enlarge(cosine: Tensor, margin: Tensor) -> Tensor:
-    """The cosine of an angle enlarged by a margin in radians; past pi it goes on falling as a straight line."""
+    """Return the cosine of an angle enlarged by a margin in radians; past pi it goes on falling as a straight line."""
     angle = _angle_of(cosine)
     return torch.where(angle + margin <= math.pi, (angle + margin).cos(), cosine - margin * margin.sin())
 
 
 def _replace_target(cosine: Tensor, lowered: Tensor, target: Tensor) -> Tensor:
-    """The cosines, `[..., B, C]`, with `lowered` in the target's place."""
+    """Return the cosines, `[..., B, C]`, with `lowered` in the target's place."""
     is_target = torch.arange(cosine.shape[-1], device=target.device) == target.unsqueeze(-1)
     return torch.where(is_target, lowered, cosine)
 
@@ -103,15 +103,15 @@ class ArcFace(Loss):
             check_between(self, 0, math.pi / 2, margin=self.margin)
 
     def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
-        """Class vectors of random directions and a length of about one: `[C, E]`."""
+        """Draw class vectors of random directions and a length of about one: `[C, E]`."""
         return _draw_class_vectors(problem, generator)
 
     def score_classes(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
-        """Scaled cosines without the margin, `[..., B, C]`."""
+        """Return scaled cosines without the margin, `[..., B, C]`."""
         return self.scale * _cosines(prediction, parameters["weight"])
 
     def __call__(self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor]) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         cosine = _cosines(prediction, parameters["weight"])
         own = pick_target(cosine, target)
         lowered = _enlarge(own, torch.zeros_like(own) + self.margin)
@@ -158,15 +158,15 @@ class CosFace(Loss):
         check_below_one(self, margin=self.margin)
 
     def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
-        """Class vectors of random directions and a length of about one: `[C, E]`."""
+        """Draw class vectors of random directions and a length of about one: `[C, E]`."""
         return _draw_class_vectors(problem, generator)
 
     def score_classes(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
-        """Scaled cosines without the margin, `[..., B, C]`."""
+        """Return scaled cosines without the margin, `[..., B, C]`."""
         return self.scale * _cosines(prediction, parameters["weight"])
 
     def __call__(self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor]) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         cosine = _cosines(prediction, parameters["weight"])
         lowered = pick_target(cosine, target) - self.margin
         return -log_likelihood(self.scale * _replace_target(cosine, lowered, target), target).squeeze(-1)
@@ -227,15 +227,15 @@ class MagFace(Loss):
             )
 
     def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
-        """Class vectors of random directions and a length of about one: `[C, E]`."""
+        """Draw class vectors of random directions and a length of about one: `[C, E]`."""
         return _draw_class_vectors(problem, generator)
 
     def score_classes(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
-        """Scaled cosines without the margin, `[..., B, C]`."""
+        """Return scaled cosines without the margin, `[..., B, C]`."""
         return self.scale * _cosines(prediction, parameters["weight"])
 
     def __call__(self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor]) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         cosine = _cosines(prediction, parameters["weight"])
         own = pick_target(cosine, target)
         low, high = (torch.zeros_like(own) + bound for bound in (self.lower, self.upper))
@@ -290,21 +290,21 @@ class AdaFace(Loss):
         check_below_one(self, margin=self.margin)
 
     def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
-        """Class vectors of random directions and a length of about one: `[C, E]`."""
+        """Draw class vectors of random directions and a length of about one: `[C, E]`."""
         return _draw_class_vectors(problem, generator)
 
     def init_state(self, problem: Problem) -> Tensor:
-        """Mean and deviation of lengths, `[1, 2]`; a deviation of 0 stands for "none yet"."""
+        """Return mean and deviation of lengths, `[1, 2]`; a deviation of 0 stands for "none yet"."""
         return torch.zeros(1, 2)
 
     def score_classes(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
-        """Scaled cosines without the margin, `[..., B, C]`."""
+        """Return scaled cosines without the margin, `[..., B, C]`."""
         return self.scale * _cosines(prediction, parameters["weight"])
 
     def __call__(
         self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor], state: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """One value per example, and the next state."""
+        """Return one value per example, and the next state."""
         cosine = _cosines(prediction, parameters["weight"])
         own = pick_target(cosine, target)
         length = _lengths(prediction.detach()).clamp(*NORMS)
@@ -317,7 +317,7 @@ class AdaFace(Loss):
 
 
 def _follow_norms(length: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation that this step takes, and those that the next one will: `[..., 1, 2]` each."""
+    """Return mean and deviation that this step takes, and those that the next one will: `[..., 1, 2]` each."""
     mean = length.mean(-2, keepdim=True)
     deviation = length.std(-2, keepdim=True) if length.shape[-2] > 1 else torch.ones_like(mean)  # unbiased, as theirs
     new = torch.cat([mean, deviation], -1)
@@ -326,7 +326,7 @@ def _follow_norms(length: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _turn(cosine: Tensor, by: Tensor) -> Tensor:
-    """The cosine of an angle changed by some radians, which stays within 0 and pi."""
+    """Return the cosine of an angle changed by some radians, which stays within 0 and pi."""
     return (_angle_of(cosine) + by).clamp(0, math.pi).cos()
 
 
@@ -338,7 +338,7 @@ class Mining(StrEnum):
 
 
 def check_embeddings(prediction: Tensor, target: Tensor) -> Tensor:
-    """The embeddings `[..., B, E]`, no narrower than float32, once there is one class index for each."""
+    """Return the embeddings `[..., B, E]`, no narrower than float32, once there is one class index for each."""
     check_index_shape(prediction, target)
     return prediction.to(torch.promote_types(prediction.dtype, torch.float32))
 
@@ -351,7 +351,7 @@ def _pairs_of(target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean_of(values: Tensor, kept: Tensor) -> Tensor:
-    """The mean over the last two axes of what is kept, and 0 if nothing is; both axes stay, for fields."""
+    """Return the mean over the last two axes of what is kept, and 0 if nothing is; both axes stay, for fields."""
     total = torch.where(kept, values, 0).sum((-2, -1), keepdim=True)
     return total / kept.sum((-2, -1), keepdim=True).clamp_min(1)
 
@@ -398,7 +398,7 @@ class Contrastive(Loss):
         check_positive(self, margin=self.margin)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         distance = _distances(check_embeddings(prediction, target))
         alike, different = _pairs_of(target)
         losses = torch.where(alike, distance.square(), (self.margin - distance).relu().square())
@@ -441,7 +441,7 @@ class CosineEmbedding(Loss):
         check_between(self, -1, 1, margin=self.margin)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         embedding = check_embeddings(prediction, target)
         cosine = _cosines(embedding, embedding)
         alike, different = _pairs_of(target)
@@ -483,7 +483,7 @@ class HingeEmbedding(Loss):
         check_positive(self, margin=self.margin)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         distance = _distances(check_embeddings(prediction, target))
         alike, different = _pairs_of(target)
         losses = torch.where(alike, distance, (self.margin - distance).relu())
@@ -531,7 +531,7 @@ class Triplet(Loss):
         check_choice(self, list(Mining), mining=self.mining)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         distance = _distances(check_embeddings(prediction, target))
         alike, different = _pairs_of(target)
         margin = torch.zeros_like(distance[..., :1, :1]) + self.margin
@@ -557,7 +557,7 @@ def _hardest_triplets(distance: Tensor, alike: Tensor, different: Tensor, margin
 def _outvoted(similarity: Tensor, target: Tensor) -> Tensor:
     """-log of each positive pair's share against the anchor's negatives: the mean over those pairs, `[..., 1, 1]`."""
     alike, different = _pairs_of(target)
-    return _mean_of(softplus(log_sum(similarity, different) - similarity), alike)
+    return _mean_of(softplus(masked_logsumexp(similarity, different) - similarity), alike)
 
 
 @dataclass(frozen=True)
@@ -604,7 +604,7 @@ class NTXent(Loss):
         check_positive(self, temperature=self.temperature)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         embedding = check_embeddings(prediction, target)
         return _outvoted(_cosines(embedding, embedding) / self.temperature, target).squeeze(-1).squeeze(-1)
 
@@ -644,11 +644,11 @@ class SupCon(Loss):
         check_positive(self, temperature=self.temperature)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         embedding = check_embeddings(prediction, target)
         similarity = _cosines(embedding, embedding) / self.temperature
         alike, different = _pairs_of(target)
-        losses = log_sum(similarity, alike | different) - similarity
+        losses = masked_logsumexp(similarity, alike | different) - similarity
         n_positives = alike.sum(-1, keepdim=True)
         per_anchor = torch.where(alike, losses, 0).sum(-1, keepdim=True) / n_positives.clamp_min(1)
         return _mean_of(per_anchor, n_positives > 0).squeeze(-1).squeeze(-1)
@@ -691,12 +691,12 @@ class MultiSimilarity(Loss):
         check_between(self, -1, 1, base=self.base)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         embedding = check_embeddings(prediction, target)
         excess = _cosines(embedding, embedding) - self.base
         alike, different = _pairs_of(target)
-        near = softplus(log_sum(-self.alpha * excess, alike)) / self.alpha
-        far = softplus(log_sum(self.beta * excess, different)) / self.beta
+        near = softplus(masked_logsumexp(-self.alpha * excess, alike)) / self.alpha
+        far = softplus(masked_logsumexp(self.beta * excess, different)) / self.beta
         return (near + far).mean(-2).squeeze(-1)
 
 
@@ -738,7 +738,7 @@ class Circle(Loss):
         check_between(self, -1, 1, margin=self.margin)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         embedding = check_embeddings(prediction, target)
         cosine = _cosines(embedding, embedding)
         fixed = cosine.detach()
@@ -746,7 +746,7 @@ class Circle(Loss):
         near = -self.gamma * (1 + self.margin - fixed).relu() * (cosine - 1 + self.margin)
         far = self.gamma * (fixed + self.margin).relu() * (cosine - self.margin)
         both = alike.any(-1, keepdim=True) & different.any(-1, keepdim=True)
-        losses = softplus(torch.where(both, log_sum(near, alike) + log_sum(far, different), 0))
+        losses = softplus(torch.where(both, masked_logsumexp(near, alike) + masked_logsumexp(far, different), 0))
         return _mean_of(losses, both).squeeze(-1).squeeze(-1)
 
 
@@ -788,7 +788,7 @@ class NPair(Loss):
         check_nonnegative(self, l2=self.l2)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         embedding = check_embeddings(prediction, target)
         losses = _outvoted(embedding @ embedding.mT, target)
         length = embedding.square().sum(-1, keepdim=True).mean(-2, keepdim=True)

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from lossbench.interfaces.loss import Loss, check_index_shape, check_same_shape
-from lossbench.losses.terms import log_likelihood, mean
+from lossbench.losses.primitives import log_likelihood, mean
 from lossbench.types import Encoding, Head, Requirement, Space
 from lossbench.validation import check_nonnegative, check_positive
 
 SMALLEST_SHARE = 1e-6
-"""What a class without training examples counts as, of all examples."""
+"""Share of all examples that a class without any is taken to have."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ class LogitAdjusted(Loss):
         check_nonnegative(self, tau=self.tau)
 
     def __call__(self, prediction: Tensor, target: Tensor, *, class_counts: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         counts = class_counts.to(prediction.dtype)
+        # adding tau log(pi) makes the softmax that of the imbalanced training data
         prior = (counts / counts.sum(-1, keepdim=True)).clamp_min(SMALLEST_SHARE)
         return -log_likelihood(prediction + self.tau * prior.log(), target).squeeze(-1)
 
@@ -90,24 +91,21 @@ class LDAM(Loss):
         check_nonnegative(self, max_margin=self.max_margin)
 
     def __call__(self, prediction: Tensor, target: Tensor, *, class_counts: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         check_index_shape(prediction, target)
-        margin = self.max_margin * _rarity(class_counts.to(prediction.dtype))
+        # Delta_c = Delta (n_min / n_c)^(1/4), n_min over the classes that have examples; Delta for those without any
+        counts = class_counts.to(prediction.dtype)  # [..., 1, C]
+        present = counts > 0
+        fewest = torch.where(present, counts, torch.inf).amin(-1, keepdim=True)
+        margin = self.max_margin * torch.where(present, fewest / torch.where(present, counts, 1), 1) ** 0.25
         is_target = torch.arange(prediction.shape[-1], device=target.device) == target.unsqueeze(-1)
-        cosine = prediction / self.head_scale
+        cosine = prediction / self.head_scale  # the head has multiplied it
         return -log_likelihood(self.scale * (cosine - is_target * margin), target).squeeze(-1)
-
-
-def _rarity(counts: Tensor) -> Tensor:
-    """(n_min / n)^(1/4) over the classes that have examples, 1 for those that have none."""
-    present = counts > 0
-    fewest = torch.where(present, counts, torch.inf).amin(-1, keepdim=True)
-    return torch.where(present, fewest / torch.where(present, counts, 1), 1) ** 0.25
 
 
 @dataclass(frozen=True)
 class AUCMargin(Loss):
-    r"""What positives lack of leading negatives by the margin, squared, over all pairs of a batch.
+    r"""The square of the amount by which a positive fails to lead a negative by the margin, over all pairs of a batch.
 
     .. math:: \ell = \frac{1}{n_+ n_-}\sum_{i: y_i = 1}\,\sum_{j: y_j = -1}\max(0, m - s_i + s_j)^2
 
@@ -138,12 +136,12 @@ class AUCMargin(Loss):
         check_positive(self, margin=self.margin)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         check_same_shape(prediction, target)
         scores, positive = prediction.mT, (target > 0).mT  # [..., L, B]
-        # infinitely far ahead: what is no pair lacks nothing
+        # m - s_i + s_j for a positive i and a negative j; -inf for any other pair, which costs nothing
         above = torch.where(positive, scores - self.margin, torch.inf)
         below = torch.where(positive, -torch.inf, scores)
-        lacking = (below.unsqueeze(-2) - above.unsqueeze(-1)).relu().square()  # [..., L, B, B]
+        shortfall = (below.unsqueeze(-2) - above.unsqueeze(-1)).relu().square()  # [..., L, B, B]
         n_pairs = positive.sum(-1) * (~positive).sum(-1)
-        return mean(lacking.sum((-2, -1)) / n_pairs.clamp_min(1))
+        return mean(shortfall.sum((-2, -1)) / n_pairs.clamp_min(1))

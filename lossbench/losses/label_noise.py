@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, check_index_shape
-from lossbench.losses.terms import log_likelihood, missing, pick_target
+from lossbench.losses.primitives import log_likelihood, one_minus_p, pick_target
 from lossbench.numerics.softmax import log_softmax, softmax
 from lossbench.types import Encoding, Problem, Requirement, Space
 from lossbench.validation import (
@@ -59,7 +59,7 @@ class GeneralizedCrossEntropy(Loss):
         check_share(self, q=self.q)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         # p^q from log p: the gradient of p ** q is infinite at p = 0
         return (-(self.q * log_likelihood(prediction, target)).expm1() / self.q).squeeze(-1)
 
@@ -98,11 +98,11 @@ class ELR(Loss):
         check_nonnegative(self, lam=self.lam)
 
     def init_state(self, problem: Problem) -> Tensor:
-        """The running means, from zero: `[n_examples, C]`."""
+        """Return the running means, from zero: `[n_examples, C]`."""
         return torch.zeros(problem.n_examples, problem.n_outputs)
 
     def __call__(self, prediction: Tensor, target: Tensor, *, state: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """One value per example, and the next state."""
+        """Return one value per example, and the next state."""
         nll = -log_likelihood(prediction, target)
         # in the wider of the two types: 1 - 1e-4 is 1 in bfloat16
         wide = torch.promote_types(prediction.dtype, state.dtype)
@@ -140,7 +140,7 @@ class MAESoftmax(Loss):
     symmetric = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         return -2 * log_likelihood(prediction, target).expm1().squeeze(-1)
 
 
@@ -174,7 +174,7 @@ class ReverseCrossEntropy(Loss):
         check_positive(self, minus_log_zero=self.minus_log_zero)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         return -(self.minus_log_zero * log_likelihood(prediction, target).expm1()).squeeze(-1)
 
 
@@ -210,7 +210,7 @@ class SymmetricCrossEntropy(Loss):
         check_positive(self, minus_log_zero=self.minus_log_zero)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         log_p = log_likelihood(prediction, target)
         return -(self.alpha * log_p + self.beta * self.minus_log_zero * log_p.expm1()).squeeze(-1)
 
@@ -242,7 +242,7 @@ class BootstrappingSoft(Loss):
         check_share(self, beta=self.beta)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         logs = log_softmax(prediction)
         own = pick_target(logs, target)
         expected = (logs.exp() * logs).sum(-1, keepdim=True)
@@ -274,7 +274,7 @@ class BootstrappingHard(Loss):
         check_share(self, beta=self.beta)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         logs = log_softmax(prediction)
         own = pick_target(logs, target)
         return -(self.beta * own + (1 - self.beta) * logs.amax(-1, keepdim=True)).squeeze(-1)
@@ -318,14 +318,14 @@ class ForwardCorrection(Loss):
         object.__setattr__(self, "transition", tuple(tuple(map(float, row)) for row in self.transition))
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         check_index_shape(prediction, target)
         return -(self._by_matrix if self.transition else self._symmetric)(prediction, target).squeeze(-1)
 
     def _symmetric(self, prediction: Tensor, target: Tensor) -> Tensor:
         log_p = log_likelihood(prediction, target)
         noise = torch.zeros_like(log_p) + self.noise
-        others = missing(log_p).log() - math.log(prediction.shape[-1] - 1)
+        others = one_minus_p(log_p).log() - math.log(prediction.shape[-1] - 1)
         return torch.logaddexp((1 - noise).log() + log_p, noise.log() + others)
 
     def _by_matrix(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -382,7 +382,7 @@ class JensenShannon(Loss):
         check_between(self, 0, 1, pi=self.pi)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         log_p = log_likelihood(prediction, target)
         p, pi = log_p.exp(), torch.zeros_like(log_p) + self.pi
         log_m = (pi + (1 - pi) * p).log()
@@ -420,7 +420,7 @@ class TaylorCrossEntropy(Loss):
         check_count(self, order=self.order)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         x = -log_likelihood(prediction, target).expm1()
         total = torch.zeros_like(x)
         for j in range(self.order, 0, -1):  # Horner's rule
@@ -468,7 +468,7 @@ class AGCE(Loss):
         _check_power(self, self.a + 1)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         p = log_likelihood(prediction, target).exp()
         return (((self.a + 1) ** self.q - (self.a + p) ** self.q) / self.q).squeeze(-1)
 
@@ -505,8 +505,8 @@ class AUL(Loss):
         _check_power(self, self.a)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
-        lacking = missing(log_likelihood(prediction, target))
+        """Return one value per example."""
+        lacking = one_minus_p(log_likelihood(prediction, target))
         return ((((self.a - 1) + lacking) ** self.q - (self.a - 1) ** self.q) / self.q).squeeze(-1)
 
 
@@ -539,7 +539,7 @@ class AExp(Loss):
         check_positive(self, a=self.a)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         return (-log_likelihood(prediction, target).exp() / self.a).exp().squeeze(-1)
 
 
@@ -573,7 +573,7 @@ class LogitClip(Loss):
         check_positive(self, tau=self.tau)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         length = torch.linalg.vector_norm(prediction, dim=-1, keepdim=True).clamp(min=self.tau)
         return -log_likelihood(prediction * (self.tau / length), target).squeeze(-1)
 
@@ -607,7 +607,7 @@ class PHuberCE(Loss):
         check_at_least(self, 1, tau=self.tau)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         log_p = log_likelihood(prediction, target)
         log_tau = (torch.zeros_like(log_p) + self.tau).log()
         line = 1 + log_tau - (log_tau + log_p).exp()
@@ -615,7 +615,7 @@ class PHuberCE(Loss):
 
 
 def _share_of_target(costs: Tensor, target: Tensor) -> Tensor:
-    """The target's share in the costs `[..., C]` of all classes, `[..., 1]`."""
+    """Return the target's share in the costs `[..., C]` of all classes, `[..., 1]`."""
     total = costs.sum(-1, keepdim=True)  # 0 if all lie below anl_ce's p_min, or there is one class only
     return pick_target(costs, target) / torch.where(total > 0, total, 1)
 
@@ -646,7 +646,7 @@ class NormalizedCrossEntropy(Loss):
     symmetric = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         return _share_of_target(-log_softmax(prediction), target).squeeze(-1)
 
 
@@ -680,9 +680,9 @@ class NormalizedFocal(Loss):
         check_nonnegative(self, gamma=self.gamma)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         logs = log_softmax(prediction)
-        return _share_of_target(-(missing(logs) ** self.gamma) * logs, target).squeeze(-1)
+        return _share_of_target(-(one_minus_p(logs) ** self.gamma) * logs, target).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -722,7 +722,7 @@ class NCEAndRCE(Loss):
         check_positive(self, minus_log_zero=self.minus_log_zero)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         active, passive = _active_passive(prediction, target)
         return (self.alpha * active + self.beta * self.minus_log_zero * passive).squeeze(-1)
 
@@ -761,7 +761,7 @@ class NCEAndMAE(Loss):
         check_nonnegative(self, alpha=self.alpha, beta=self.beta)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         active, passive = _active_passive(prediction, target)
         return (self.alpha * active + 2 * self.beta * passive).squeeze(-1)
 
@@ -813,7 +813,7 @@ class ANLCE(Loss):
         check_below_one(self, p_min=self.p_min)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         logs = log_softmax(prediction)
         lowest = (torch.zeros_like(logs[..., :1]) + self.p_min).log()
         passive = 1 - _share_of_target((logs - lowest).relu(), target)
@@ -850,14 +850,14 @@ def tempered_log_softmax(logits: Tensor, s: Tensor) -> Tensor:
 
 
 def _step_to_normaliser(normaliser: Tensor, logits: Tensor, s: Tensor) -> Tensor:
-    """One Newton step for F^(1 - t) = 1; at t = 1 for log F = 0, of which it is the limit."""
+    """Return one Newton step for F^(1 - t) = 1; at t = 1 for log F = 0, of which it is the limit."""
     logs = _log_tempered_exp(logits - normaliser, s)
     total = logs.exp().sum(-1, keepdim=True)  # from C down to 1: nothing overflows
     return normaliser + _tempered_log(total.log(), s) * total ** (1 - s) / ((1 - s) * logs).exp().sum(-1, keepdim=True)
 
 
 def _attach_implicit_gradient(normaliser: Tensor, logits: Tensor, s: Tensor) -> Tensor:
-    """The normaliser with its gradient by the logits."""
+    """Return the normaliser with its gradient by the logits."""
     logs = _log_tempered_exp(logits - normaliser, s)
     slope = ((1 - s) * logs).exp().sum(-1, keepdim=True).detach()
     return normaliser + (logs.exp().sum(-1, keepdim=True) - 1) / slope
@@ -894,7 +894,7 @@ class BiTempered(Loss):
         check_at_least(self, 1, t2=self.t2)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         check_index_shape(prediction, target)
         wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
         s1, s2 = (torch.zeros_like(wide[..., :1]) + 1 - t for t in (self.t1, self.t2))

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, check_index_shape, check_same_shape
-from lossbench.losses.terms import mean, pick_target
+from lossbench.losses.primitives import mean, pick_target
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_at_most, check_count, check_positive
 
@@ -18,7 +18,7 @@ HIGHEST = 80.0
 
 @dataclass(frozen=True)
 class Hinge(Loss):
-    r"""What a score lacks of a margin of one.
+    r"""The amount by which a score falls short of a margin of one.
 
     .. math:: \ell(s, y) = \max(0, 1 - y s)
 
@@ -44,14 +44,14 @@ class Hinge(Loss):
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over L."""
+        """Return the mean over L."""
         check_same_shape(prediction, target)
         return mean((1 - target * prediction).relu())
 
 
 @dataclass(frozen=True)
 class MultiMargin(Loss):
-    r"""What the target's score lacks of leading each other class by the margin (Weston and Watkins).
+    r"""The amounts by which the target's score fails to lead each other class by the margin (Weston and Watkins).
 
     .. math:: \ell(z, y) = \frac{1}{C}\sum_{c \ne y}\max(0, m - z_y + z_c)^p
 
@@ -83,17 +83,18 @@ class MultiMargin(Loss):
         check_positive(self, margin=self.margin)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         check_index_shape(prediction, target)
         index = target.long().unsqueeze(-1)
-        wanted = prediction.gather(-1, index) - self.margin
-        lacking = (prediction.scatter(-1, index, -torch.inf) - wanted).relu()
-        return mean(lacking if self.p == 1 else lacking.square())
+        # m - z_y + z_c; the target itself becomes -inf, which costs nothing
+        allowed = prediction.gather(-1, index) - self.margin  # [..., 1], the highest score of a rival that is free
+        excess = (prediction.scatter(-1, index, -torch.inf) - allowed).relu()  # [..., C]
+        return mean(excess if self.p == 1 else excess.square())
 
 
 @dataclass(frozen=True)
 class SquaredHinge(Loss):
-    r"""The square of what a score lacks of a margin of one.
+    r"""The square of the amount by which a score falls short of a margin of one.
 
     .. math:: \ell(s, y) = \max(0, 1 - y s)^2
 
@@ -120,7 +121,7 @@ class SquaredHinge(Loss):
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over L."""
+        """Return the mean over L."""
         check_same_shape(prediction, target)
         return mean((1 - target * prediction).relu().square())
 
@@ -150,14 +151,14 @@ class SquareOnMargin(Loss):
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over L."""
+        """Return the mean over L."""
         check_same_shape(prediction, target)
         return mean((prediction - target).square())
 
 
 @dataclass(frozen=True)
 class CategoricalHinge(Loss):
-    r"""What the target's score lacks of leading the best other class by the margin (Crammer and Singer).
+    r"""The amount by which the target's score fails to lead the best other class by the margin (Crammer and Singer).
 
     .. math:: \ell(z, y) = \max(0, m - z_y + \max_{c \ne y} z_c)
 
@@ -183,9 +184,10 @@ class CategoricalHinge(Loss):
         check_positive(self, margin=self.margin)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         check_index_shape(prediction, target)
         index = target.long().unsqueeze(-1)
+        # the highest score but the target's, [..., 1]
         rival = prediction.scatter(-1, index, -torch.inf).amax(-1, keepdim=True)
         return (self.margin - prediction.gather(-1, index) + rival).relu().squeeze(-1)
 
@@ -216,8 +218,9 @@ class SoftMargin(Loss):
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over L."""
+        """Return the mean over L."""
         check_same_shape(prediction, target)
+        # log(1 + e^-x) = -log sigmoid(x)
         return -mean(functional.logsigmoid(target * prediction))
 
 
@@ -253,15 +256,16 @@ class Exponential(Loss):
         check_at_most(self, HIGHEST, limit=self.limit)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over L."""
+        """Return the mean over L."""
         check_same_shape(prediction, target)
         exponent = -target * prediction
+        # one of the two factors is constant: 1 below the limit, e^M above, where the line has the slope e^M
         return mean(exponent.clamp(max=self.limit).exp() * (1 + (exponent - self.limit).relu()))
 
 
 @dataclass(frozen=True)
 class Perceptron(Loss):
-    r"""How far a score lies on the wrong side.
+    r"""The distance of a score from zero where it lies on the wrong side.
 
     .. math:: \ell(s, y) = \max(0, -y s)
 
@@ -283,14 +287,14 @@ class Perceptron(Loss):
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over L."""
+        """Return the mean over L."""
         check_same_shape(prediction, target)
         return mean((-target * prediction).relu())
 
 
 @dataclass(frozen=True)
 class MulticlassPerceptron(Loss):
-    r"""By how much the highest score exceeds the target's.
+    r"""The amount by which the highest score exceeds the target's.
 
     .. math:: \ell(z, y) = \max_c z_c - z_y
 
@@ -312,7 +316,7 @@ class MulticlassPerceptron(Loss):
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
-        own = pick_target(prediction, target)
+        """Return one value per example."""
+        target_score = pick_target(prediction, target)
         # not relu of the lead over the others: its gradient would be 0 where all scores are equal
-        return (prediction.amax(-1, keepdim=True) - own).squeeze(-1)
+        return (prediction.amax(-1, keepdim=True) - target_score).squeeze(-1)

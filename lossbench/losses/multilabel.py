@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossbench.interfaces.loss import Loss, check_same_shape
-from lossbench.losses.terms import log_sum, mean, softplus
+from lossbench.losses.primitives import masked_logsumexp, mean, softplus
 from lossbench.types import Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share
 
@@ -48,24 +48,25 @@ class Asymmetric(Loss):
         check_share(self, clip=self.clip)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over L."""
+        """Return the mean over L."""
         check_same_shape(prediction, target)
         log_p, log_not_p = functional.logsigmoid(prediction), functional.logsigmoid(-prediction)
+        # 1. positives: (1 - p)^gamma_+ log p, the power as exp(gamma log(1 - p)), whose gradient is finite
         positive = (self.gamma_pos * log_not_p).exp() * log_p
-        return -mean(target * positive + (1 - target) * self._negative(prediction, log_not_p))
-
-    def _negative(self, prediction: Tensor, log_not_p: Tensor) -> Tensor:
+        # 2. negatives: p_m^gamma_- log(1 - p_m), and nothing where p_m = max(p - m, 0) is 0
         above = prediction.sigmoid() - self.clip
         counts = above > 0
-        # a power of 0 has an infinite gradient, and log(1 - p + m) is taken from logits for m = 0
-        fading = (self.gamma_neg * torch.where(counts, above, 1).log()).exp()
+        fading = (self.gamma_neg * torch.where(counts, above, 1).log()).exp()  # a power of 0 has an infinite gradient
         log_clip = (torch.zeros_like(prediction) + self.clip).log()
-        return torch.where(counts, fading * torch.logaddexp(log_not_p, log_clip), 0)
+        # log(1 - p + m) from logarithms, exact for m = 0 too
+        negative = torch.where(counts, fading * torch.logaddexp(log_not_p, log_clip), 0)
+        # 3. the mean over labels, of which each is one or the other
+        return -mean(target * positive + (1 - target) * negative)
 
 
 @dataclass(frozen=True)
 class MultilabelMargin(Loss):
-    r"""What each positive label's score lacks of leading each negative label's by one.
+    r"""The amount by which each positive label's score fails to lead each negative label's by one.
 
     .. math:: \ell(s, y) = \frac{1}{L}\sum_{i: y_i = 1}\,\sum_{j: y_j = 0}\max(0, 1 - s_i + s_j)
 
@@ -91,13 +92,13 @@ class MultilabelMargin(Loss):
     bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The sum over pairs of a positive and a negative label, divided by L."""
+        """Return the sum over pairs of a positive and a negative label, divided by L."""
         check_same_shape(prediction, target)
         positive = target > 0.5
-        # infinitely far ahead: what is no pair lacks nothing
+        # 1 - s_i + s_j for a positive i and a negative j; -inf for any other pair, which costs nothing
         above, below = torch.where(positive, prediction, torch.inf), torch.where(positive, -torch.inf, prediction)
-        lacking = ((1 + below).unsqueeze(-2) - above.unsqueeze(-1)).relu()
-        return lacking.sum((-2, -1)) / prediction.shape[-1]
+        shortfall = ((1 + below).unsqueeze(-2) - above.unsqueeze(-1)).relu()
+        return shortfall.sum((-2, -1)) / prediction.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,9 @@ class MultilabelSoftMargin(Loss):
     symmetric = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over L."""
+        """Return the mean over L."""
         check_same_shape(prediction, target)
+        # -log sigmoid of the logit whose sign goes with the target
         return mean(softplus((1 - 2 * target) * prediction))
 
 
@@ -154,10 +156,11 @@ class ZLPR(Loss):
     bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         check_same_shape(prediction, target)
         positive = target > 0.5
-        above, below = log_sum(prediction, ~positive), log_sum(-prediction, positive)
+        above, below = masked_logsumexp(prediction, ~positive), masked_logsumexp(-prediction, positive)
+        # log(1 + sum e^z) = softplus(log sum e^z)
         return (softplus(above) + softplus(below)).squeeze(-1)
 
 
@@ -197,15 +200,20 @@ class TwoWay(Loss):
         )
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         check_same_shape(prediction, target)
         positive = target > 0.5
-        return self._way(prediction, positive, -1) + self._way(prediction, positive, -2)
+        return self._reduce_along(prediction, positive, -1) + self._reduce_along(prediction, positive, -2)
 
-    def _way(self, prediction: Tensor, positive: Tensor, axis: int) -> Tensor:
-        """The mean over the lines along `axis` that have a positive."""
-        hard_negative = self.negative_temperature * log_sum(prediction / self.negative_temperature, ~positive, axis)
-        hard_positive = self.positive_temperature * log_sum(-prediction / self.positive_temperature, positive, axis)
+    def _reduce_along(self, prediction: Tensor, positive: Tensor, axis: int) -> Tensor:
+        """Return the mean over the lines along `axis` that have a positive."""
+        # a log-sum-exp at temperature T is a soft maximum: over the negatives of z, over the positives of -z
+        hard_negative = self.negative_temperature * masked_logsumexp(
+            prediction / self.negative_temperature, ~positive, axis
+        )
+        hard_positive = self.positive_temperature * masked_logsumexp(
+            -prediction / self.positive_temperature, positive, axis
+        )
         counts = positive.any(axis, keepdim=True)
         losses = torch.where(counts, softplus(hard_negative + hard_positive), 0)
         return losses.sum((-2, -1)) / counts.sum((-2, -1)).clamp_min(1)

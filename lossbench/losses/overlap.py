@@ -40,8 +40,9 @@ class Dice(Loss):
         check_positive(self, smooth=self.smooth)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         check_same_shape(prediction, target)
+        # sums over the batch, [..., 1, L]: the axis stays, for fields
         overlap = (prediction * target).sum(-2, keepdim=True)
         total = (prediction + target).sum(-2, keepdim=True)
         return (1 - (2 * overlap + self.smooth) / (total + self.smooth)).mean(-1).squeeze(-1)
@@ -74,7 +75,7 @@ class SoftF1(Loss):
     bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         check_same_shape(prediction, target)
         overlap = (prediction * target).sum(-2)
         total = (prediction + target).sum(-2)  # 2 TP + FP + FN
@@ -121,8 +122,9 @@ class Tversky(Loss):
         check_positive(self, smooth=self.smooth)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         check_same_shape(prediction, target)
+        # FP = sum p - TP and FN = sum y - TP
         hits, positives = (prediction * target).sum(-2, keepdim=True), target.sum(-2, keepdim=True)
         wrong = self.alpha * (prediction.sum(-2, keepdim=True) - hits) + self.beta * (positives - hits)
         return (1 - (hits + self.smooth) / (hits + wrong + self.smooth)).mean(-1).squeeze(-1)
@@ -159,8 +161,9 @@ class Jaccard(Loss):
         check_positive(self, smooth=self.smooth)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         check_same_shape(prediction, target)
+        # |P or T| = |P| + |T| - |P and T|, over the batch: [..., 1, L]
         overlap = (prediction * target).sum(-2, keepdim=True)
         union = (prediction + target).sum(-2, keepdim=True) - overlap
         return (1 - (overlap + self.smooth) / (union + self.smooth)).mean(-1).squeeze(-1)
@@ -194,15 +197,17 @@ class LovaszHinge(Loss):
     bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per batch."""
+        """Return one value per batch."""
         check_same_shape(prediction, target)
+        # sort the hinge errors of each label from large to small, and the targets with them: [..., B, L]
         errors, order = (1 - target * prediction).sort(-2, descending=True)
         positive = (target > 0).to(prediction.dtype).gather(-2, order)
-        return (errors.relu() * _jaccard_steps(positive)).sum(-2).mean(-1)
+        return (errors.relu() * _lovasz_gradient(positive)).sum(-2).mean(-1)
 
 
-def _jaccard_steps(positive: Tensor) -> Tensor:
-    """By how much each further wrong example lowers the intersection over union; sorted 0 and 1, `[..., B, L]`."""
-    total = positive.sum(-2, keepdim=True)
-    lost = 1 - (total - positive.cumsum(-2)) / (total + (1 - positive).cumsum(-2)).clamp_min(1)
-    return torch.cat([lost[..., :1, :], lost.diff(dim=-2)], -2)
+def _lovasz_gradient(positive: Tensor) -> Tensor:
+    """Return J_i - J_(i-1), by which the i-th wrong example raises the Jaccard loss; sorted 0 and 1, `[..., B, L]`."""
+    # with the first i wrong: intersection = positives not among them, union = all positives + negatives among them
+    n_positive = positive.sum(-2, keepdim=True)
+    jaccard_loss = 1 - (n_positive - positive.cumsum(-2)) / (n_positive + (1 - positive).cumsum(-2)).clamp_min(1)
+    return torch.cat([jaccard_loss[..., :1, :], jaccard_loss.diff(dim=-2)], -2)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss, check_same_shape, is_set
-from lossbench.losses.terms import log_sum
+from lossbench.losses.primitives import masked_logsumexp
 from lossbench.types import PADDING, Encoding, Space
 from lossbench.validation import check_nonnegative, check_positive
 
@@ -66,7 +66,7 @@ class MarginRanking(Loss):
         check_nonnegative(self, margin=self.margin)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per pair."""
+        """Return one value per pair."""
         if prediction.shape != (*target.shape, 2):
             raise InvalidValue(
                 f"prediction must hold two scores per target, shape {[*target.shape, 2]} for targets "
@@ -112,7 +112,7 @@ class PairwiseHinge(Loss):
         check_positive(self, margin=self.margin)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per list."""
+        """Return one value per list."""
         present = _check_lists(prediction, target)
         margin = (torch.zeros_like(prediction[..., :1]) + self.margin).unsqueeze(-1)
         return _mean_of((margin - _leads(prediction)).relu(), _more_relevant(target, present))
@@ -144,7 +144,7 @@ class RankNet(Loss):
     robust = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per list."""
+        """Return one value per list."""
         present = _check_lists(prediction, target)
         return _mean_of(-functional.logsigmoid(_leads(prediction)), _more_relevant(target, present))
 
@@ -187,7 +187,7 @@ class ListNet(Loss):
     robust = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per list."""
+        """Return one value per list."""
         present = _check_lists(prediction, target)
         lowest = torch.finfo(prediction.dtype).min
         wanted = torch.where(present, target.to(prediction.dtype), lowest).softmax(-1)
@@ -223,10 +223,10 @@ class ListMLE(Loss):
     robust = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per list."""
+        """Return one value per list."""
         present = _check_lists(prediction, target)
         below = (target.unsqueeze(-1) >= target.unsqueeze(-2)) & present.unsqueeze(-2)  # [..., i, j]
-        left = log_sum(prediction.unsqueeze(-2).expand(below.shape), below).squeeze(-1)
+        left = masked_logsumexp(prediction.unsqueeze(-2).expand(below.shape), below).squeeze(-1)
         return torch.where(present, left - prediction, 0).sum(-1)
 
 
@@ -263,7 +263,7 @@ class LambdaRank(Loss):
     robust = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per list."""
+        """Return one value per list."""
         present = _check_lists(prediction, target)
         prediction = _wide(prediction)
         gain = _gains(target.to(prediction.dtype), present)
@@ -311,7 +311,7 @@ class ApproxNDCG(Loss):
         check_positive(self, temperature=self.temperature)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per list."""
+        """Return one value per list."""
         present = _check_lists(prediction, target)
         prediction = _wide(prediction)
         gain = _gains(target.to(prediction.dtype), present)

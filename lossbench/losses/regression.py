@@ -1,4 +1,4 @@
-"""Losses of values: distances to the target, as they are, relative, to one side, or in direction."""
+"""Losses of regression: distances to the target, plain, relative, one-sided, or in direction."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from lossbench.errors import Incompatible
 from lossbench.interfaces.loss import Loss, check_same_shape
-from lossbench.losses.terms import mean, residual, stacked
+from lossbench.losses.primitives import is_stacked, mean, residual
 from lossbench.types import Array, Encoding, Problem, Space
 from lossbench.validation import check_between, check_nonnegative, check_positive
 
@@ -47,7 +47,7 @@ class MSE(Loss):
     robust = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean of the squared residuals over D."""
+        """Return the mean of the squared residuals over D."""
         check_same_shape(prediction, target)
         return mean(functional.mse_loss(prediction, target, reduction="none"))
 
@@ -81,7 +81,7 @@ class MAE(Loss):
     robust = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean of the absolute residuals over D."""
+        """Return the mean of the absolute residuals over D."""
         return mean(residual(prediction, target).abs())
 
 
@@ -112,8 +112,8 @@ class Huber(Loss):
         check_positive(self, delta=self.delta)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
-        if not stacked(self.delta):
+        """Return the mean over D."""
+        if not is_stacked(self.delta):  # torch's kernel is the fastest, but takes one delta only
             check_same_shape(prediction, target)
             return mean(functional.huber_loss(prediction, target, "none", self.delta))
         distance = residual(prediction, target).abs()
@@ -146,7 +146,7 @@ class LogCosh(Loss):
     robust = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         distance = residual(prediction, target).abs()
         # cosh r = 1 + 2 sinh^2(r/2) keeps the digits near zero; log cosh r = r + softplus(-2r) - log 2 cannot overflow
         near = (2 * (distance.clamp(max=1) / 2).sinh().square()).log1p()
@@ -177,7 +177,7 @@ class MSLE(Loss):
     bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         return mean(residual(prediction.log1p(), target.log1p()).square())
 
 
@@ -210,13 +210,13 @@ class SmoothL1(Loss):
         check_nonnegative(self, beta=self.beta)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
-        if not stacked(self.beta):
+        """Return the mean over D."""
+        if not is_stacked(self.beta):  # torch's kernel is the fastest, but takes one beta only
             check_same_shape(prediction, target)
             return mean(functional.smooth_l1_loss(prediction, target, reduction="none", beta=self.beta))
         distance = residual(prediction, target).abs()
         near = distance.clamp(max=self.beta)
-        # at beta = 0 nothing is near, and any divisor does
+        # (a - q) + q^2 / (2 beta) with q = min(a, beta) is both branches at once; at beta = 0 any divisor will do
         return mean(distance - near + near.square() / (2 * (self.beta + (self.beta == 0))))
 
 
@@ -244,7 +244,7 @@ class MAPE(Loss):
     bounded = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         return mean(residual(prediction, target).abs() / target.abs())
 
 
@@ -271,13 +271,14 @@ class SMAPE(Loss):
     bounded = True
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         error, size = residual(prediction, target).abs(), prediction.abs() + target.abs()
+        # where both are 0 the error is 0, and any divisor will do
         return mean(2 * error / torch.where(size > 0, size, 1.0))
 
 
-def _lean(error: Tensor, tau: float | Tensor) -> Tensor:
-    """The weight of each error: tau where the prediction is too low, 1 - tau where it is too high."""
+def _asymmetric_weight(error: Tensor, tau: float | Tensor) -> Tensor:
+    """Return the weight of each error: tau where the prediction is too low, 1 - tau where it is too high."""
     low = (error < 0).to(error.dtype)
     return low * tau + (1 - low) * (1 - tau)
 
@@ -316,9 +317,9 @@ class Quantile(Loss):
         check_between(self, 0, 1, tau=self.tau)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         error = residual(prediction, target)
-        return mean(_lean(error, self.tau) * error.abs())
+        return mean(_asymmetric_weight(error, self.tau) * error.abs())
 
 
 @dataclass(frozen=True)
@@ -349,9 +350,9 @@ class Expectile(Loss):
         check_between(self, 0, 1, tau=self.tau)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         error = residual(prediction, target)
-        return mean(_lean(error, self.tau) * error.square())
+        return mean(_asymmetric_weight(error, self.tau) * error.square())
 
 
 @dataclass(frozen=True)
@@ -381,7 +382,7 @@ class EpsilonInsensitive(Loss):
         check_nonnegative(self, epsilon=self.epsilon)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         return mean((residual(prediction, target).abs() - self.epsilon).relu())
 
 
@@ -425,10 +426,11 @@ class CosineSimilarity(Loss):
             )
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Minus the cosine over D."""
+        """Return minus the cosine over D."""
         check_same_shape(prediction, target)
         length = target.square().sum(-1, keepdim=True).sqrt()
-        # the one of a zero vector, whose cosine is 0, may be any
+        # a target of 0 has the cosine 0, whatever it is divided by
         length = torch.where(length > 0, length, 1.0)
+        # the short extra term keeps the gradient finite at a prediction of 0
         squared = prediction.square().sum(-1, keepdim=True) + (SHORT * length).square()
         return -(prediction * squared.rsqrt() * (target / length)).sum(-1)

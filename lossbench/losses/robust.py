@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.loss import Loss
-from lossbench.losses.terms import as_tensor, mean, residual
+from lossbench.losses.primitives import as_tensor, mean, residual
 from lossbench.types import Encoding, Problem, Requirement, Space
 from lossbench.validation import check_at_most, check_between, check_positive
 
@@ -62,7 +62,7 @@ class Tukey(Loss):
         check_positive(self, c=self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor, *, residual_scale: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         bound = self.c * residual_scale
         share = (residual(prediction, target) / bound).square().clamp(max=1)
         # 1 - (1 - u)^3 multiplied out, which keeps the digits of a small u
@@ -95,11 +95,11 @@ class BarronAdaptive(Loss):
     pitfall = "its values are log likelihoods: below zero is possible, and they compare with no other loss"
 
     def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
-        """One shape and one scale per output, `[1, D]`; nothing is drawn."""
+        """Return one shape and one scale per output, `[1, D]`; nothing is drawn."""
         return {name: torch.zeros(1, problem.n_outputs) for name in ("alpha_logit", "log_scale")}
 
     def __call__(self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor]) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         log_scale = parameters["log_scale"]
         alpha = 0.001 + 1.998 * parameters["alpha_logit"].sigmoid()
         distance = barron(residual(prediction, target) * (-log_scale).exp(), alpha)
@@ -152,7 +152,7 @@ class Andrews(Loss):
         check_positive(self, a=self.a)
 
     def __call__(self, prediction: Tensor, target: Tensor, *, residual_scale: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         bound = self.a * residual_scale
         angle = (residual(prediction, target) / bound).clamp(-torch.pi, torch.pi)
         # 1 - cos = 2 sin^2 of half the angle, which keeps the digits of a small one
@@ -198,7 +198,7 @@ class Hampel(Loss):
             )
 
     def __call__(self, prediction: Tensor, target: Tensor, *, residual_scale: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         x = (residual(prediction, target) / residual_scale).abs()
         a, b, c = (as_tensor(field, x) for field in (self.a, self.b, self.c))
         near, middle = x.minimum(a), x.minimum(b)
@@ -238,7 +238,7 @@ class Fair(Loss):
         check_positive(self, c=self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor, *, residual_scale: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         bound = self.c * residual_scale
         share = residual(prediction, target).abs() / bound
         return mean(bound.square() * (share - share.log1p()))
@@ -274,7 +274,7 @@ class Talwar(Loss):
         check_positive(self, c=self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor, *, residual_scale: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         distance = residual(prediction, target).abs()
         return mean(distance.minimum(self.c * residual_scale).square() / 2)
 
@@ -313,7 +313,7 @@ class Charbonnier(Loss):
         _check_width(self, self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         squared = residual(prediction, target).square()
         # sqrt(1 + u) - 1 = u / (sqrt(1 + u) + 1), which keeps the digits of a small u
         return mean(squared / ((1 + squared / self.c**2).sqrt() + 1))
@@ -352,7 +352,7 @@ class Cauchy(Loss):
         _check_width(self, self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         halved = (residual(prediction, target) / self.c).square() / 2
         return mean(self.c**2 * halved.log1p())
 
@@ -386,7 +386,7 @@ class GemanMcclure(Loss):
         _check_width(self, self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         squared = residual(prediction, target).square()
         return mean(2 * squared / (squared / self.c**2 + 4))
 
@@ -420,7 +420,7 @@ class Welsch(Loss):
         _check_width(self, self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         halved = (residual(prediction, target) / self.c).square() / 2
         return mean(-(self.c**2) * (-halved).expm1())
 
@@ -456,7 +456,7 @@ class Barron(Loss):
         _check_width(self, self.c)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         x = residual(prediction, target) / self.c
         return mean(self.c**2 * barron_anywhere(x, as_tensor(self.alpha, x)))
 
@@ -500,7 +500,7 @@ class Wing(Loss):
         check_positive(self, width=self.width, epsilon=self.epsilon)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over D."""
+        """Return the mean over D."""
         distance = residual(prediction, target).abs()
         width = as_tensor(self.width, distance)
         near = distance.minimum(width)

@@ -24,7 +24,7 @@ def _lengths(target: Tensor) -> Tensor:
 
 
 def steps_needed(target: Tensor) -> Tensor:
-    """The fewest steps that can put out each transcript, `[..., S]` to `[...]`: repeats need a blank between them."""
+    """Return the fewest steps that can put out each transcript: `[..., S]` to `[...]`. Repeats need a blank between."""
     repeats = (target[..., 1:] == target[..., :-1]) & (target[..., 1:] != PADDING)
     return _lengths(target) + repeats.sum(-1)
 
@@ -127,7 +127,7 @@ class CTC(Loss):
             _check_lengths(targets, problem)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         losses = _negative_log_likelihood(_log_probabilities(prediction), target, self.zero_infinity)
         losses = losses.squeeze(-1).squeeze(-1)
         return losses / _lengths(target).clamp_min(1) if self.per_token else losses
@@ -169,7 +169,7 @@ class FocalCTC(Loss):
             _check_lengths(targets, problem)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         nll = _negative_log_likelihood(_log_probabilities(prediction), target, self.zero_infinity)
         # rounding may leave nll at 0 or just below, where log(1 - p) is not finite; the factor nll is 0 there too
         unlikely = -(-nll.clamp_min(torch.finfo(nll.dtype).eps)).expm1()  # 1 - p
@@ -216,7 +216,7 @@ class SmoothedCTC(Loss):
             _check_lengths(targets, problem)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per example."""
+        """Return one value per example."""
         logs = _log_probabilities(prediction)
         divergence = (logs.exp() * logs).sum(-1, keepdim=True).mean(-2, keepdim=True) + math.log(logs.shape[-1])
         nll = _negative_log_likelihood(logs, target, self.zero_infinity)
@@ -288,7 +288,7 @@ class AutoregressiveNLL(Loss):
         check_switch(self, per_token=self.per_token)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per sequence."""
+        """Return one value per sequence."""
         logits, following, counts = _next_tokens(prediction, target)
         nll = -log_softmax(logits).gather(-1, following.unsqueeze(-1))
         return _reduce_tokens(nll, counts, self.per_token)
@@ -328,7 +328,7 @@ class Unlikelihood(Loss):
         check_switch(self, per_token=self.per_token)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One value per sequence."""
+        """Return one value per sequence."""
         logits, following, counts = _next_tokens(prediction, target)
         nll = -log_softmax(logits).gather(-1, following.unsqueeze(-1))
         before = _tokens_before(target[..., :-1], logits.shape[-1])

@@ -22,7 +22,7 @@ ACROSS_FAMILIES = {"extremes_of_classes"}
 DOCS, TESTS = ROOT / "docs" / "losses", ROOT / "tests" / "unit" / "losses"
 SETTINGS: dict[str, dict[str, Any]] = {
     "external": {"target": "torch.nn.HuberLoss"},
-    "combined": {"terms": ["mse", {"name": "huber", "weight": 0.5}]},
+    "combined": {"primitives": ["mse", {"name": "huber", "weight": 0.5}]},
 }
 """Fields without a default."""
 ONE_BATCH = {"external"}
@@ -90,8 +90,11 @@ def test_file_page_and_test_are_named_for_the_family(family: str) -> None:
 def test_no_file_page_or_test_is_without_a_family() -> None:
     families = {registry.losses.find(name).family for name in built_in(registry.losses)}
     stems = {family.replace(" ", "_") for family in families}
-    assert {module.name for module in iter_modules(losses.__path__)} == stems | {"terms"}
-    assert {path.stem.removeprefix("test_") for path in TESTS.glob("test_*.py")} <= stems | {"terms", *ACROSS_FAMILIES}
+    assert {module.name for module in iter_modules(losses.__path__)} == stems | {"primitives"}
+    assert {path.stem.removeprefix("test_") for path in TESTS.glob("test_*.py")} <= stems | {
+        "primitives",
+        *ACROSS_FAMILIES,
+    }
     assert {path.stem for path in DOCS.glob("*.md")} == {family.replace(" ", "-") for family in families}
     assert set(yaml.safe_load((DOCS / "families.yaml").read_text())) == families
 

@@ -6,7 +6,7 @@ import torch
 
 from lossbench import losses
 from lossbench.interfaces.loss import replicate
-from lossbench.losses.terms import mean, total
+from lossbench.losses.primitives import mean, sum_last_axis
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
@@ -15,7 +15,7 @@ def test_sums_and_means_against_numpy(width, dtype):
     values = torch.randn(3, 50, width, generator=torch.Generator().manual_seed(0)).to(dtype)
     exact = values.double().numpy()
     close = {"rtol": 0, "atol": 20 * width * torch.finfo(dtype).eps}
-    for found, wanted in ((total(values), exact.sum(-1)), (mean(values), exact.mean(-1))):
+    for found, wanted in ((sum_last_axis(values), exact.sum(-1)), (mean(values), exact.mean(-1))):
         assert found.dtype == dtype
         np.testing.assert_allclose(found.double(), wanted, **close)
 

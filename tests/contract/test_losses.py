@@ -22,7 +22,7 @@ ACROSS_FAMILIES = {"extremes_of_classes"}
 DOCS, TESTS = ROOT / "docs" / "losses", ROOT / "tests" / "unit" / "losses"
 SETTINGS: dict[str, dict[str, Any]] = {
     "external": {"target": "torch.nn.HuberLoss"},
-    "combined": {"primitives": ["mse", {"name": "huber", "weight": 0.5}]},
+    "combined": {"terms": ["mse", {"name": "huber", "weight": 0.5}]},
 }
 """Fields without a default."""
 ONE_BATCH = {"external"}

@@ -1,6 +1,7 @@
-"""Metrics: how well predictions do, whatever loss they were trained with. All rows of a stack are computed at once.
+"""Metrics: the quality of predictions, whatever loss trained them. All replicas of a stack are computed at once.
 
-A row with a prediction that is not finite gets NaN; other rows are not touched. Half precision is computed in single.
+A replica with a prediction that is not finite gets NaN; the others keep their values. Half precision is computed in
+single precision.
 """
 
 from typing import Any
@@ -45,7 +46,7 @@ __all__ = [
 
 
 def get(name: str, **fields: Any) -> _Metric:
-    """The metric called `name` with its fields set; raises `UnknownName` with the nearest name and all of them."""
+    """Return the metric called `name` with its fields set; raises `UnknownName`, which suggests the nearest name."""
     return registry.metrics.get(name, **fields)
 
 

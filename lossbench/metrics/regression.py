@@ -1,4 +1,4 @@
-"""Metrics of real predictions, in original units."""
+"""Metrics of real-valued predictions, in original units."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from lossbench.interfaces.metric import ExampleMetric, LinearisedMetric, is_fini
 _REGRESSION = ("regression",)
 
 
-def _errors(prediction: Tensor, target: Tensor) -> Tensor:
+def _compute_errors(prediction: Tensor, target: Tensor) -> Tensor:
     return widen(prediction) - target.to(widen(prediction).dtype)
 
 
@@ -24,15 +24,15 @@ class MAE(ExampleMetric):
     higher_is_better: ClassVar[bool] = False
 
     def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """`[R, N, D]` to `[R, N]`."""
-        return mask_invalid(_errors(prediction, target).abs().mean(-1), is_finite(prediction))
+        """Return a score per example: `[R, N, D]` to `[R, N]`."""
+        return mask_invalid(_compute_errors(prediction, target).abs().mean(-1), is_finite(prediction))
 
 
 @dataclass(frozen=True)
 class RMSE(ExampleMetric):
     """Root of the mean over examples and D of the squared error, in the target's units.
 
-    With D > 1 that is one root of the mean over all, not the mean of D roots as in scikit-learn.
+    With D > 1 it is a single root of the mean over all, while scikit-learn takes the mean of D roots.
     """
 
     tasks: ClassVar[tuple[str, ...]] = _REGRESSION
@@ -40,8 +40,8 @@ class RMSE(ExampleMetric):
     transform: ClassVar[str] = "root"
 
     def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Squared errors, `[R, N, D]` to `[R, N]`."""
-        return mask_invalid(_errors(prediction, target).square().mean(-1), is_finite(prediction))
+        """Return the squared error of each example: `[R, N, D]` to `[R, N]`."""
+        return mask_invalid(_compute_errors(prediction, target).square().mean(-1), is_finite(prediction))
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class MAPE(ExampleMetric):
     higher_is_better: ClassVar[bool] = False
 
     def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """`[R, N, D]` to `[R, N]`."""
-        shares = _errors(prediction, target).abs() / target.abs().clamp_min(torch.finfo(torch.float64).eps)
+        """Return a score per example: `[R, N, D]` to `[R, N]`."""
+        shares = _compute_errors(prediction, target).abs() / target.abs().clamp_min(torch.finfo(torch.float64).eps)
         return mask_invalid(shares.mean(-1).to(widen(prediction).dtype), is_finite(prediction))
 
 
@@ -64,7 +64,7 @@ class MAPE(ExampleMetric):
 class R2(LinearisedMetric):
     """Coefficient of determination: 1 - (squared errors) / (squared deviations of the target from its mean).
 
-    The mean over D. A target that is constant gives 1 for a perfect prediction, else 0, as in scikit-learn.
+    It is averaged over D. As in scikit-learn, a constant target gives 1 for a perfect prediction, else 0.
     """
 
     tasks: ClassVar[tuple[str, ...]] = _REGRESSION
@@ -72,48 +72,50 @@ class R2(LinearisedMetric):
     limit: ClassVar[float] = 1.0
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """`[R, N, D]` to `[R]`."""
-        unexplained, total = (x.sum(-2) for x in _squares(prediction, target))
+        """Return the metric: `[R, N, D]` to `[R]`."""
+        unexplained, total = (x.sum(-2) for x in _compute_squares(prediction, target))  # [R, D]
         constant = (unexplained == 0).to(unexplained.dtype)
         r2 = torch.where(total > 0, 1 - unexplained / total, constant)
         return mask_invalid(r2.mean(-1), is_finite(prediction).all(-1))
 
     def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """`[R, N, D]` to `[R, N]`; 0 for a constant target."""
-        unexplained, deviation = _squares(prediction, target)
+        """Return each example's influence: `[R, N, D]` to `[R, N]`; 0 for a constant target."""
+        unexplained, deviation = _compute_squares(prediction, target)
         total = deviation.sum(-2, keepdim=True)
-        left = unexplained.sum(-2, keepdim=True) / total
-        influence = unexplained.shape[-2] * (left * deviation - unexplained) / total
+        # R2 = 1 - sum(unexplained) / sum(deviation) is a ratio of sums
+        ratio = unexplained.sum(-2, keepdim=True) / total
+        influence = unexplained.shape[-2] * (ratio * deviation - unexplained) / total
         return mask_invalid(torch.where(total > 0, influence, 0).mean(-1), is_finite(prediction).all(-1, keepdim=True))
 
 
-def _squares(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the errors, and of the targets' deviations from their mean, `[R, N, D]`."""
+def _compute_squares(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the squares of the errors, and of the targets' deviations from their mean, `[R, N, D]`."""
     target = target.to(widen(prediction).dtype)
-    return _errors(prediction, target).square(), (target - target.mean(-2, keepdim=True)).square()
+    return _compute_errors(prediction, target).square(), (target - target.mean(-2, keepdim=True)).square()
 
 
 @dataclass(frozen=True)
 class MedianAbsoluteError(LinearisedMetric):
-    """Median over examples of the absolute error, in the target's units; the mean of that over D."""
+    """Median over examples of the absolute error, in the target's units, averaged over D."""
 
     tasks: ClassVar[tuple[str, ...]] = _REGRESSION
     higher_is_better: ClassVar[bool] = False
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """`[R, N, D]` to `[R]`."""
-        ordered = _errors(prediction, target).abs().sort(-2).values
+        """Return the metric: `[R, N, D]` to `[R]`."""
+        ordered = _compute_errors(prediction, target).abs().sort(-2).values
         n = ordered.shape[-2]
         # the mean of the middle two, where torch.median takes the lower one
         middle = (ordered[..., (n - 1) // 2, :] + ordered[..., n // 2, :]) / 2
         return mask_invalid(middle.mean(-1), is_finite(prediction).all(-1))
 
     def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """`[R, N, D]` to `[R, N]`: half of what lies between two quantiles, above the median or below it.
+        """Return each example's influence: `[R, N, D]` to `[R, N]`.
 
-        Those quantiles are two standard errors of the median's rank away from it on either side.
+        The influence on a median is sign(error - median) / (2 density). The density at the median is estimated from the
+        distance of two quantiles, each two standard errors of the median's rank away from it.
         """
-        errors = _errors(prediction, target).abs()
+        errors = _compute_errors(prediction, target).abs()
         ordered, n = errors.sort(-2).values, errors.shape[-2]
         reach = min(math.ceil(math.sqrt(n)), (n - 1) // 2)
         low, high = ordered[..., (n - 1) // 2 - reach, :], ordered[..., n // 2 + reach, :]

@@ -1,8 +1,8 @@
-"""Metrics of embeddings: is what lies nearest of the same class? Every example of a split is sought among the others.
+"""Metrics of embeddings by retrieval: each example is a query, and the other examples are ranked by distance to it.
 
-Embeddings are compared by direction (scaled to length 1, by Euclidean distance, which ranks as the cosine does),
-whatever distance a loss trains. Equal distances are ranked at random, and what is given is the value to be expected: so
-that embeddings which have all fallen on one point are at chance, in whatever order the examples come.
+Embeddings are scaled to length 1 and compared by Euclidean distance, which ranks as the cosine does, whatever distance
+a loss trains. Examples at equal distances are ranked at random, and the metrics return the expected value: embeddings
+that have collapsed to a point score as chance does, in whatever order the examples come.
 """
 
 from abc import abstractmethod
@@ -15,14 +15,15 @@ from torch.nn import functional
 
 from lossbench.interfaces.metric import ExampleMetric, is_finite, mask_invalid, widen
 
-MOST = 1_000_000
-"""Distances that are held at once."""
+MAX_DISTANCES = 1_000_000
+"""At most so many distances are in memory at once."""
 
 
 class Retrieval(ExampleMetric):
-    """A mean over queries. Those whose class has no other example are left out: no answer would be right.
+    """A mean over queries. A query whose class has no other example is left out: no answer would be correct.
 
-    Left out is a score of 0, the others being scaled up so that the mean over all is the mean over them.
+    It gets a score of 0, and the other scores are scaled up so that the mean over all queries is the mean over those
+    that count.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("embedding",)
@@ -30,91 +31,91 @@ class Retrieval(ExampleMetric):
     limit: ClassVar[float] = 1.0
 
     @abstractmethod
-    def of_queries(self, distance: Tensor, alike: Tensor) -> Tensor:
-        """A score per query `[R, Q]`, from `[R, Q, N]`; each is infinitely far from itself, and not alike."""
+    def score_queries(self, distance: Tensor, relevant: Tensor) -> Tensor:
+        """Return a score per query, `[R, Q, N]` to `[R, Q]`.
+
+        distance: to each example; a query is infinitely far from itself.
+        relevant: True for examples of the query's class, except the query itself.
+        """
 
     def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Embeddings `[R, N, E]` and classes `[R, N]` to `[R, N]`."""
+        """Return a score per example: embeddings `[R, N, E]` and classes `[R, N]` to `[R, N]`."""
         embedding = functional.normalize(widen(prediction), dim=-1)
         classes = target.expand(prediction.shape[:-1])
-        rows, n = classes.shape
-        queries = torch.arange(n, device=target.device).split(max(1, MOST // (rows * n)))
-        parts = [self.of_queries(*_neighbours(embedding, classes, some)) for some in queries]
-        answered = torch.cat([_alike(classes, some).any(-1) for some in queries], -1)
-        scores = torch.where(answered, torch.cat(parts, -1), 0) / answered.double().mean(-1, keepdim=True)
+        n_replicas, n = classes.shape
+        examples = torch.arange(n, device=target.device)
+        parts, answerable_parts = [], []
+        for queries in examples.split(max(1, MAX_DISTANCES // (n_replicas * n))):  # [Q]
+            # without matrix products: equal embeddings must be equally far from any other, to the last bit
+            distance = torch.cdist(embedding[:, queries], embedding, compute_mode="donot_use_mm_for_euclid_dist")
+            distance[:, torch.arange(len(queries)), queries] = torch.inf
+            relevant = (classes[:, queries, None] == classes[:, None]) & (queries[:, None] != examples)  # [R, Q, N]
+            parts.append(self.score_queries(distance, relevant))
+            answerable_parts.append(relevant.any(-1))
+        answerable = torch.cat(answerable_parts, -1)
+        scores = torch.where(answerable, torch.cat(parts, -1), 0) / answerable.double().mean(-1, keepdim=True)
         return mask_invalid(scores, is_finite(prediction).all(-1, keepdim=True)).to(embedding.dtype)
-
-
-def _alike(classes: Tensor, queries: Tensor) -> Tensor:
-    """Which others are of a query's class, `[R, Q, N]`."""
-    everyone = torch.arange(classes.shape[-1], device=queries.device)
-    return (classes[:, queries, None] == classes[:, None]) & (queries[:, None] != everyone)
-
-
-def _neighbours(embedding: Tensor, classes: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
-    # without matrix products: equal embeddings must be equally far from any other, to the last bit
-    distance = torch.cdist(embedding[:, queries], embedding, compute_mode="donot_use_mm_for_euclid_dist")
-    distance[:, torch.arange(len(queries)), queries] = torch.inf
-    return distance, _alike(classes, queries)
 
 
 @dataclass(frozen=True)
 class RecallAt1(Retrieval):
     """Share of examples whose nearest neighbour is of their class (recall@1, precision@1).
 
-    Of several that are nearest, the share that is of the class.
+    If several examples are equally near, the share of them that is of the class counts.
     Reference: Musgrave, Belongie and Lim, A Metric Learning Reality Check, 2020, https://arxiv.org/abs/2003.08505
     """
 
     name: ClassVar[str] = "recall_at_1"
 
-    def of_queries(self, distance: Tensor, alike: Tensor) -> Tensor:
-        """0 or 1, or a share of ties."""
+    def score_queries(self, distance: Tensor, relevant: Tensor) -> Tensor:
+        """Return 0 or 1, or the relevant share of a tie."""
         nearest = distance == distance.amin(-1, keepdim=True)
-        return (nearest & alike).sum(-1).double() / nearest.sum(-1)
+        return (nearest & relevant).sum(-1).double() / nearest.sum(-1)
 
 
 @dataclass(frozen=True)
 class MAPAtR(Retrieval):
-    r"""Mean average precision over the R nearest, R being how many others are of the query's class (MAP@R).
+    r"""Mean average precision over the R nearest, where R is the number of others of the query's class (MAP@R).
 
     .. math:: \frac1R \sum_{i=1}^{R} P(i)\,[\text{the i-th nearest is of the class}]
 
-    with P(i) the share of the i nearest that are of the class. 1 only where a whole class lies nearer than anything
-    else, it still tells embeddings apart where recall@1 is near 1.
+    P(i) is the share of the i nearest that are of the class. MAP@R is 1 only if all others of the class are nearer than
+    any other example, so it still discriminates where recall@1 is near 1.
     Reference: Musgrave, Belongie and Lim, A Metric Learning Reality Check, 2020, https://arxiv.org/abs/2003.08505
     """
 
     name: ClassVar[str] = "map_at_r"
 
-    def of_queries(self, distance: Tensor, alike: Tensor) -> Tensor:
-        """A number from 0 to 1."""
-        total = alike.sum(-1, keepdim=True)
-        place = torch.arange(1, max(1, int(total.max())) + 1, device=distance.device)
-        precision = _expected_hits(distance, alike, len(place)) / place
-        return torch.where(place <= total, precision, 0).sum(-1) / total.squeeze(-1)
+    def score_queries(self, distance: Tensor, relevant: Tensor) -> Tensor:
+        """Return a number from 0 to 1."""
+        n_relevant = relevant.sum(-1, keepdim=True)
+        place = torch.arange(1, max(1, int(n_relevant.max())) + 1, device=distance.device)
+        precision = _compute_expected_hits(distance, relevant, len(place)) / place
+        return torch.where(place <= n_relevant, precision, 0).sum(-1) / n_relevant.squeeze(-1)
 
 
-def _expected_hits(distance: Tensor, alike: Tensor, most: int) -> Tensor:
-    """How many are alike up to each of the nearest places, where that place is, else 0; to be expected over ties."""
-    ordered, order = distance.topk(most, largest=False)
-    place = torch.arange(most, device=distance.device)
-    fresh = functional.pad(ordered[..., 1:] != ordered[..., :-1], (1, 0), value=True)
-    first = torch.where(fresh, place, 0).cummax(-1).values  # where the tie begins that a place is in
-    count = functional.pad(alike.gather(-1, order).cumsum(-1), (1, 0))
-    hits = count.gather(-1, first)
-    tied, rights = _ties(ordered, distance, alike, first, count)
-    # a place is right with p = rights / tied, and then each place before it in the tie with what is left of both
-    p = rights / tied
-    return p * (hits + 1) + (place - first) * p * (rights - 1) / (tied - 1).clamp_min(1)
+def _compute_expected_hits(distance: Tensor, relevant: Tensor, n_places: int) -> Tensor:
+    """Return the expected number of relevant examples up to each place, times the probability that it has one itself.
 
-
-def _ties(ordered: Tensor, distance: Tensor, alike: Tensor, first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """How many share each place's distance, and how many of these are alike; the last tie may go on behind the end."""
-    after = torch.searchsorted(first, first, right=True)
-    inside = after - first, count.gather(-1, after) - count.gather(-1, first)
-    final = ordered == ordered[..., -1:]
+    `[R, Q, N]` to `[R, Q, n_places]`. Examples at equal distances (a tie) are ranked at random. Let a tie have n
+    examples, m of them relevant, and start at place s with h relevant examples before it. Place k of it has a relevant
+    example with p = m / n, and then each of the k - s places before it in the tie has one with (m - 1) / (n - 1).
+    """
+    # 1. the nearest places, and where the tie of each starts
+    ordered, order = distance.topk(n_places, largest=False)
+    place = torch.arange(n_places, device=distance.device)
+    starts = functional.pad(ordered[..., 1:] != ordered[..., :-1], (1, 0), value=True)
+    start = torch.where(starts, place, 0).cummax(-1).values  # s
+    count = functional.pad(relevant.gather(-1, order).cumsum(-1), (1, 0))  # relevant before place 0, 1, ...
+    hits = count.gather(-1, start)  # h
+    # 2. size of each tie and its relevant examples, within the nearest places
+    end = torch.searchsorted(start, start, right=True)
+    inside = end - start, count.gather(-1, end) - hits
+    # 3. the same for the last tie, which may go on beyond the last place
+    is_last = ordered == ordered[..., -1:]
     equal = distance == ordered[..., -1:]
-    whole = equal.sum(-1, keepdim=True), (equal & alike).sum(-1, keepdim=True)
-    tied, rights = (torch.where(final, w, i).double() for w, i in zip(whole, inside, strict=True))
-    return tied, rights
+    last = equal.sum(-1, keepdim=True), (equal & relevant).sum(-1, keepdim=True)
+    n, m = (torch.where(is_last, x, y).double() for x, y in zip(last, inside, strict=True))
+    # 4. the expectation
+    p = m / n
+    return p * (hits + 1) + (place - start) * p * (m - 1) / (n - 1).clamp_min(1)

@@ -109,7 +109,7 @@ def test_length_does_not_matter(name, drawn):
 @pytest.mark.parametrize("name", NAMES)
 def test_queries_in_parts_give_the_same(name, drawn, monkeypatch):
     whole = metrics.get(name).score_examples(*drawn)
-    monkeypatch.setattr(retrieval, "MOST", 7 * R * N)
+    monkeypatch.setattr(retrieval, "MAX_DISTANCES", 7 * R * N)
     torch.testing.assert_close(metrics.get(name).score_examples(*drawn), whole, rtol=1e-12, atol=0)
 
 

@@ -8,7 +8,7 @@ import torch
 from torchmetrics.text import CharErrorRate
 
 from lossbench import metrics
-from lossbench.metrics.sequence import edit_distances
+from lossbench.metrics.sequence import compute_edit_distances
 from lossbench.numerics.decoding import drop_blanks, find_best_path
 
 R, N, T, C, S = 3, 40, 12, 5, 6
@@ -61,7 +61,7 @@ def drawn(seed, shared=False):
 def test_distances_as_in_textbooks(seed, shared):
     prediction, target = drawn(seed, shared)
     every = target.expand(R, -1, -1)
-    got = edit_distances(prediction, target)
+    got = compute_edit_distances(prediction, target)
     wanted = [
         [levenshtein(read(p), without_padding(t)) for p, t in zip(*row, strict=True)]
         for row in zip(prediction, every, strict=True)
@@ -102,7 +102,7 @@ def test_the_rate_is_that_of_torchmetrics(seed):
 def test_distances_by_hand(path, transcript, distance):
     prediction = logits_for([[path, [1, 0, 2, 0]]])
     target = padded([transcript, [1, 2]], 4)[None]
-    assert edit_distances(prediction, target).tolist() == [[distance, 0]]
+    assert compute_edit_distances(prediction, target).tolist() == [[distance, 0]]
     assert RATE(prediction, target).item() == pytest.approx(distance / (len(transcript) + 2))
     assert RIGHT.score_examples(prediction, target).tolist() == [[float(distance == 0), 1]]
 

@@ -1,38 +1,23 @@
-"""What a trial leaves on disk: written whole or not at all, safe against kills and concurrent processes.
+"""Records: what a trial leaves on disk, written as a whole or not at all, safe against kills and concurrent processes.
 
 A folder (one experiment) holds ``curves.parquet``, ``test.parquet``, ``config.yaml`` and ``trials.parquet``, and where
 its examples can be drawn ``predictions.parquet`` and ``samples.npz``. ``trials.parquet`` is replaced last: a trial
-exists only if it is there, and rows of other trials in the other files are nobody's.
+exists only if it is there, and readers ignore rows of unknown trials in the other files.
 """
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-from lossbench.errors import InvalidValue
-from lossbench.types import Array
-
-if TYPE_CHECKING:  # it takes longer to import than a command line may take to answer
-    import pandas as pd
-
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-if TYPE_CHECKING:  # it takes longer to import than a command line may take to answer
-    import pyarrow as pa
 
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from lossbench.errors import LossbenchError
+import numpy as np
+
+from lossbench.errors import InvalidValue, LossbenchError
+from lossbench.types import Array
 
 if TYPE_CHECKING:  # pandas and pyarrow take longer to import than a command line may take to answer
     import pandas as pd
@@ -56,19 +41,19 @@ class Samples:
 
 @dataclass(frozen=True)
 class Record:
-    """What one trial leaves.
+    """The record of one trial.
 
     trial: 16 hexadecimal digits, the hash of the trial's settings.
     row: its row of ``trials.parquet``: settings, status and metrics, as plain scalars.
-    steps, seconds: ``[E]``, where and when (since the start of training) it was evaluated.
+    steps, seconds: ``[E]``, the steps and times (since the start of training) of its evaluations.
     curves: ``(split, metric) -> [E]``, split being train, validation or test.
-    test_index: ``[n_test]``, the test examples' row numbers in the data set.
+    test_index: ``[n_test]``, the test examples' positions in the data set.
     scores: ``"last"`` and ``"best"`` (epoch) -> ``[n_test]``, the primary metric's score per test example; empty where
         it has none.
     samples: the first test examples, where they can be drawn.
-    shown: ``"last"`` and ``"best"`` -> ``[n, K]``, what a picture shows of the predictions on them (`Task.shown`).
+    predictions: ``"last"`` and ``"best"`` -> ``[n, K]``, the predictions on the samples, as pictures need them.
     test_groups: ``[n_test]``, whole numbers; None where the test examples do not come in groups.
-    others: metric -> ``[n_test]``, scores at the last epoch whose mean is that metric.
+    other_scores: metric -> ``[n_test]``, scores at the last epoch whose mean is that metric.
 
     Raises InvalidValue when lengths do not agree.
     """
@@ -81,29 +66,34 @@ class Record:
     test_index: Array
     scores: dict[str, Array]
     samples: Samples | None = None
-    shown: dict[str, Array] = field(default_factory=dict)
+    predictions: dict[str, Array] = field(default_factory=dict)
     test_groups: Array | None = None
-    others: dict[str, Array] = field(default_factory=dict)
+    other_scores: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # 1. as many as evaluations
         curves = {f"The curve {split}/{metric}": c for (split, metric), c in self.curves.items()}
+        self._check_lengths(len(self.steps), {"The seconds": self.seconds} | curves)
+        # 2. as many as test examples
         scores = {f"The {epoch} scores": s for epoch, s in self.scores.items()}
-        self._check(len(self.steps), {"The seconds": self.seconds} | curves)
-        scores |= {f"The scores of {name}": s for name, s in self.others.items()}
+        scores |= {f"The scores of {name}": s for name, s in self.other_scores.items()}
         groups = {} if self.test_groups is None else {"The groups": self.test_groups}
-        self._check(len(self.test_index), scores | groups)
-        shown = {f"The {epoch} predictions": s for epoch, s in self.shown.items()}
-        self._check(0 if self.samples is None else len(self.samples.inputs), shown)
+        self._check_lengths(len(self.test_index), scores | groups)
+        # 3. as many as samples
+        predictions = {f"The {epoch} predictions": p for epoch, p in self.predictions.items()}
+        self._check_lengths(0 if self.samples is None else len(self.samples.inputs), predictions)
 
-    def _check(self, wanted: int, arrays: Mapping[str, Array]) -> None:
-        for what, array in arrays.items():
-            if len(array) != wanted:
-                raise InvalidValue(f"{what} of trial {self.trial} must have {wanted} values. Got {len(array)} instead.")
+    def _check_lengths(self, length: int, arrays: Mapping[str, Array]) -> None:
+        for label, array in arrays.items():
+            if len(array) != length:
+                raise InvalidValue(
+                    f"{label} of trial {self.trial} must have {length} values. Got {len(array)} instead."
+                )
 
 
 @dataclass
 class Results:
-    """What one experiment's folder holds, as tables (see `Record` for their columns' meaning)."""
+    """The records of one experiment's folder, as tables (see `Record` for the meaning of their columns)."""
 
     trials: "pd.DataFrame"  # one row per trial
     curves: "pd.DataFrame"  # trial, step, seconds, split, metric, value
@@ -116,94 +106,91 @@ class Results:
 GROUP = "group"
 
 
-def score_of(metric: str) -> str:
-    """The column of ``test.parquet`` with the scores of a metric that is not the primary one."""
+def name_score_column(metric: str) -> str:
+    """Return the column of ``test.parquet`` with the scores of a metric that is not the primary one."""
     return f"score/{metric}"
 
 
 def build_trials(rows: list[dict[str, Any]]) -> "pa.Table":
-    """A row per trial, with the columns of any."""
+    """Build the table with a row per trial and every column that occurs in any row."""
     import pyarrow as pa
 
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["trial", "status"]
-    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
-
-
-def _column(values: list[Any]) -> "pa.Array":
-    """One column, as text where the values' types do not go together: records are not lost for that."""
-    import pyarrow as pa
-
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if value is None else str(value) for value in values])
+    columns = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            # values of several types become text: records are not lost for that
+            columns[name] = pa.array([None if value is None else str(value) for value in values])
+    return pa.table(columns)
 
 
 def build_curves(records: Sequence[Record]) -> "pa.Table":
-    """A row per trial, split, metric and evaluation."""
+    """Build the table with a row per trial, split, metric and evaluation."""
     import pyarrow as pa
 
     parts = [(r, split, metric, values) for r in records for (split, metric), values in r.curves.items()]
     lengths = [len(values) for *_, values in parts]
     columns = {
-        "trial": _categories([r.trial for r, *_ in parts], lengths),
-        "step": _joined([r.steps for r, *_ in parts], np.int64),
-        "seconds": _joined([r.seconds for r, *_ in parts], np.float64),
-        "split": _categories([split for _, split, _, _ in parts], lengths),
-        "metric": _categories([metric for *_, metric, _ in parts], lengths),
-        "value": _joined([values for *_, values in parts], np.float64),
+        "trial": _repeat_names([r.trial for r, *_ in parts], lengths),
+        "step": _concatenate([r.steps for r, *_ in parts], np.int64),
+        "seconds": _concatenate([r.seconds for r, *_ in parts], np.float64),
+        "split": _repeat_names([split for _, split, _, _ in parts], lengths),
+        "metric": _repeat_names([metric for *_, metric, _ in parts], lengths),
+        "value": _concatenate([values for *_, values in parts], np.float64),
     }
     return pa.table(columns)
 
 
 def build_test(records: Sequence[Record]) -> "pa.Table":
-    """A row per trial, epoch and test example."""
+    """Build the table with a row per trial, epoch and test example."""
     import pyarrow as pa
 
-    parts = [(r, epoch) for r in records for epoch in r.scores or (["last"] if r.others else [])]
+    # a trial without scores of the primary metric may have others, of the last epoch
+    parts = [(r, epoch) for r in records for epoch in r.scores or (["last"] if r.other_scores else [])]
     lengths = [len(r.test_index) for r, _ in parts]
 
-    def joined(pick: Callable[[Record, str], Array | None], kind: type = np.float64) -> Array:
-        held = [(pick(*part), n) for part, n in zip(parts, lengths, strict=True)]
-        return _joined([np.full(n, np.nan) if x is None else x for x, n in held], kind)
+    def concatenate(arrays: Sequence[Array | None], kind: type = np.float64) -> Array:
+        filled = [np.full(n, np.nan) if array is None else array for array, n in zip(arrays, lengths, strict=True)]
+        return _concatenate(filled, kind)
 
     columns = {
-        "trial": _categories([r.trial for r, _ in parts], lengths),
-        "example": joined(lambda r, _: r.test_index, np.int64),
-        "epoch": _categories([epoch for _, epoch in parts], lengths),
-        "score": joined(lambda r, epoch: r.scores.get(epoch)),
+        "trial": _repeat_names([r.trial for r, _ in parts], lengths),
+        "example": concatenate([r.test_index for r, _ in parts], np.int64),
+        "epoch": _repeat_names([epoch for _, epoch in parts], lengths),
+        "score": concatenate([r.scores.get(epoch) for r, epoch in parts]),
     }
     if parts and all(r.test_groups is not None for r, _ in parts):
-        columns[GROUP] = joined(lambda r, _: r.test_groups, np.int64)
-    for name in dict.fromkeys(name for r in records for name in r.others):
-        columns[score_of(name)] = joined(partial(_other, name), np.float32)
+        columns[GROUP] = concatenate([r.test_groups for r, _ in parts], np.int64)
+    for name in dict.fromkeys(name for r in records for name in r.other_scores):
+        scores = [r.other_scores.get(name) if epoch == "last" else None for r, epoch in parts]
+        columns[name_score_column(name)] = concatenate(scores, np.float32)
     return pa.table(columns)
 
 
-def _other(name: str, record: Record, epoch: str) -> Array | None:
-    return record.others.get(name) if epoch == "last" else None
-
-
 def build_predictions(records: Sequence[Record]) -> "pa.Table":
-    """A row per trial, epoch and test example that can be drawn."""
+    """Build the table with a row per trial, epoch and test example that can be drawn."""
     import pyarrow as pa
 
-    parts = [(r, epoch, values) for r in records for epoch, values in r.shown.items()]
+    parts = [(r, epoch, values) for r in records for epoch, values in r.predictions.items()]
     lengths = [len(values) for *_, values in parts]
+    # lists of numbers, as Arrow keeps them: all numbers in one array, and the edges between the lists
     widths = [np.full(len(values), values.shape[1]) for *_, values in parts]
-    edges = np.concatenate([[0], np.cumsum(_joined(widths, np.int64))])
-    flat = _joined([values.ravel() for *_, values in parts], np.float64)
+    edges = np.concatenate([[0], np.cumsum(_concatenate(widths, np.int64))])
+    flat = _concatenate([values.ravel() for *_, values in parts], np.float64)
     columns = {
-        "trial": _categories([r.trial for r, *_ in parts], lengths),
-        "example": _joined([r.test_index[: len(values)] for r, _, values in parts], np.int64),
-        "epoch": _categories([epoch for _, epoch, _ in parts], lengths),
+        "trial": _repeat_names([r.trial for r, *_ in parts], lengths),
+        "example": _concatenate([r.test_index[: len(values)] for r, _, values in parts], np.int64),
+        "epoch": _repeat_names([epoch for _, epoch, _ in parts], lengths),
         "values": pa.ListArray.from_arrays(pa.array(edges, pa.int32()), pa.array(flat)),
     }
     return pa.table(columns)
 
 
-def _categories(names: list[str], lengths: list[int]) -> "pa.DictionaryArray":
-    """Each name as often as its length says, dictionary-encoded."""
+def _repeat_names(names: list[str], lengths: list[int]) -> "pa.DictionaryArray":
+    """Return each name as often as its length says, dictionary-encoded."""
     import pyarrow as pa
 
     encoded = pa.array(names, pa.string()).dictionary_encode()
@@ -211,14 +198,14 @@ def _categories(names: list[str], lengths: list[int]) -> "pa.DictionaryArray":
     return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), encoded.dictionary)
 
 
-def _joined(parts: list[Array], kind: type) -> Array:
-    return np.concatenate([np.zeros(0, kind), *(np.asarray(part, kind) for part in parts)])
+def _concatenate(parts: list[Array], kind: type) -> Array:
+    return np.concatenate([np.zeros(0, kind), *(np.asarray(part, kind) for part in parts)])  # also of no parts
 
 
 TRIALS, CURVES, TEST, CONFIG = "trials.parquet", "curves.parquet", "test.parquet", "config.yaml"
 PREDICTIONS, SAMPLES = "predictions.parquet", "samples.npz"
 UNTRAINED = ("failed", "skipped")
-"""The status of a trial that raised, and of one whose loss or corruption cannot take its data: both have a reason."""
+"""Statuses with a reason: failed, if training raised; skipped, if the loss or corruption cannot take the data."""
 
 Writer = Callable[[IO[bytes]], object]
 
@@ -235,8 +222,8 @@ def save(folder: Path, records: Sequence[Record], config: Mapping[str, Any]) -> 
     """
     if not records:
         return
-    with writing(folder):
-        _commit(folder, _contents(folder, {record.trial: record for record in records}, config))
+    with lock_folder(folder):
+        _replace_files(folder, _merge_files(folder, {record.trial: record for record in records}, config))
 
 
 def check_writable(folder: Path) -> None:
@@ -251,7 +238,7 @@ def check_writable(folder: Path) -> None:
 
 
 def read_statuses(folder: Path) -> dict[str, str]:
-    """The status of every trial on record in `folder`, by id."""
+    """Return the status of every trial on record in `folder`, by id."""
     if not (folder / TRIALS).exists():
         return {}
     rows = _read(folder / TRIALS, ["trial", "status"])
@@ -259,126 +246,132 @@ def read_statuses(folder: Path) -> dict[str, str]:
 
 
 def find_finished(folder: Path) -> set[str]:
-    """Ids of the trials that need no further training: finished or diverged (others are tried again)."""
+    """Return the ids of the trials that need no further training: finished or diverged (others are tried again)."""
     return {trial for trial, status in read_statuses(folder).items() if status in ("finished", "diverged")}
 
 
 def load(folder: Path) -> Results:
     """Read a folder's records. Raises RecordError naming the file that is missing or damaged."""
-    # Trials first: a concurrent save only adds to the files that are read after it.
+    # 1. trials first: a concurrent save only adds to the files that are read after it
     trials = _read(folder / TRIALS)
     known = trials["trial"]
-    curves, test = (_rows_of(_read(folder / name), known).to_pandas() for name in (CURVES, TEST))
-    return Results(trials.to_pandas(), curves, test, load_config(folder), *_load_pictures(folder, known))
+    # 2. rows of these trials in the other tables
+    curves, test = (_select_rows(_read(folder / name), known).to_pandas() for name in (CURVES, TEST))
+    config = load_config(folder)
+    # 3. predictions that can be drawn
+    predictions, samples = None, None
+    if (folder / PREDICTIONS).exists():
+        predictions = _select_rows(_read(folder / PREDICTIONS), known).to_pandas()
+        path = folder / SAMPLES
+        with _explain_damage(path), path.open("rb") as stream, np.load(stream) as arrays:
+            class_names = tuple(arrays["class_names"].tolist())
+            samples = Samples(str(arrays["kind"]), arrays["inputs"], arrays["targets"], class_names)
+    return Results(trials.to_pandas(), curves, test, config, predictions, samples)
 
 
 def load_config(folder: Path) -> dict[str, Any]:
     """Read the settings of a folder's experiment, as plain values. Raises RecordError as `load` does."""
     import yaml
 
-    with _reading(folder / CONFIG):
+    with _explain_damage(folder / CONFIG):
         return dict(yaml.safe_load((folder / CONFIG).read_text("utf-8")) or {})
 
 
-def _load_pictures(folder: Path, known: "pa.Array") -> tuple["pd.DataFrame", Samples] | tuple[None, None]:
-    if not (folder / PREDICTIONS).exists():
-        return None, None
-    predictions = _rows_of(_read(folder / PREDICTIONS), known).to_pandas()
-    path = folder / SAMPLES
-    with _reading(path), path.open("rb") as stream, np.load(stream) as held:
-        names = tuple(held["class_names"].tolist())
-        return predictions, Samples(str(held["kind"]), held["inputs"], held["targets"], names)
-
-
-def read_columns(folder: Path, name: str, wanted: Callable[[str], bool]) -> "pa.Table":
-    """Some columns of one of a folder's tables. Raises RecordError as `load` does."""
+def read_columns(folder: Path, name: str, is_needed: Callable[[str], bool]) -> "pa.Table":
+    """Read some columns of one of a folder's tables. Raises RecordError as `load` does."""
     import pyarrow.parquet as pq
 
-    with _reading(folder / name):
+    with _explain_damage(folder / name):
         names = pq.read_schema(folder / name).names
-    return _read(folder / name, [column for column in names if wanted(column)])
+    return _read(folder / name, [column for column in names if is_needed(column)])
 
 
-def find(root: Path) -> list[Path]:
-    """Every folder at or below `root` that holds records, sorted."""
+def find_folders(root: Path) -> list[Path]:
+    """Return every folder at or below `root` that holds records, sorted."""
     return sorted(path.parent for path in root.rglob(TRIALS))
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Hold `folder` (made if missing) alone among processes. An OSError inside becomes a RecordError."""
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock `folder` (made if missing) against other processes. An OSError inside becomes a RecordError."""
     with explain_errors("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("ab") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)  # goes with the process: a kill leaves nobody locked out
+            fcntl.flock(stream, fcntl.LOCK_EX)  # the kernel drops it with the process: a kill locks nobody out
             yield
 
 
-def _contents(folder: Path, records: dict[str, Record], config: Mapping[str, Any]) -> list[tuple[str, Writer]]:
-    """File names and their writers, in the order in which they must be put in place."""
+def _merge_files(folder: Path, new: dict[str, Record], config: Mapping[str, Any]) -> list[tuple[str, Writer]]:
+    """Return the names and writers of the folder's files with the new records, in the order of their replacement."""
     import pyarrow as pa
     import yaml
 
-    old = _read(folder / TRIALS).to_pylist() if (folder / TRIALS).exists() else []
-    kept = [row for row in old if row["trial"] not in records]
-    ids = pa.array([row["trial"] for row in kept], pa.string())
-    fresh = list(records.values())
+    records = list(new.values())
+    old_rows = _read(folder / TRIALS).to_pylist() if (folder / TRIALS).exists() else []
+    kept_rows = [row for row in old_rows if row["trial"] not in new]
+    kept = pa.array([row["trial"] for row in kept_rows], pa.string())  # ids
+    files: list[tuple[str, Writer]] = []
+
+    def add(name: str, table: "pa.Table") -> None:
+        files.append((name, _write_parquet(table)))
+
+    # 1. replaced trials are withdrawn, lest an old row be read with new curves
+    if len(kept_rows) < len(old_rows):
+        add(TRIALS, build_trials(kept_rows))
+    # 2. curves and scores
+    add(CURVES, _append_rows(folder / CURVES, kept, build_curves(records)))
+    add(TEST, _append_rows(folder / TEST, kept, build_test(records)))
+    # 3. predictions, of tasks whose examples can be drawn
+    samples = next((r.samples for r in records if r.samples is not None), None)
+    path = folder / PREDICTIONS
+    if samples is not None:
+        files.append((SAMPLES, _write_samples(samples)))
+    if samples is not None or path.exists():
+        add(PREDICTIONS, _append_rows(path, kept if path.exists() else kept[:0], build_predictions(records)))
+    # 4. settings
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    # Replaced trials are withdrawn first, lest an old row be read with new curves.
-    withdrawal = [(TRIALS, _parquet(build_trials(kept)))] if len(kept) < len(old) else []
-    return [
-        *withdrawal,
-        (CURVES, _parquet(_merged(folder / CURVES, ids, build_curves(fresh)))),
-        (TEST, _parquet(_merged(folder / TEST, ids, build_test(fresh)))),
-        *_pictures(folder, ids, fresh),
-        (CONFIG, lambda stream: stream.write(text.encode())),
-        (TRIALS, _parquet(build_trials(kept + [{"trial": r.trial} | r.row | {"trial": r.trial} for r in fresh]))),
-    ]
+    files.append((CONFIG, lambda stream: stream.write(text.encode())))
+    # 5. trials last: from here on the new ones exist; the id comes first, whatever the row says
+    new_rows = [{"trial": r.trial} | r.row | {"trial": r.trial} for r in records]
+    add(TRIALS, build_trials(kept_rows + new_rows))
+    return files
 
 
-def _pictures(folder: Path, kept: "pa.Array", fresh: Sequence[Record]) -> list[tuple[str, Writer]]:
-    """Samples and what was predicted of them; nothing for tasks without pictures."""
-    path, samples = folder / PREDICTIONS, next((r.samples for r in fresh if r.samples is not None), None)
-    if samples is None and not path.exists():
-        return []
-    merged = _merged(path, kept if path.exists() else kept[:0], build_predictions(fresh))
-    own = [] if samples is None else [(SAMPLES, _npz(samples))]
-    return [*own, (PREDICTIONS, _parquet(merged))]
-
-
-def _npz(samples: Samples) -> Writer:
+def _write_samples(samples: Samples) -> Writer:
     names = np.array(samples.class_names, str)
     arrays = {"kind": np.array(str(samples.kind)), "inputs": samples.inputs, "targets": samples.targets}
     return lambda stream: np.savez_compressed(stream, allow_pickle=False, class_names=names, **arrays)
 
 
-def _merged(path: Path, kept: "pa.Array", fresh: "pa.Table") -> "pa.Table":
+def _write_parquet(table: "pa.Table") -> Writer:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # dictionaries pay for names and counts, not for floats
+    encoded = [f.name for f in table.schema if not (pa.types.is_floating(f.type) or pa.types.is_list(f.type))]
+    table = table.unify_dictionaries()
+    return lambda stream: pq.write_table(table, stream, compression="zstd", use_dictionary=encoded)
+
+
+def _append_rows(path: Path, kept: "pa.Array", new: "pa.Table") -> "pa.Table":
+    """Return the rows of the kept trials from the file at `path`, and the new ones after them."""
     import pyarrow as pa
 
-    old = [_rows_of(_read(path), kept)] if len(kept) else []
-    return pa.concat_tables([*old, fresh], promote_options="default")  # older files lack some columns
+    old = [_select_rows(_read(path), kept)] if len(kept) else []
+    return pa.concat_tables([*old, new], promote_options="default")  # older files lack some columns
 
 
-def _rows_of(table: "pa.Table", trials: "pa.Array") -> "pa.Table":
+def _select_rows(table: "pa.Table", trials: "pa.Array") -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
 
     return table.filter(pc.is_in(table["trial"].cast(pa.string()), value_set=trials)).unify_dictionaries()
 
 
-def _parquet(table: "pa.Table") -> Writer:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    words = [f.name for f in table.schema if not (pa.types.is_floating(f.type) or pa.types.is_list(f.type))]
-    table = table.unify_dictionaries()
-    return lambda stream: pq.write_table(table, stream, compression="zstd", use_dictionary=words)
-
-
 def _read(path: Path, columns: list[str] | None = None) -> "pa.Table":
     import pyarrow.parquet as pq
 
-    with _reading(path), path.open("rb") as stream:
+    with _explain_damage(path), path.open("rb") as stream:
         file = pq.ParquetFile(stream)  # read_table would take columns from folders named a=b
         if "trial" not in file.schema_arrow.names:
             raise ValueError("no column 'trial'")
@@ -386,7 +379,7 @@ def _read(path: Path, columns: list[str] | None = None) -> "pa.Table":
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _explain_damage(path: Path) -> Iterator[None]:
     """Turn whatever a library raises on a bad file into one message that names the file."""
     try:
         yield
@@ -397,24 +390,26 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def explain_errors(doing: str, path: Path) -> Iterator[None]:
-    """Turn an OSError into a RecordError that names the path and the reason."""
+def explain_errors(verb: str, path: Path) -> Iterator[None]:
+    """Turn an OSError into a RecordError that names the path and the reason. The verb: "write", "read"."""
     try:
         yield
     except OSError as error:
-        raise RecordError(f"Cannot {doing} {path}: {error.strerror or error}.") from error
+        raise RecordError(f"Cannot {verb} {path}: {error.strerror or error}.") from error
 
 
-def _commit(folder: Path, files: list[tuple[str, Writer]]) -> None:
+def _replace_files(folder: Path, files: list[tuple[str, Writer]]) -> None:
     """Write all files under temporary names, and only then put them in place, one after the other."""
     # Fixed names under the lock: what a killed process left is overwritten, not piled up.
     staged = [(folder / f".{number}.{name}", folder / name) for number, (name, _) in enumerate(files)]
     try:
+        # 1. write, and wait for the disk
         for (temporary, _), (_, write) in zip(staged, files, strict=True):
             _write(temporary, write)
+        # 2. rename, and make each rename durable before the next: the order counts after a power cut, too
         for temporary, path in staged:
             os.replace(temporary, path)
-            _sync(folder)
+            _sync_folder(folder)
     finally:
         for temporary, _ in staged:
             temporary.unlink(missing_ok=True)
@@ -427,8 +422,7 @@ def _write(path: Path, write: Writer) -> None:
         os.fsync(stream.fileno())
 
 
-def _sync(folder: Path) -> None:
-    """Make renames so far durable, in their order."""
+def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""The plain values that flow through the floors: enums and frozen dataclasses, without torch; and what a setting is."""
+"""Plain values that all layers share: enums and frozen dataclasses, without torch; and the definition of settings."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -18,27 +18,27 @@ from lossbench.validation import (
 )
 
 KEY = "setting"
-"""Where a field's metadata holds it."""
+"""The key of a setting in a field's metadata."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How one number or word of a trial is set, checked, recorded and described."""
+    """A number or word of a trial: its name, default, check, column and description."""
 
-    name: str  # the field's
-    path: str  # as it is typed: optimizer.weight_decay
-    default: Any  # None: the task's or the loss's own
+    name: str  # of the field
+    path: str  # as users type it: optimizer.weight_decay
+    default: Any  # None: that of the task or the loss
     text: str  # one line for people
     type: type
     check: Callable[..., None] | None = None  # called as check(owner, **{path: value})
-    options: tuple[str, ...] = ()  # words that it may be
-    listed: bool = False  # replicas of a stack may differ in it, so it takes a list
+    options: tuple[str, ...] = ()  # the words that are allowed
+    per_replica: bool = False  # replicas of a stack may differ in it, so it takes a list
     column: str = ""  # of trials.parquet
-    later: bool = False  # added after ids were first made: it enters them only where it is not at its default
+    added_later: bool = False  # after ids were first made: it enters them only where it is not at its default
 
     @property
     def group(self) -> str:
-        """The mapping of the configuration that holds it; empty at the top."""
+        """The mapping of the configuration that holds it; empty at the top level."""
         return self.path.rpartition(".")[0]
 
     @property
@@ -59,49 +59,59 @@ def define_setting(
     unset: Any = MISSING,
     check: Callable[..., None] | None = None,
     options: tuple[str, ...] = (),
-    listed: bool = False,
+    per_replica: bool = False,
     column: str = "",
-    later: bool = False,
+    added_later: bool = False,
 ) -> Any:
     """Return a dataclass field that is a setting.
 
     default: of the field, and of the configuration unless `unset` gives that another one (None: the task's own).
     """
-    facts = {"path": path, "text": text, "check": check, "options": options, "listed": listed, "column": column}
-    facts["later"] = later
-    facts["default"] = default if unset is MISSING else unset
+    facts = {
+        "path": path,
+        "text": text,
+        "check": check,
+        "options": options,
+        "per_replica": per_replica,
+        "column": column,
+        "added_later": added_later,
+        "default": default if unset is MISSING else unset,
+    }
     return field(default=default, metadata={KEY: facts})
 
 
 def list_settings(kind: Any) -> tuple[Setting, ...]:
     """Return the settings among the fields of a dataclass, in their order."""
-    return tuple(_setting_of(f) for f in fields(kind) if KEY in f.metadata)
-
-
-def _setting_of(f: "Field[Any]") -> Setting:
-    facts = dict(f.metadata[KEY])
-    facts["column"] = facts["column"] or f.name
-    assert isinstance(f.type, type)  # these classes are annotated with plain types
-    return Setting(name=f.name, type=f.type, **facts)
+    settings = []
+    for f in fields(kind):
+        if KEY in f.metadata:
+            facts = dict(f.metadata[KEY])
+            facts["column"] = facts["column"] or f.name
+            assert isinstance(f.type, type)  # these classes are annotated with plain types
+            settings.append(Setting(name=f.name, type=f.type, **facts))
+    return tuple(settings)
 
 
 def enters_hashes(f: "Field[Any]", value: Any) -> bool:
-    """Return whether a field's value is part of hashes: what was added later is not, where it is at its default."""
+    """Return True if a field's value is part of hashes: a field that was added later only if it is not at its default.
+
+    Trials that were recorded before the field existed so keep their ids.
+    """
     facts = f.metadata.get(KEY, {})
-    return f.compare and not (facts.get("later") and value == facts["default"])
+    return f.compare and not (facts.get("added_later") and value == facts["default"])
 
 
 def list_columns(owner: Any) -> Iterator[tuple[str, Any]]:
     """Yield the columns of `trials.parquet` that hold an instance's settings, with its values."""
-    for one in list_settings(owner):
-        yield one.column, getattr(owner, one.name)
+    for setting in list_settings(owner):
+        yield setting.column, getattr(owner, setting.name)
 
 
 Array = npt.NDArray[Any]
 
 
 class Space(StrEnum):
-    """What a loss wants to be given as its prediction; the task converts the head's raw output."""
+    """The form of a prediction that a loss takes; the task converts the head's raw output."""
 
     VALUE = "value"  # [..., D] in standardised units
     ORIGINAL = "original"  # [..., D] in original units
@@ -122,7 +132,7 @@ class Space(StrEnum):
 
 
 class Encoding(StrEnum):
-    """How a loss wants its target."""
+    """The form of a target that a loss takes."""
 
     VALUE = "value"  # [..., D] in standardised units
     ORIGINAL = "original"  # [..., D] in original units
@@ -141,7 +151,7 @@ class Encoding(StrEnum):
 
 
 class Head(StrEnum):
-    """The last layer that a loss asks for."""
+    """The last layer of the network, which a loss chooses."""
 
     LINEAR = "linear"
     MEAN_SCALE = "mean_scale"
@@ -152,15 +162,15 @@ class Head(StrEnum):
 BLANK = 0
 """The token that stands for "nothing here" in a sequence of predictions; no target holds it."""
 PADDING = -1
-"""What a sequence of tokens is filled up with behind its end."""
+"""The token that fills a sequence up behind its end."""
 EMBEDDING_WIDTH = 32
-"""How many numbers the embedding head puts out."""
+"""The number of outputs of the embedding head."""
 
 
 class Requirement(StrEnum):
     """A keyword argument that a loss or weighting asks for beyond prediction and target."""
 
-    CLASS_COUNTS = "class_counts"  # [..., 1, C]: training examples per class, as corrupted
+    CLASS_COUNTS = "class_counts"  # [..., 1, C]: training examples per class, after corruption
     RESIDUAL_SCALE = "residual_scale"  # [..., 1, D]: 1.4826 MAD of the residuals, refreshed as training goes
     PROGRESS = "progress"  # share of training done, 0 to 1
     PARAMETERS = "parameters"  # trainable tensors by name, made by `init_parameters()`
@@ -169,15 +179,15 @@ class Requirement(StrEnum):
     SAMPLE_WEIGHT = "sample_weight"  # [...]: the data's own weights, of mean 1 over the training split
     CLASS_NAMES = "class_names"  # tuple of str
     N_EXAMPLES = "n_examples"  # of the training split
-    EPOCH = "epoch"  # whole passes over the training split that are done
+    EPOCH = "epoch"  # completed passes over the training split
     GRAMIAN = "gramian"  # [..., K, K]: inner products of the gradients of a combined loss's K terms
 
 
 class Picture(StrEnum):
-    """How an example of a task is drawn: its input, and target and prediction on or above it."""
+    """The kind of picture of a task's example: its input, with target and prediction on or above it."""
 
     NONE = "none"
-    LABELS = "labels"  # the names of what is there
+    LABELS = "labels"  # the names of the classes
     BOX = "box"  # a rectangle
     TEXT = "text"  # the tokens in a line
 
@@ -188,7 +198,7 @@ class Choice:
 
     name: str
     settings: str = "{}"  # JSON with sorted keys, so that equal choices are equal values
-    local: str = field(default="{}", compare=False)  # the same, of what no number depends on: where files lie
+    local: str = field(default="{}", compare=False)  # more fields, which no number depends on: paths of files
 
     @staticmethod
     def from_fields(
@@ -205,33 +215,35 @@ class Choice:
     @property
     def label(self) -> str:
         """For people: `huber`, `huber(delta=2.0)`, `combined(mse+0.5*mae)`."""
-        return _said({"name": self.name, **json.loads(self.settings)})
+        return _format_value({"name": self.name, **json.loads(self.settings)})
 
 
-def _said(value: Any) -> str:
-    """A field's value, or a choice as a mapping, which may be the terms of another."""
+def _format_value(value: Any) -> str:
+    """Return a field's value as text; choices, alone or as the terms of another choice, as their labels."""
+    # terms with their weights: mse+0.5*mae
     if isinstance(value, list) and value and all(isinstance(v, dict) and "name" in v for v in value):
-        return "+".join(f"{v['weight']:g}*{_said(v)}" if "weight" in v else _said(v) for v in value)
+        return "+".join(f"{v['weight']:g}*{_format_value(v)}" if "weight" in v else _format_value(v) for v in value)
+    # a plain value
     if not isinstance(value, dict) or "name" not in value:
         return str(value).replace("'", "")
-    own = {n: v for n, v in value.items() if n not in ("name", "weight")}
-    # what is the whole of something needs no name: combined(mse+mae)
-    inside = ", ".join(_said(v) if n == "terms" else f"{n}={_said(v)}" for n, v in own.items())
+    # a choice; `terms` needs no field name: combined(mse+mae)
+    fields = {n: v for n, v in value.items() if n not in ("name", "weight")}
+    inside = ", ".join(_format_value(v) if n == "terms" else f"{n}={_format_value(v)}" for n, v in fields.items())
     return f"{value['name']}({inside})" if inside else str(value["name"])
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How a trial is optimised. `lr`, decay, schedule, warm-up and `clip` may differ between the rows of a stack."""
+    """The optimizer. `lr`, decay, schedule, warm-up and `clip` may differ between the replicas of a stack."""
 
     name: str = define_setting(
         "optimizer.name", "the rule of a step", default="adamw", options=("adamw", "sgd"), column="optimizer"
     )
     lr: float = define_setting(
-        "lr", "the learning rate, after warm-up", default=1e-3, unset=None, check=check_positive, listed=True
+        "lr", "the learning rate, after warm-up", default=1e-3, unset=None, check=check_positive, per_replica=True
     )
     weight_decay: float = define_setting(  # decoupled: theta <- theta (1 - lr decay)
-        "optimizer.weight_decay", "decoupled weight decay", default=0.0, check=check_nonnegative, listed=True
+        "optimizer.weight_decay", "decoupled weight decay", default=0.0, check=check_nonnegative, per_replica=True
     )
     momentum: float = define_setting("optimizer.momentum", "of sgd", default=0.9, check=check_below_one)
     beta1: float = define_setting("optimizer.beta1", "of adamw", default=0.9, check=check_below_one)
@@ -245,7 +257,7 @@ class Optimizer:
         "share of the steps with a linearly rising learning rate",
         default=0.0,
         check=check_share,
-        listed=True,
+        per_replica=True,
     )
     clip_mode: str = define_setting(
         "clip.mode",
@@ -254,12 +266,12 @@ class Optimizer:
         options=("none", "norm", "value", "per_tensor"),
     )
     clip: float = define_setting(
-        "clip.threshold", "above which gradients are clipped", default=1.0, check=check_positive, listed=True
+        "clip.threshold", "above which gradients are clipped", default=1.0, check=check_positive, per_replica=True
     )
 
     @property
     def family(self) -> tuple[object, ...]:
-        """What all rows of a stack must share."""
+        """The settings that all replicas of a stack must share."""
         return (self.name, self.momentum, self.beta1, self.beta2, self.eps, self.clip_mode)
 
 
@@ -297,18 +309,18 @@ class Trial:
         "precision", "of the network's arithmetic", unset="32", options=("32", "bf16", "64")
     )
     fingerprint: str = ""  # versions, and the sources of what is not built in
-    contender: str = ""  # where fields of the loss are tuned: the name under which its variants compete as one
+    contender: str = ""  # where fields of the loss are tuned: the common name of its variants
 
     @property
     def stack_key(self) -> tuple[object, ...]:
-        """Trials with equal keys differ only in values and train as rows of one stack."""
+        """Trials with equal keys differ only in values and train as replicas of one stack."""
         shared = (self.task, self.data, self.model, self.head, self.batch_size, self.epochs, self.evaluations)
         return (*shared, self.metric, self.split_test, self.split_validation, self.precision, self.optimizer.family)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Trials that train together, row r being `trials[r]`. Serialisable: a worker needs nothing else."""
+    """Trials that train together, replica r being `trials[r]`. Serialisable: a worker needs nothing else."""
 
     trials: tuple[Trial, ...]
 
@@ -324,9 +336,9 @@ class Examples:
     inputs: Array
     targets: Array
     class_names: tuple[str, ...] = ()  # of the C classes, L labels, D targets, or tokens from 1 on
-    test: Array | None = None  # row numbers of the data set's own test split
-    groups: Array | None = None  # [N] whole numbers: rows of one group (a patient, a writer) share a split
-    weights: Array | None = None  # [N], at least 0: how much each row counts, for weighting=sample
+    test: Array | None = None  # positions of the data set's own test split
+    groups: Array | None = None  # [N] whole numbers: examples of one group (a patient, a writer) share a split
+    weights: Array | None = None  # [N], at least 0: weight of each example, for weighting=sample
 
 
 @dataclass(frozen=True)

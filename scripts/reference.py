@@ -70,7 +70,7 @@ def settings_table() -> Iterator[str]:
     yield "| setting | default | what it is |\n| --- | --- | --- |"
     for one in SETTINGS.values():
         default = "the loss's own" if one.path == "head" else "the task's own" if one.default is None else one.default
-        options = f": {', '.join(one.options)}" if one.options else "; takes a list" if one.listed else ""
+        options = f": {', '.join(one.options)}" if one.options else "; takes a list" if one.per_replica else ""
         yield f"| `{one.path}` | {default} | {one.text}{options} |"
     yield ""
 

@@ -14,7 +14,7 @@ from lossbench import records
 from lossbench.analysis.intervals import Scores
 from lossbench.analysis.summary import SETTINGS, Evidence, Summary, fill_columns, summarise_trials
 from lossbench.errors import InvalidValue, make_unknown
-from lossbench.records import CURVES, GROUP, TEST, TRIALS, RecordError, score_of
+from lossbench.records import CURVES, GROUP, TEST, TRIALS, RecordError, name_score_column
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Array
 
@@ -104,7 +104,7 @@ def _folders(roots: Sequence[Path]) -> list[Path]:
     for root in roots:
         if not root.is_dir():
             raise RecordError(f"There is no folder {str(root)!r}.{_near(root)} Give the folders that hold records.")
-    found = {folder.resolve(): folder for root in roots for folder in records.find(root)}
+    found = {folder.resolve(): folder for root in roots for folder in records.find_folders(root)}
     if not found:
         places = ", ".join(map(str, roots))
         raise RecordError(f"There are no records at or below {places}. An experiment leaves them in results/.")
@@ -173,7 +173,7 @@ def _judged(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
         return trials.assign(scored=SCORE)
     facts = {n: trials.loc[own, n].iloc[0] for n in ("higher_is_better", "perfect")} if own.any() else _facts(metric)
     strange: dict[str, Any] = {"metric": metric, "transform": "linear", "target": np.nan, "baseline_predictor": np.nan}
-    others = trials[~own].assign(**facts, **strange, scored=score_of(metric))
+    others = trials[~own].assign(**facts, **strange, scored=name_score_column(metric))
     return pd.concat([trials[own].assign(scored=SCORE), others], ignore_index=True)
 
 

@@ -146,7 +146,7 @@ def make_optimizers(plain: Mapping[str, Any], task: Task) -> list[Optimizer]:
 def _values(one: Setting, plain: Mapping[str, Any], task: Task) -> list[Any]:
     given = one.read(plain)
     given = task.settings[one.name] if given is None else given
-    if one.listed:
+    if one.per_replica:
         return parse_numbers(one.path, given)
     check_setting(one, given)
     return [given]

@@ -22,7 +22,7 @@ SETTINGS: Mapping[str, Setting] = {one.path: one for one in (*list_settings(Tria
 """Those of a trial, by the path that is typed."""
 
 
-LISTED = tuple(path for path, one in SETTINGS.items() if one.listed)
+LISTED = tuple(path for path, one in SETTINGS.items() if one.per_replica)
 """Numbers in which replicas of a stack may differ: each takes a list."""
 CHOICES = ("task", "data", "model", "loss", "weighting", "corruption")
 """Config groups whose choices are registered names."""
@@ -31,7 +31,7 @@ LISTS = {"data": "datasets", "loss": "losses", "weighting": "weightings", "corru
 
 
 def _field_of(one: Setting) -> tuple[str, Any, Any]:
-    kind: Any = Any if one.listed else one.type if one.default is not None else one.type | None
+    kind: Any = Any if one.per_replica else one.type if one.default is not None else one.type | None
     return one.key, kind, field(default=one.default)
 
 

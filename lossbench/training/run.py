@@ -231,7 +231,7 @@ def records(prepared: Prepared, pieces: Pieces, module: StackModule, seconds: fl
             n: _kept({"last": v}, row, best[row], diverged[row])["last"] for n, v in pieces.evaluation.others.items()
         }
         measured = Record(columns["trial"], columns, steps, clock, own, prepared.test, scores, samples, shown)
-        return replace(measured, test_groups=prepared.test_groups, others=others)
+        return replace(measured, test_groups=prepared.test_groups, other_scores=others)
 
     return [record(row, trial) for row, trial in enumerate(prepared.trials)]
 

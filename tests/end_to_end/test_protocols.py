@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from lossbench.records import find
+from lossbench.records import find_folders
 from lossbench.seeds import FIRST_TUNING_SEED
 
 pytestmark = pytest.mark.usefixtures("forgotten")
@@ -30,7 +30,9 @@ def asked(*changes):
 
 
 def recorded(folder):
-    return pd.concat([pd.read_parquet(f / "trials.parquet") for f in find(folder / "results")], ignore_index=True)
+    return pd.concat(
+        [pd.read_parquet(f / "trials.parquet") for f in find_folders(folder / "results")], ignore_index=True
+    )
 
 
 def best_on_validation(tuning):

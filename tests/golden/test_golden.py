@@ -102,7 +102,7 @@ def trained(trials):
     assert record.row["status"] == "finished"
     curves = [record.curves[key] for key in sorted(record.curves)]
     ends = [record.scores[epoch] for epoch in sorted(record.scores)]
-    others = [record.others[name] for name in sorted(record.others)]
+    others = [record.other_scores[name] for name in sorted(record.other_scores)]
     numbers = {n: v for n, v in record.row.items() if isinstance(v, float) and n not in NOT_COMPARED}
     measured = [numbers[n] for n in sorted(numbers) if "/" in n]
     return {

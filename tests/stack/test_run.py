@@ -93,8 +93,8 @@ def test_scores_of_all_metrics_are_kept(make_trials):
     assert 0.9 < record.row["test/auroc/last"] <= 1
     for epoch in ("last", "best"):
         assert record.scores[epoch].mean() == pytest.approx(record.row[f"test/auroc/{epoch}"], abs=1e-6)
-    assert {"accuracy", "f1", "log_loss"} <= set(record.others)
-    for name, scores in record.others.items():
+    assert {"accuracy", "f1", "log_loss"} <= set(record.other_scores)
+    for name, scores in record.other_scores.items():
         assert scores.mean() == pytest.approx(record.row[f"test/{name}/last"], rel=1e-5)
     assert record.test_groups is None
 

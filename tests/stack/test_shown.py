@@ -29,8 +29,8 @@ def test_shown_are_the_predictions_that_are_scored(make_trials, drawn):
     np.testing.assert_array_equal(samples.targets, digits.targets[rows])
     assert (samples.kind, samples.class_names) == ("labels", tuple("0123456789"))
     for epoch in ("last", "best"):
-        assert record.shown[epoch].shape == (12, 10)
-        right = record.shown[epoch].argmax(1) == samples.targets
+        assert record.predictions[epoch].shape == (12, 10)
+        right = record.predictions[epoch].argmax(1) == samples.targets
         np.testing.assert_array_equal(right, record.scores[epoch][:12])
 
 
@@ -41,24 +41,24 @@ def test_metrics_without_scores_have_the_same_pictures(make_trials, drawn, monke
     monkeypatch.setattr(Evaluation, "_scored", lambda self: {})
     (other,) = run_stack(Stack(trials))
     assert other.scores == {}
-    np.testing.assert_allclose(one.shown["last"], other.shown["last"], rtol=1e-12)
-    assert other.shown["best"].shape == (12, 10)
+    np.testing.assert_allclose(one.predictions["last"], other.predictions["last"], rtol=1e-12)
+    assert other.predictions["best"].shape == (12, 10)
 
 
 def test_a_row_that_diverged_shows_nothing(make_trials, drawn):
     bad, good = run_stack(Stack(make_trials(*TASK, "loss=cross_entropy", "epochs=2", "lr=[1e150,0.003]")))
     assert bad.row["status"] == "diverged"
-    assert np.isnan(bad.shown["last"]).all()
-    assert np.isfinite(good.shown["last"]).all()
+    assert np.isnan(bad.predictions["last"]).all()
+    assert np.isfinite(good.predictions["last"]).all()
 
 
 @pytest.mark.slow
 def test_tasks_and_inputs_without_pictures_keep_nothing(make_trials, monkeypatch):
     (record,) = run_stack(Stack(make_trials(*TASK, "loss=cross_entropy", "epochs=1")))
-    assert (record.samples, record.shown) == (None, {})
+    assert (record.samples, record.predictions) == (None, {})
     monkeypatch.setattr(Multiclass, "picture", Picture.LABELS)
     (record,) = run_stack(Stack(make_trials(*TASK, "loss=cross_entropy", "epochs=1", "data=breast_cancer")))
-    assert (record.samples, record.shown) == (None, {})
+    assert (record.samples, record.predictions) == (None, {})
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_tasks_on_images_have_pictures(make_trials, task, kind):
     (record,) = run_stack(Stack(make_trials(f"task={task}", "data.n=200", "rates=[0]", "seeds=1", "epochs=1")))
     samples = record.samples
     assert samples.kind == kind
-    for shown in record.shown.values():
+    for shown in record.predictions.values():
         drawn = draw_gallery(Picture(kind), samples.inputs, samples.targets, shown, samples.class_names)
         assert render_png(drawn).startswith(b"\x89PNG")
         assert not any(text.get_text() == NOTHING for axes in drawn.axes for text in axes.texts)

@@ -38,7 +38,7 @@ def pictured(made_up):
         inputs = np.random.default_rng(1).random((n_shown, 1, 16, 16)).astype(np.float32)
         targets = np.tile([3.0, 4.0, 11.0, 12.0], (n_shown, 1))
         shown = {epoch: targets + draw.normal(size=(n_shown, 4)) for epoch in ("last", "best")}
-        return replace(plain, samples=Samples("box", inputs, targets), shown=shown)
+        return replace(plain, samples=Samples("box", inputs, targets), predictions=shown)
 
     return one
 
@@ -66,7 +66,7 @@ def record(n_evaluations=21, n_test=200, n_groups=None, others=(), **changes) ->
     )
     groups = None if n_groups is None else np.arange(n_test) % n_groups
     plain = Record(trial, {"trial": trial} | row, steps, steps * 0.006, curves, np.arange(n_test) + 800, scores)
-    return replace(plain, test_groups=groups, others={name: scores["last"].astype(np.float32) for name in others})
+    return replace(plain, test_groups=groups, other_scores={name: scores["last"].astype(np.float32) for name in others})
 
 
 def _curves(draw, steps, final, row):

@@ -125,7 +125,7 @@ def test_a_renamed_field_of_a_trial_keeps_its_id(monkeypatch):
 
 
 def test_a_setting_that_is_added_later_keeps_the_ids_of_what_is_on_record():
-    added = define_setting("optimizer.floor", "of the learning rate", default=0.0, later=True)
+    added = define_setting("optimizer.floor", "of the learning rate", default=0.0, added_later=True)
     kind = make_dataclass("Optimizer", [("floor", float, added)], bases=(Optimizer,), frozen=True)
     assert trial_id(replace(TRIAL, optimizer=kind())) == trial_id(TRIAL)
     assert trial_id(replace(TRIAL, optimizer=kind(floor=0.1))) != trial_id(TRIAL)

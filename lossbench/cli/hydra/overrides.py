@@ -90,7 +90,7 @@ def _check_setting(override: Override) -> None:
 
 def _check_value(one: Setting, value: Any) -> None:
     """Raise for a number or a word that a setting cannot be; its type is checked with the schema."""
-    if one.listed:
+    if one.per_replica:
         parse_numbers(one.path, value)
     elif isinstance(value, str) == (one.type is str):
         check_setting(one, value)

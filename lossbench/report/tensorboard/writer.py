@@ -19,7 +19,7 @@ from lossbench.analysis.comparison import OWN, Asked, Comparison, compare
 from lossbench.analysis.study import FOLDER, Study, read
 from lossbench.analysis.summary import SETTINGS
 from lossbench.errors import InvalidValue
-from lossbench.records import TRIALS, UNTRAINED, explain_errors, writing
+from lossbench.records import TRIALS, UNTRAINED, explain_errors, lock_folder
 from lossbench.report.tensorboard import events, overview
 from lossbench.report.tensorboard.boards import Board, Run, find_start, group_boards, place_board, shown, subject
 from lossbench.report.tensorboard.events import Point, build_events, digest_run, read_points
@@ -115,7 +115,7 @@ def write(
     trials = found.reported
     homes = {str(trial): Path(str(folder)) for trial, folder in zip(trials["trial"], trials[FOLDER], strict=True)}
     made = group_boards(found.summarise())
-    with writing(tree):
+    with lock_folder(tree):
         places = {place_board(tree, board): board for board in made}
         for folder, board in places.items():
             _write(board, folder, homes)

@@ -15,7 +15,7 @@ from commands import Command
 from waiting import wait_until
 
 from lossbench.errors import InvalidValue, LossbenchError
-from lossbench.records import Record, RecordError, Samples, check_writable, find, find_finished, load, save
+from lossbench.records import Record, RecordError, Samples, check_writable, find_finished, find_folders, load, save
 
 FILES = {"trials.parquet", "curves.parquet", "test.parquet", "config.yaml", ".lock"}
 PICTURES = {"predictions.parquet", "samples.npz"}
@@ -60,7 +60,7 @@ def shown(results, record, epoch):
 
 def test_predictions_and_their_samples_are_loaded(folder, pictured):
     some = [pictured(seed=seed) for seed in range(3)]
-    some[1].shown["last"][:] = np.nan  # it diverged
+    some[1].predictions["last"][:] = np.nan  # it diverged
     save(folder, some[:2], {})
     save(folder, some[2:], {})
     results = load(folder)
@@ -70,7 +70,7 @@ def test_predictions_and_their_samples_are_loaded(folder, pictured):
         for epoch in ("last", "best"):
             examples, values = shown(results, record, epoch)
             np.testing.assert_array_equal(examples, record.test_index[:12])
-            np.testing.assert_array_equal(values, record.shown[epoch])
+            np.testing.assert_array_equal(values, record.predictions[epoch])
     assert results.samples.kind == "box"
     np.testing.assert_array_equal(results.samples.inputs, some[0].samples.inputs)
     np.testing.assert_array_equal(results.samples.targets, some[0].samples.targets)
@@ -81,7 +81,7 @@ def test_predictions_and_their_samples_are_loaded(folder, pictured):
 def test_tokens_and_names_of_classes_survive(folder, made_up):
     samples = Samples("text", np.zeros((2, 1, 4, 8)), np.array([[1, 2], [2, -1]]), ("a", "long one"))
     tokens = {"last": np.array([[1.0, -1, -1], [2, 1, -1]]), "best": np.array([[1.0], [2.0]])}
-    record = replace(made_up(), samples=samples, shown=tokens)
+    record = replace(made_up(), samples=samples, predictions=tokens)
     save(folder, [record], {})
     results = load(folder)
     assert results.samples.class_names == ("a", "long one")
@@ -174,9 +174,9 @@ def test_find(tmp_path, made_up):
     for name in ("b", "a", "c/d"):
         save(tmp_path / name, [made_up()], {})
     (tmp_path / "empty").mkdir()
-    assert find(tmp_path) == [tmp_path / "a", tmp_path / "b", tmp_path / "c" / "d"]
-    assert find(tmp_path / "a") == [tmp_path / "a"]
-    assert find(tmp_path / "nowhere") == []
+    assert find_folders(tmp_path) == [tmp_path / "a", tmp_path / "b", tmp_path / "c" / "d"]
+    assert find_folders(tmp_path / "a") == [tmp_path / "a"]
+    assert find_folders(tmp_path / "nowhere") == []
 
 
 @pytest.mark.parametrize("survivors", [0, 1, 2, 3])
@@ -334,7 +334,7 @@ def test_lengths_must_agree():
     with pytest.raises(InvalidValue, match="last scores of trial a must have 0 values"):
         Record("a", {}, np.zeros(2), np.zeros(2), {}, np.zeros(0), {"last": np.zeros(1)})
     with pytest.raises(InvalidValue, match="last predictions of trial a must have 0 values"):
-        Record("a", {}, np.zeros(2), np.zeros(2), {}, np.zeros(0), {}, shown={"last": np.zeros((1, 4))})
+        Record("a", {}, np.zeros(2), np.zeros(2), {}, np.zeros(0), {}, predictions={"last": np.zeros((1, 4))})
 
 
 def test_a_record_can_be_sent_between_processes(made_up):

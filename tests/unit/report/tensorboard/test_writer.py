@@ -434,7 +434,9 @@ def test_the_first_seed_is_drawn(tmp_path, pictured):
     assert found.keys() == {PREDICTED.format(rate=r, epoch=e) for r in ("0", "0.1") for e in ("best", "last")}
     first = next(r for r in some if (r.row["seed"], r.row["corruption_rate"]) == (1, 0.0))
     for epoch, step in (("best", 450), ("last", 500)):
-        figure = draw_gallery(Picture.BOX, first.samples.inputs, first.samples.targets, first.shown[epoch], columns=4)
+        figure = draw_gallery(
+            Picture.BOX, first.samples.inputs, first.samples.targets, first.predictions[epoch], columns=4
+        )
         drawn = found[PREDICTED.format(rate=0, epoch=epoch)]
         assert drawn[0] == step
         np.testing.assert_array_equal(drawn[1], np.array(Image.open(BytesIO(render_png(figure))).convert("RGB")))
@@ -445,7 +447,7 @@ def test_the_first_seed_is_drawn(tmp_path, pictured):
 
 def test_equal_epochs_are_drawn_once(tmp_path, pictured):
     record = pictured(n_shown=2)
-    record.shown["best"][:] = record.shown["last"]
+    record.predictions["best"][:] = record.predictions["last"]
     folder, run = home(tmp_path, task="boxes"), tmp_path / "tensorboard" / "boxes" / "friedman1-mlp" / "huber"
     save(folder, [record], {})
     refresh(tmp_path, [folder], predictions=True)
@@ -454,7 +456,7 @@ def test_equal_epochs_are_drawn_once(tmp_path, pictured):
 
 def test_where_all_diverged_the_last_picture_is_empty(tmp_path, pictured):
     record = pictured(n_shown=2, status="diverged")
-    record.shown["last"][:] = np.nan
+    record.predictions["last"][:] = np.nan
     folder, run = home(tmp_path, task="boxes"), tmp_path / "tensorboard" / "boxes" / "friedman1-mlp" / "huber"
     save(folder, [record], {})
     refresh(tmp_path, [folder], predictions=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lossbench.cli.commands.compare import run_compare
-from lossbench.cli.output import Mode
+from lossbench.cli.output import OutputMode
 from lossbench.records import Record, save
 
 RATES = (0.0, 0.1, 0.2, 0.4)
@@ -88,11 +88,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), asked.trials, asked.folders)
         with contextlib.redirect_stdout(io.StringIO()):
-            times = [timed(lambda: run_compare([folder], Mode.TABLE)) for _ in range(asked.turns)]
+            times = [timed(lambda: run_compare([folder], OutputMode.TABLE)) for _ in range(asked.turns)]
         wall, used = min(t for t, _ in times), min(t for _, t in times)
         print(f"{asked.trials} trials in {asked.folders} folders: {wall:.2f} s, {used:.2f} s of the processor")
         with profiled(asked.profile), contextlib.redirect_stdout(io.StringIO()):
-            run_compare([folder], Mode.TABLE)
+            run_compare([folder], OutputMode.TABLE)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def plan(overrides: Sequence[str], trials: int, epochs: float) -> Stack:
     with initialize_config_module("lossbench.configs", version_base="1.3"):
         cfg = compose("config", overrides=[*overrides, *length, "batch_size=64", "optimizer.schedule=constant"])
     (experiment,) = resolve(cfg)
-    (stack,) = group_stacks(experiment.trials())
+    (stack,) = group_stacks(experiment.list_trials())
     return stack
 
 

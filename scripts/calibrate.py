@@ -204,7 +204,7 @@ def trained(wanted: Sequence[Experiment]) -> list[list[Record]]:
     from lossbench.seeds import group_stacks, trial_id
     from lossbench.training.run import run_stack
 
-    trials = [experiment.trials() for experiment in wanted]
+    trials = [experiment.list_trials() for experiment in wanted]
     found = {r.trial: r for stack in group_stacks(t for own in trials for t in own) for r in run_stack(stack)}
     return [[found[trial_id(t)] for t in own] for own in trials]
 
@@ -214,15 +214,15 @@ def save(wanted: Sequence[Experiment]) -> None:
     from lossbench import records
 
     for experiment, found in zip(wanted, trained(wanted), strict=True):
-        records.save(experiment.folder, found, experiment.config())
+        records.save(experiment.folder, found, experiment.to_config())
 
 
 def tuned(cfg: DictConfig) -> list[Experiment]:
     """The experiments that are reported, once the protocol's rounds of tuning are trained."""
-    from lossbench.config.resolve import make_combinations
+    from lossbench.config.resolve import make_plan
     from lossbench.runner.tuning import choose_settings
 
-    made = make_combinations(cfg)
+    made = make_plan(cfg)
     if not made.protocol.tunes:
         return list(made.experiments)
     steps = choose_settings(made.experiments, made.protocol)
@@ -242,7 +242,7 @@ def train_clones(one: Experiment, number: int, sizes: Sizes) -> None:
     clones = [replace(one, seeds=tuple(own)) for own in seeds]
     for k, found in enumerate(trained(clones)):
         named = [replace(r, row=r.row | {"loss": f"clone_{k}", "seed": s}) for s, r in enumerate(found)]
-        records.save(one.output / f"clone_{k}", named, one.config())
+        records.save(one.output / f"clone_{k}", named, one.to_config())
 
 
 def repeat(name: str, number: int, sizes: Sizes) -> dict[str, Any]:
@@ -305,7 +305,7 @@ def by_seeds_alone(level: Level) -> int:
 
 def truth(name: str, number: int, sizes: Sizes) -> dict[str, Any]:
     """The metric on the truth, by loss and learning rate, of two trainings on a draw."""
-    from lossbench.config.resolve import make_combinations
+    from lossbench.config.resolve import make_plan
 
     scenario, started = SCENARIOS[name], time.process_time()
     if scenario.task == "regression":
@@ -315,7 +315,7 @@ def truth(name: str, number: int, sizes: Sizes) -> dict[str, Any]:
     cfg = configuration(
         scenario, TRUTH + number, sizes, "unused", **more, protocol={"name": "quick", "tuning_seeds": 0}
     )
-    wanted = make_combinations(cfg).experiments
+    wanted = make_plan(cfg).experiments
     values: dict[str, dict[str, float | None]] = defaultdict(dict)
     for one, found in zip(wanted, trained(wanted), strict=True):
         rows = [r.row for r in found if r.row["status"] == "finished"]

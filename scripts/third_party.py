@@ -117,7 +117,7 @@ def outcomes(task: str, losses: Sequence[str]) -> list[Outcome]:
     overrides = [f"task={task}", f"losses=[{','.join(map(as_choice, losses))}]", *SHORT, *SETTINGS[task]]
     with initialize_config_module("lossbench.configs", version_base="1.3"):
         experiments = resolve(compose("config", overrides=overrides))
-    trials = [trial for e in experiments for trial in e.trials()]
+    trials = [trial for e in experiments for trial in e.list_trials()]
     built = [registry.losses.build(t.loss) for t in trials]
     records = {r.trial: r for r in run_stack(Stack(tuple(trials)))}
     by_loss = {r.row["loss"]: r for r in records.values()}

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from lossbench.cli.output import Mode, take_mode
+from lossbench.cli.output import OutputMode, take_mode
 from lossbench.errors import LossbenchError
 
 HELP = """\
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 some trials, jobs or checks failed, 2 bad input, 3 a bug, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    refuse = partial(_refuse, debug="--debug" in given, mode=Mode.JSON if "--json" in given else Mode.TABLE)
+    refuse = partial(_refuse, debug="--debug" in given, mode=OutputMode.JSON if "--json" in given else OutputMode.TABLE)
     try:
         mode, given = take_mode([a for a in given if a != "--debug"])
         return _flushed(_dispatch(given, mode))
@@ -66,10 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(error, f"{type(error).__name__}: {text} (--debug shows where)", 3)
 
 
-def _refuse(error: BaseException, message: str, code: int, debug: bool, mode: Mode) -> int:
+def _refuse(error: BaseException, message: str, code: int, debug: bool, mode: OutputMode) -> int:
     if debug:
         raise error
-    if mode is Mode.JSON:  # standard output holds a document, whatever happens
+    if mode is OutputMode.JSON:  # standard output holds a document, whatever happens
         print(json.dumps({"error": message}))
     print(f"lossbench: {message}", file=sys.stderr)
     return code
@@ -92,7 +92,7 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _dispatch(given: list[str], mode: Mode) -> int:
+def _dispatch(given: list[str], mode: OutputMode) -> int:
     if {"--help", "-h"} & set(given):
         print(HELP, end="")
         return 0
@@ -102,9 +102,9 @@ def _dispatch(given: list[str], mode: Mode) -> int:
         print(f"lossbench {__version__}")
         return 0
     if given and re.fullmatch(r"\w[\w-]*", given[0]):
-        from lossbench.cli.commands import run_verb
+        from lossbench.cli.commands import run_command
 
-        return run_verb(given[0], given[1:], mode)
+        return run_command(given[0], given[1:], mode)
     from lossbench.cli.hydra.app import run_hydra
 
     return run_hydra(given, mode)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # they import torch, which comparing records needs not; and r
     from lossbench.study import Comparison, Results
 
 
-class Mode(StrEnum):
+class OutputMode(StrEnum):
     """What goes to standard output; messages and errors go to standard error."""
 
     TABLE = "table"
@@ -26,12 +26,12 @@ class Mode(StrEnum):
     JSON = "--json"  # exactly one JSON document
 
 
-def take_mode(given: Sequence[str]) -> tuple[Mode, list[str]]:
+def take_mode(given: Sequence[str]) -> tuple[OutputMode, list[str]]:
     """The mode that is asked for, and the other arguments."""
-    asked = [mode for mode in (Mode.QUIET, Mode.JSON) if mode in given]
+    asked = [mode for mode in (OutputMode.QUIET, OutputMode.JSON) if mode in given]
     if len(asked) > 1:
         raise InvalidValue("--quiet and --json do not go together: one prints nothing, the other one document.")
-    return (asked or [Mode.TABLE])[0], [a for a in given if a not in asked]
+    return (asked or [OutputMode.TABLE])[0], [a for a in given if a not in asked]
 
 
 NAMED_FOLDERS = 3

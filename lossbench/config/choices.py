@@ -33,7 +33,7 @@ class Experiment:
     rates: tuple[float, ...]
     output: Path
 
-    def trials(self) -> tuple[Trial, ...]:
+    def list_trials(self) -> tuple[Trial, ...]:
         """One trial per rate and seed."""
         return tuple(replace(self.template, corruption_rate=r, seed=s) for r in self.rates for s in self.seeds)
 
@@ -45,10 +45,10 @@ class Experiment:
         detail = f"{t.data.name}-{t.model.name}-{hash_values('experiment', t)[:8]}"
         return self.output / t.task.name / _path_safe(loss) / detail
 
-    def config(self) -> dict[str, Any]:
+    def to_config(self) -> dict[str, Any]:
         """The resolved configuration, in the shape of the schema."""
         t = self.template
-        found: dict[str, Any] = {group: full_fields(group, getattr(t, group)) for group in GROUPS}
+        found: dict[str, Any] = {group: expand_choice(group, getattr(t, group)) for group in GROUPS}
         found |= {"seeds": list(self.seeds), "rates": list(self.rates)}
         for owner in (t, t.optimizer):
             for one in list_settings(owner):
@@ -57,7 +57,7 @@ class Experiment:
         return found
 
 
-def full_fields(group: str, choice: Choice) -> dict[str, Any]:
+def expand_choice(group: str, choice: Choice) -> dict[str, Any]:
     """A choice's name and all its fields, defaults included."""
     plain = json.loads(json.dumps(asdict(GROUPS[group].build(choice))))  # enums to texts, tuples to lists
     return {"name": choice.name, **plain}
@@ -136,7 +136,7 @@ def make_choice(group: str, given: Any, task: str | None = None) -> Choice:
         given = complete_fields(given, task, kind)
     if (group, name) == ("loss", COMBINED) and isinstance(given.get("terms"), list):
         given["terms"] = [_term(one, task) for one in given["terms"]]
-    check_fits(names, name, kind, task)
+    check_task(names, name, kind, task)
     if missing := [f"{group}.{n}" for n, v in given.items() if v == "???"]:
         told = f"{group}={name} needs {' and '.join(f'{n}=<value>' for n in missing)}."
         raise Incompatible(told, f"{name} ({', '.join(missing)})", "needs a value")
@@ -164,7 +164,7 @@ def _term(given: Any, task: str | None) -> dict[str, Any]:
     return {"name": made.name, **made.fields, **own}
 
 
-def check_fits(names: registry.Registry[Any], name: str, kind: type, task: str | None) -> None:
+def check_task(names: registry.Registry[Any], name: str, kind: type, task: str | None) -> None:
     """Raise `Incompatible` for what is of another task."""
     if task is None or registry.fits_task(kind, task):
         return

@@ -95,18 +95,18 @@ class Protocol:
         """Whether anything is chosen before losses are compared."""
         return self.tuning_seeds > 0
 
-    def space(self, loss: str) -> dict[str, Space]:
+    def get_search_space(self, loss: str) -> dict[str, Space]:
         """The fields of a loss that are tuned."""
         return dict(dict(self.search_space).get(loss, ()))
 
-    def variants(self, loss: str) -> list[dict[str, Any]]:
+    def list_variants(self, loss: str) -> list[dict[str, Any]]:
         """All combinations of those fields on the grid; of a search, the two ends of what it may try."""
-        space = self.space(loss)
+        space = self.get_search_space(loss)
         if self.search:
             return [{n: (s.ends if isinstance(s, Range) else s)[i] for n, s in space.items()} for i in (0, -1)]
         return [dict(zip(space, values, strict=True)) for values in product(*space.values())]  # type: ignore[arg-type]
 
-    def tuning(self, experiment: Experiment) -> Experiment:
+    def make_tuning_experiment(self, experiment: Experiment) -> Experiment:
         """The trials of an experiment that choose, in place of those that are reported."""
         seeds = tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.tuning_seeds))
         return replace(experiment, seeds=seeds, rates=(0.0,) if self.clean else experiment.rates)

@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from lossbench import plugins, registry
 from lossbench.config.choices import (
     Experiment,
-    check_fits,
     check_outputs,
     check_pair,
     check_scheme,
+    check_task,
     list_choices,
     make_choice,
 )
@@ -43,7 +43,7 @@ from lossbench.types import Choice, Head, Optimizer, Setting, Trial, list_settin
 from lossbench.validation import check_count, check_share
 
 
-def list_places(given: Any) -> list[str]:
+def parse_plugins(given: Any) -> list[str]:
     """What the setting names, as a list: one text is a list of one."""
     plain = to_plain(given)
     listed = [] if plain is None else [plain] if isinstance(plain, str) else plain
@@ -60,7 +60,7 @@ def load_plugins(settings: Mapping[str, Any]) -> None:
     given, preset = settings.get("plugins"), settings.get(EXPERIMENT)
     if given is None and preset is not None:
         given = load_experiment(str(preset)).get("plugins")
-    if asked := list_places(given):
+    if asked := parse_plugins(given):
         plugins.load(asked)
 
 
@@ -207,7 +207,7 @@ U = TypeVar("U")
 
 
 @dataclass(frozen=True)
-class Combinations:
+class ExperimentPlan:
     """What the lists of one configuration make together: at least one experiment, and what does not fit."""
 
     experiments: tuple[Experiment, ...]
@@ -218,10 +218,10 @@ class Combinations:
 
 def resolve(settings: Mapping[str, Any]) -> tuple[Experiment, ...]:
     """Return the experiments of some settings. Raises `LossbenchError` for anything that is off."""
-    return make_combinations(settings).experiments
+    return make_plan(settings).experiments
 
 
-def make_combinations(settings: Mapping[str, Any]) -> Combinations:
+def make_plan(settings: Mapping[str, Any]) -> ExperimentPlan:
     """One experiment per loss, weighting, corruption and set of numbers that fit together, in the order of the lists.
 
     settings: as `complete` takes them; Hydra's composed configuration is one such mapping.
@@ -241,7 +241,7 @@ def make_combinations(settings: Mapping[str, Any]) -> Combinations:
     wanted = product(datasets, variants, weightings, corruptions, shared.optimizers())
     found = _fitting(wanted, lambda combination: shared.experiment(*combination), skipped)
     told = tuple({str(error): error for error in skipped}.values())
-    return Combinations(tuple(dict.fromkeys(found)), told, shared.protocol, plain["workers"])
+    return ExperimentPlan(tuple(dict.fromkeys(found)), told, shared.protocol, plain["workers"])
 
 
 def _fitting(wanted: Iterable[T], make: Callable[[T], U], skipped: list[Incompatible]) -> list[U]:
@@ -295,10 +295,10 @@ class _Shared:
 
     def variants(self, loss: _Part) -> list[_Part]:
         """The loss with each combination of the fields that are tuned."""
-        if not self.protocol.space(loss.choice.name):
+        if not self.protocol.get_search_space(loss.choice.name):
             return [loss]
         given = [
-            {"name": loss.choice.name, **loss.choice.fields, **v} for v in self.protocol.variants(loss.choice.name)
+            {"name": loss.choice.name, **loss.choice.fields, **v} for v in self.protocol.list_variants(loss.choice.name)
         ]
         made = [replace(self.part("loss", one), contender=loss.choice.label) for one in given]
         return made[:1] if self.protocol.search else made
@@ -333,7 +333,7 @@ class _Shared:
     def _metric(self, asked: str | None) -> str:
         if asked is None:
             return self.kind.metrics[0]
-        check_fits(registry.metrics, asked, registry.metrics.find(asked, self.task.name), self.task.name)
+        check_task(registry.metrics, asked, registry.metrics.find(asked, self.task.name), self.task.name)
         return asked
 
     def _head(self, loss: _Part) -> str:

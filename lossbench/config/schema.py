@@ -12,7 +12,7 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lossbench.config.mistakes import translate
+from lossbench.config.omegaconf_errors import convert_omegaconf_error
 from lossbench.errors import InvalidValue, make_unknown
 from lossbench.types import Optimizer, Setting, Trial, list_settings
 
@@ -105,10 +105,10 @@ def check_types(given: Mapping[str, Any]) -> dict[str, Any]:
         merged = OmegaConf.merge(OmegaConf.structured(Schema), OmegaConf.create(dict(given)))
         return cast(dict[str, Any], OmegaConf.to_container(merged, resolve=True))
     except OmegaConfBaseException as error:
-        raise translate(error, CHOICES) from error
+        raise convert_omegaconf_error(error, CHOICES) from error
 
 
-def check_heeded(given: Mapping[str, str], lists: Mapping[str, Any]) -> None:
+def refuse_ignored_choices(given: Mapping[str, str], lists: Mapping[str, Any]) -> None:
     """Raise `InvalidValue` for a choice that would not count, as its list is set, maybe by a preset.
 
     given: choices, as they are spelt in the message, by their names. lists: all settings.

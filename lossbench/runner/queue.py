@@ -27,7 +27,7 @@ class TrialQueue:
         self.trials: dict[str, Trial] = {}
         for experiment in dict.fromkeys(experiments):
             records.check_writable(experiment.folder)
-            for trial in experiment.trials():
+            for trial in experiment.list_trials():
                 self.trials[trial_id(trial)] = trial
                 self.homes[trial_id(trial)].append(experiment)
         self._statuses: dict[Path, tuple[object, dict[str, str]]] = {}
@@ -76,7 +76,7 @@ class TrialQueue:
             for experiment in self.homes[record.trial]:
                 by_home[experiment].append(record)
         for experiment, own in by_home.items():
-            records.save(experiment.folder, own, experiment.config())
+            records.save(experiment.folder, own, experiment.to_config())
         lock, left = self._open[part.checkpoints]
         left -= {r.trial for r in new}
         if not left:

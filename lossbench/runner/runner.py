@@ -13,7 +13,7 @@ import torch
 
 from lossbench import registry
 from lossbench.config.choices import Experiment
-from lossbench.config.resolve import Combinations
+from lossbench.config.resolve import ExperimentPlan
 from lossbench.losses.composition.external import External
 from lossbench.plugins import list_loaded
 from lossbench.records import UNTRAINED, Record
@@ -35,7 +35,7 @@ PAUSE = 0.1
 """Seconds between two reports of progress, at least."""
 
 
-def run(asked: Sequence[Combinations], reporter: Reporter, workers: int | None = None) -> list[Trained]:
+def run(asked: Sequence[ExperimentPlan], reporter: Reporter, workers: int | None = None) -> list[Trained]:
     """Tune and train what some configurations miss, all together; what each of them reports, in their order.
 
     workers: how many processes; None chooses. Raises RecordError where records cannot be written, and `Interrupted`,

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from lossbench.analysis.study import Study, read
 from lossbench.config.presets import EXPERIMENT, load_experiment
-from lossbench.config.resolve import Combinations, load_plugins, make_combinations, to_plain
-from lossbench.config.schema import check_heeded
+from lossbench.config.resolve import ExperimentPlan, load_plugins, make_plan, to_plain
+from lossbench.config.schema import refuse_ignored_choices
 from lossbench.errors import InvalidValue, LossbenchError, describe_skipped
 from lossbench.runner.log import keep_log
 from lossbench.runner.reporter import Level, Reporter, Reporters, SilentReporter
@@ -55,8 +55,8 @@ def run(*, progress: bool | None = None, **settings: Any) -> Results:
     """
     messages = _Messages()
     load_plugins(settings)  # before objects are looked up in the registry
-    check_heeded(_choices_of(settings), _lists_of(settings))
-    asked = make_combinations(name_objects(settings, messages.on_message))
+    refuse_ignored_choices(_choices_of(settings), _lists_of(settings))
+    asked = make_plan(name_objects(settings, messages.on_message))
     bar = ProgressBar(Console(stderr=True, quiet=progress is False, highlight=False), messages=progress is True)
     skipped = describe_skipped(asked.skipped)
     with bar:
@@ -101,7 +101,7 @@ def _lists_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_with_boards(
-    asked: Sequence[Combinations], reporter: Reporter, workers: int | None
+    asked: Sequence[ExperimentPlan], reporter: Reporter, workers: int | None
 ) -> tuple[list[Trained], Study]:
     """Do as `lossbench.runner.runner.run`, and keep TensorBoard's files up with the records; return these, too.
 

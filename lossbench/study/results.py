@@ -46,7 +46,7 @@ class Results:
     def select(self, *parts: Trained) -> "Results":
         """Return the results of just these experiments: their folders may hold more seeds and rates."""
         experiments = dict.fromkeys(e for one in parts for e in (*one.experiments, *one.tuning))
-        ids = {trial_id(trial) for experiment in experiments for trial in experiment.trials()}
+        ids = {trial_id(trial) for experiment in experiments for trial in experiment.list_trials()}
         return Results(self.study.select(ids), self.skipped, self.messages)
 
     @property

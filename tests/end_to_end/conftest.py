@@ -13,7 +13,7 @@ from waiting import PATIENCE
 
 from lossbench.cli import main
 from lossbench.config.protocol import Protocol
-from lossbench.config.resolve import Combinations
+from lossbench.config.resolve import ExperimentPlan
 from lossbench.runner.reporter import SilentReporter
 from lossbench.study.api import run_with_boards
 
@@ -79,5 +79,5 @@ def written(root: Path) -> list[str]:
 
 def train(experiments, workers=None, reporter=None):
     """Train experiments as a command does, TensorBoard's files included."""
-    asked = Combinations(tuple(experiments), (), Protocol("quick", 1))
+    asked = ExperimentPlan(tuple(experiments), (), Protocol("quick", 1))
     run_with_boards([asked], reporter or SilentReporter(), workers)

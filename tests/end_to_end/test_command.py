@@ -166,7 +166,7 @@ def test_ctrl_c_elsewhere(lossbench, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lossbench.cli.hydra.jobs.make_combinations", stop)
+    monkeypatch.setattr("lossbench.cli.hydra.jobs.make_plan", stop)
     assert lossbench("loss=mse").code == 130
 
 

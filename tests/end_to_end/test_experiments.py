@@ -10,7 +10,7 @@ from counting import count_calls
 from hydra import compose, initialize_config_module
 
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config.resolve import make_combinations
+from lossbench.config.resolve import make_plan
 from lossbench.errors import InvalidValue
 from lossbench.seeds import group_stacks
 from tests.end_to_end.conftest import ONCE, trials, written
@@ -245,7 +245,7 @@ class TestLists:
         ).experiments
         names = [(t.loss.name, t.weighting.name, t.corruption.name, t.optimizer.lr) for t in map(template, found)]
         assert names == list(product(["mse", "huber"], ["none", "irls"], ["none", "feature_outliers"], [0.1, 0.01]))
-        assert [len(e.trials()) for e in found[:3]] == [5, 5, 20]  # without corruption there is one rate
+        assert [len(e.list_trials()) for e in found[:3]] == [5, 5, 20]  # without corruption there is one rate
 
     @pytest.mark.parametrize(
         ("line", "name"),
@@ -260,7 +260,7 @@ class TestLists:
         values = [float(v) for v in line.split("[")[1].rstrip("]").split(",")]
         experiments = resolved(*line.split()).experiments
         assert [getattr(template(e).optimizer, name) for e in experiments] == values
-        assert len(group_stacks(t for e in experiments for t in e.trials())) == 1
+        assert len(group_stacks(t for e in experiments for t in e.list_trials())) == 1
 
     def test_what_does_not_act_makes_no_experiments(self, resolved):
         assert len(resolved("clip.threshold=[1,5]").experiments) == 1
@@ -337,7 +337,7 @@ def resolved():
 
     def make(*overrides: str):
         with initialize_config_module("lossbench.configs", version_base="1.3"):
-            return make_combinations(compose("config", overrides=list(overrides)))
+            return make_plan(compose("config", overrides=list(overrides)))
 
     return make
 

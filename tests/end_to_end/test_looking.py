@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_module
 from rich.cells import cell_len
 
 from lossbench.cli.hydra.store import register_choices
-from lossbench.config.resolve import make_combinations
+from lossbench.config.resolve import make_plan
 from lossbench.registry import ALL, losses
 from lossbench.report.describe.descriptions import describe_class
 
@@ -100,7 +100,7 @@ def test_an_example_is_a_command_that_can_be_composed(family):
     """Of each family one; that all losses train is for other tests."""
     register_choices()
     with initialize_config_module("lossbench.configs", version_base="1.3"):
-        assert make_combinations(compose("config", overrides=COMMANDS[family].split()[1:])).experiments
+        assert make_plan(compose("config", overrides=COMMANDS[family].split()[1:])).experiments
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -20,7 +20,7 @@ import lossbench
 from lossbench import registry
 from lossbench.cli import main
 from lossbench.config import presets
-from lossbench.config.resolve import make_combinations
+from lossbench.config.resolve import make_plan
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName
 from lossbench.runner.executors import processes
 from lossbench.runner.reporter import SilentReporter
@@ -454,7 +454,7 @@ def test_runs_in_two_threads_have_their_own_logs_and_leave_the_logger_as_it_was(
             both.wait(60)
 
     def train(loss):
-        asked = make_combinations(SHORT | {"loss": loss, "output": str(tmp_path / loss)})
+        asked = make_plan(SHORT | {"loss": loss, "output": str(tmp_path / loss)})
         run_with_boards([asked], Meeting(), 1)
 
     threads = [threading.Thread(target=train, args=(loss,)) for loss in ("mse", "huber")]
@@ -472,7 +472,7 @@ def test_a_reporters_error_ends_the_run_and_is_no_failure_of_the_trials(tmp_path
         def on_progress(self, progress):
             raise ZeroDivisionError("on purpose")
 
-    asked = make_combinations(SHORT | {"output": str(tmp_path)})
+    asked = make_plan(SHORT | {"output": str(tmp_path)})
     with pytest.raises(ZeroDivisionError, match="on purpose"):
         run_all([asked], Broken())
     assert list(tmp_path.rglob("trials.parquet")) == []
@@ -486,7 +486,7 @@ def test_a_second_ctrl_c_is_a_keyboard_interrupt(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_all([make_combinations(SHORT | {"output": str(tmp_path)})], Hasty())
+        run_all([make_plan(SHORT | {"output": str(tmp_path)})], Hasty())
 
 
 def test_where_no_worker_can_start_training_goes_on_in_this_process(run, monkeypatch):

@@ -288,7 +288,7 @@ def test_trials_of_several_stacks_are_taken_over_apart(experiments, tmp_path):
     wanted = numbers(tmp_path)
     shutil.rmtree(tmp_path / "results")
     locks, queue = Locks(Path("results")), TrialQueue(made)
-    held = [locks.acquire([trial_id(t) for t in e.trials()]) for e in made]
+    held = [locks.acquire([trial_id(t) for t in e.list_trials()]) for e in made]
     assert queue.cut(queue.estimate_sizes(), 1) == 2
     assert queue.take() is None  # another process trains them
     for lock in held:
@@ -303,11 +303,11 @@ def test_trials_of_several_stacks_are_taken_over_apart(experiments, tmp_path):
 
 def test_a_trial_that_failed_elsewhere_is_not_waited_for(experiments, monkeypatch):
     made = experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1")
-    queue, (trial,) = TrialQueue(made), made[0].trials()
+    queue, (trial,) = TrialQueue(made), made[0].list_trials()
     lock = Locks(Path("results")).acquire([trial_id(trial)])
     queue.cut(queue.estimate_sizes(), 1)
     assert queue.take() is None
-    records.save(made[0].folder, [make_failed_record(trial, "it raised")], made[0].config())
+    records.save(made[0].folder, [make_failed_record(trial, "it raised")], made[0].to_config())
     lock.release()
     assert not queue.wait_for_others(lambda: False, lambda n: None)
 
@@ -372,11 +372,11 @@ def test_what_no_package_offers_is_sent_to_workers(experiments, monkeypatch):
     from lossbench import registry
 
     made = experiments("loss=mse", "seeds=1", "rates=[0]")
-    assert pickle.loads(processes.pickle_registered(made[0].trials())) == []
+    assert pickle.loads(processes.pickle_registered(made[0].list_trials())) == []
     kind = type("Mine", (registry.metrics.find("mae"),), {"__module__": "__main__"})
     monkeypatch.setitem(registry.metrics._entries, "mae", registry.Entry("mae", kind, "notebook"))
-    ((group, entry),) = pickle.loads(processes.pickle_registered(made[0].trials()))
+    ((group, entry),) = pickle.loads(processes.pickle_registered(made[0].list_trials()))
     assert (group, entry.name) == ("metrics", "mae")
     kind.cannot = threading.Lock()
     with pytest.raises(CannotStart, match="mae cannot be pickled: "):
-        processes.pickle_registered(made[0].trials())
+        processes.pickle_registered(made[0].list_trials())

@@ -17,7 +17,7 @@ from hydra.plugins.sweeper import Sweeper
 
 from lossbench.cli.hydra.compat import BASIC_SWEEPER
 from lossbench.cli.hydra.jobs import Jobs
-from lossbench.cli.output import Mode
+from lossbench.cli.output import OutputMode
 from lossbench.registry import GROUPS, losses
 from tests.end_to_end.conftest import ONCE, trials
 
@@ -364,9 +364,9 @@ class TestOtherLaunchers:
         assert (code, [s["loss"] for s in json.loads(out)["summaries"]]) == (0, ["huber", "mse"])
 
     def test_jobs_can_be_sent_to_other_processes(self):
-        jobs = Jobs(["loss=mse"], Mode.QUIET)
+        jobs = Jobs(["loss=mse"], OutputMode.QUIET)
         sent = cloudpickle.loads(cloudpickle.dumps(jobs))
-        assert (sent.arguments, sent.mode, sent.jobs, sent.elsewhere) == (["loss=mse"], Mode.QUIET, [], True)
+        assert (sent.arguments, sent.mode, sent.jobs, sent.elsewhere) == (["loss=mse"], OutputMode.QUIET, [], True)
         assert (jobs.sent, jobs.elsewhere) == (True, False)
 
     @pytest.mark.slow

@@ -57,7 +57,7 @@ def make(overrides):
     given = [*(o for o in SHORT if o.split("=")[0] not in own), *overrides]
     with initialize_config_module("lossbench.configs", version_base="1.3"):
         (experiment,) = resolve(compose("config", overrides=given))
-    return experiment.trials()
+    return experiment.list_trials()
 
 
 def digest(*arrays):

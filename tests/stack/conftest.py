@@ -14,6 +14,6 @@ def make_trials():
     def make(*overrides: str) -> tuple[Trial, ...]:
         with initialize_config_module("lossbench.configs", version_base="1.3"):
             experiments = resolve(compose("config", overrides=list(overrides)))
-        return tuple(t for e in experiments for t in e.trials())
+        return tuple(t for e in experiments for t in e.list_trials())
 
     return make

@@ -14,7 +14,7 @@ from lossbench.advice.rules import rule_from
 from lossbench.cli.commands.check import run_check
 from lossbench.cli.hydra import overrides
 from lossbench.cli.hydra.store import register_choices
-from lossbench.cli.output import Mode
+from lossbench.cli.output import OutputMode
 from lossbench.config.resolve import resolve
 from lossbench.errors import LossbenchError, UnknownName
 
@@ -70,9 +70,9 @@ def test_every_command_compares_the_recommended_losses(rule, hydra):
     assert program == "lossbench"
     if words[0] == "check":
         assert words[1] in [loss.name for loss in rule.losses]
-        assert run_check(words[1:], Mode.QUIET) == 0
+        assert run_check(words[1:], OutputMode.QUIET) == 0
         return
-    overrides.check(words, sweep=False)
+    overrides.check_overrides(words, sweep=False)
     experiments = resolve(compose("config", words))
     compared = {e.template.loss.name for e in experiments}
     assert rule.losses[0].name in compared

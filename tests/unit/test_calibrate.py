@@ -117,10 +117,10 @@ def test_metrics_against_scikit_learn(scenarios):
 
 @pytest.mark.slow
 def test_right_and_wrong_losses_compete(calibrate, scenarios, tmp_path):
-    from lossbench.config.resolve import make_combinations
+    from lossbench.config.resolve import make_plan
 
     for name, scenario in calibrate.SCENARIOS.items():
-        made = make_combinations(calibrate.configuration(scenario, 0, calibrate.Sizes(), str(tmp_path)))
+        made = make_plan(calibrate.configuration(scenario, 0, calibrate.Sizes(), str(tmp_path)))
         labels = {e.template.loss.label for e in made.experiments}
         assert len(labels) == (1 if scenario.clones else 8), name
         assert {*scenario.right, *scenario.wrong} <= labels

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from lossbench import plugins, registry
-from lossbench.config.resolve import list_places
+from lossbench.config.resolve import parse_plugins
 from lossbench.errors import InvalidValue
 from lossbench.registry import NameClash
 
@@ -150,8 +150,8 @@ def test_places_that_do_not_exist(file):
 
 
 def test_the_setting():
-    assert list_places(None) == []
-    assert list_places("a.py") == list_places(["a.py"]) == ["a.py"]
+    assert parse_plugins(None) == []
+    assert parse_plugins("a.py") == parse_plugins(["a.py"]) == ["a.py"]
     for odd in ({"a": 1}, 3, [1], [""]):
         with pytest.raises(InvalidValue, match="plugins must be a list of files and modules"):
-            list_places(odd)
+            parse_plugins(odd)

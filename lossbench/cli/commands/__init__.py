@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lossbench.cli.output import Mode, print_document, print_message, results_console
+from lossbench.cli.output import OutputMode, print_document, print_message, results_console
 from lossbench.errors import InvalidValue, make_unknown
 
 if TYPE_CHECKING:  # it imports torch, which comparing records needs not
@@ -14,16 +14,16 @@ OTHERS = ("check", "compare", "describe", "plot", "plugins")
 """Verbs that are no lists."""
 
 
-def run_verb(verb: str, arguments: Sequence[str], mode: Mode = Mode.TABLE) -> int:
+def run_command(verb: str, arguments: Sequence[str], mode: OutputMode = OutputMode.TABLE) -> int:
     """List what is registered, for one task if it is named; or one of `OTHERS`."""
     if verb == "compare":
         from lossbench.cli.commands.compare import run_compare
 
         return run_compare(arguments, mode)
     if any("plugins=" in argument for argument in arguments):
-        from lossbench.cli.hydra.store import without_plugins
+        from lossbench.cli.hydra.store import load_plugin_overrides
 
-        arguments = without_plugins(arguments)
+        arguments = load_plugin_overrides(arguments)
     from lossbench.registry import ALL
 
     if verb in OTHERS:
@@ -32,13 +32,13 @@ def run_verb(verb: str, arguments: Sequence[str], mode: Mode = Mode.TABLE) -> in
         code = _run_list(verb, _task(verb, arguments), mode)
     else:
         raise make_unknown("verb", verb, [*ALL, *OTHERS], "Verbs")
-    if mode is not Mode.QUIET and verb != "plugins":  # which tells them in its table
+    if mode is not OutputMode.QUIET and verb != "plugins":  # which tells them in its table
         for names in [ALL[verb]] if verb in ALL else ALL.values() if verb == "describe" else [ALL["losses"]]:
             _tell_problems(names)
     return code
 
 
-def _run_other(verb: str, arguments: Sequence[str], mode: Mode) -> int:
+def _run_other(verb: str, arguments: Sequence[str], mode: OutputMode) -> int:
     # imported where they are wanted: a list need not wait for what draws and what checks
     if verb == "check":
         from lossbench.cli.commands.check import run_check
@@ -57,15 +57,15 @@ def _run_other(verb: str, arguments: Sequence[str], mode: Mode) -> int:
     return run_describe(arguments, mode)
 
 
-def _run_list(verb: str, task: str | None, mode: Mode) -> int:
+def _run_list(verb: str, task: str | None, mode: OutputMode) -> int:
     from lossbench.registry import ALL
     from lossbench.report.describe.descriptions import list_entry
     from lossbench.report.describe.lists import render_entries, render_losses
 
     found = [ALL[verb].entries()[name] for name in ALL[verb].names(task)]
-    if mode is Mode.JSON:
+    if mode is OutputMode.JSON:
         print_document([list_entry(entry) for entry in found])
-    elif mode is Mode.TABLE:
+    elif mode is OutputMode.TABLE:
         out, for_task = results_console(), task is not None
         out.print(render_losses(found, for_task, out.width) if verb == "losses" else render_entries(found, for_task))
     return 0

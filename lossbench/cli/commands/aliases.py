@@ -8,7 +8,7 @@ from typing import Any
 from lossbench.registry import Registry
 
 
-def ours(names: Registry[Any], name: str) -> list[str]:
+def find_registered_names(names: Registry[Any], name: str) -> list[str]:
     """Our names for what is spelt so here, then for what is called so elsewhere."""
     every = sorted(names.entries())
     spelt = [own for own in every if _bare(name) == _bare(own)]
@@ -16,9 +16,9 @@ def ours(names: Registry[Any], name: str) -> list[str]:
     return list(dict.fromkeys([*spelt, *called]))
 
 
-def hint(names: Registry[Any], name: str, fitting: Sequence[str]) -> str:
+def format_hint(names: Registry[Any], name: str, fitting: Sequence[str]) -> str:
     """The same for a message, those that fit the task first; empty if there is none."""
-    found = ours(names, name)
+    found = find_registered_names(names, name)
     if not found:
         return ""
     own = min(found, key=lambda one: one not in fitting)
@@ -27,7 +27,7 @@ def hint(names: Registry[Any], name: str, fitting: Sequence[str]) -> str:
     return f" Here that is {own!r}.{'' if own in fitting else ' (It is for another task.)'}"
 
 
-def nearest(name: str, fitting: Iterable[str], others: Iterable[str]) -> str:
+def format_nearest(name: str, fitting: Iterable[str], others: Iterable[str]) -> str:
     """The name that is spelt most alike, for a message; empty if none is near."""
     for names in (fitting, others):
         if near := get_close_matches(name, sorted(names), n=1):

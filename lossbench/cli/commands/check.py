@@ -14,8 +14,8 @@ from lossbench.check.checks import check_loss
 from lossbench.check.external_wrapper import ExternalWrapper, wrap_external
 from lossbench.check.loading import is_location, load_losses
 from lossbench.check.verdicts import Verdict, convert_verdicts, render_checks, render_verdicts
-from lossbench.cli.hydra.overrides import read
-from lossbench.cli.output import Mode, print_document, print_message, results_console
+from lossbench.cli.hydra.overrides import parse_override
+from lossbench.cli.output import OutputMode, print_document, print_message, results_console
 from lossbench.config.choices import make_choice
 from lossbench.config.presets import list_library_presets, load_preset
 from lossbench.errors import InvalidValue
@@ -27,7 +27,7 @@ USAGE = "lossbench check NAME [task=TASK] [loss.FIELD=VALUE ...] | --all | path/
 TASK = "task"
 
 
-def run_check(arguments: Sequence[str], mode: Mode) -> int:
+def run_check(arguments: Sequence[str], mode: OutputMode) -> int:
     """Run the contract; 0 if every loss passes, and 1 if any fails."""
     names = [a for a in arguments if "=" not in a and not a.startswith("-")]
     fields = _fields([a for a in arguments if "=" in a])
@@ -55,7 +55,7 @@ def _fields(overrides: Sequence[str]) -> dict[str, Any]:
     """Fields of the loss, `loss.params.gamma=2` as a mapping in a mapping; and the task, if it is among them."""
     found = OmegaConf.create({})
     for text in overrides:
-        override = read(text)
+        override = parse_override(text)
         group, _, name = override.key_or_group.partition(".")
         if group != "loss" or not name:
             if (group, name) != (TASK, ""):
@@ -102,9 +102,9 @@ def _made_or_why(name: str) -> Loss | str:
         return str(error)
 
 
-def _print(verdicts: Sequence[Verdict], mode: Mode) -> None:
-    if mode is Mode.JSON:
+def _print(verdicts: Sequence[Verdict], mode: OutputMode) -> None:
+    if mode is OutputMode.JSON:
         print_document(convert_verdicts(verdicts))
-    elif mode is Mode.TABLE:
+    elif mode is OutputMode.TABLE:
         table = render_checks(verdicts[0]) if len(verdicts) == 1 else render_verdicts(verdicts)
         results_console().print(table)

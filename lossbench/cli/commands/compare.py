@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from lossbench.analysis import study
 from lossbench.analysis.comparison import Asked, Comparison, compare
-from lossbench.cli.output import Mode, print_document, print_message, results_console
+from lossbench.cli.output import OutputMode, print_document, print_message, results_console
 from lossbench.errors import InvalidValue, make_unknown
 from lossbench.report.tables import comparison, markup, rankings, rows
 
@@ -23,25 +23,25 @@ USAGE = (
 OPTIONS = ("--baseline", "--metric", "--where", "--sort", "--rope", "--confidence", "--format", "--tensorboard")
 
 
-def run_compare(arguments: Sequence[str], mode: Mode) -> int:
+def run_compare(arguments: Sequence[str], mode: OutputMode) -> int:
     """Compare the losses of one or more studies, from their records alone."""
     asked = _asked(arguments)
     found = study.read([Path(folder) for folder in asked.folders], _where(asked.where), asked.metric)
     comparisons = compare(found, Asked(asked.baseline, asked.rope, asked.confidence))
-    shape = "json" if mode is Mode.JSON else asked.format
-    if mode is not Mode.QUIET:
+    shape = "json" if mode is OutputMode.JSON else asked.format
+    if mode is not OutputMode.QUIET:
         FORMATS[shape](comparisons, asked.sort)
     if asked.tensorboard:
         _show(found, comparisons, Path(asked.folders[0]), mode)
     return 0
 
 
-def _show(found: study.Study, comparisons: Sequence[Comparison], root: Path, mode: Mode) -> None:
+def _show(found: study.Study, comparisons: Sequence[Comparison], root: Path, mode: OutputMode) -> None:
     """Write TensorBoard's files, with pictures, and say where they are."""
     from lossbench.report.tensorboard import writer  # takes half a second, and pictures of losses want torch
 
     written = writer.write(writer.choose_tree(found, root), found, comparisons, predictions=True, pictures=True)
-    if mode is not Mode.QUIET and written.boards:
+    if mode is not OutputMode.QUIET and written.boards:
         told = f"Curves:  tensorboard --logdir {shlex.quote(os.path.commonpath(written.boards))}"
         print_message(told)
 

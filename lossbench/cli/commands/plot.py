@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 from lossbench import registry
 from lossbench.check.loading import is_location, load_losses
-from lossbench.cli.hydra.overrides import read
-from lossbench.cli.output import Mode, print_document, print_message, results_console
+from lossbench.cli.hydra.overrides import parse_override
+from lossbench.cli.output import OutputMode, print_document, print_message, results_console
 from lossbench.config.choices import list_choices, make_choice
 from lossbench.errors import InvalidValue, make_unknown
 from lossbench.interfaces.loss import Loss
@@ -28,15 +28,15 @@ OPTIONS = ("--against", "--range", "--normalise", "--output")
 NAME_LETTERS = 80
 
 
-def run_plot(arguments: Sequence[str], mode: Mode) -> int:
+def run_plot(arguments: Sequence[str], mode: OutputMode) -> int:
     """Draw losses into one file, and say where it is."""
     asked = _asked(arguments)
     path = _path(asked)
     made = compute_curves(_losses(asked.names), asked.against, asked.range, asked.normalise)
     _write(path, render_figure(draw_shapes(made), path.suffix[1:]))
-    if mode is Mode.JSON:
+    if mode is OutputMode.JSON:
         print_document(_plain(made, path))
-    elif mode is Mode.TABLE:
+    elif mode is OutputMode.TABLE:
         for told in describe_gaps(made):
             print_message(told)
         results_console().print(f"Picture: {path}", soft_wrap=True, markup=False)
@@ -96,7 +96,7 @@ def _listed(text: str) -> dict[str, Loss]:
         name, own = labelled.groups()
         as_list = f"{{{name}:{{{own.replace(' ', '').replace('=', ':')}}}}}"
         raise InvalidValue(f"A loss with fields is written as in losses=[...]: '{as_list}'. Got {text!r} instead.")
-    given = {"losses": read(f"losses=[{text}]").value(), "loss": None}
+    given = {"losses": parse_override(f"losses=[{text}]").value(), "loss": None}
     choices = [make_choice("loss", one) for one in list_choices("loss", given, "")]
     return {one.label: registry.losses.build(one) for one in choices}
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lossbench import plugins
-from lossbench.cli.output import Mode, print_document, results_console
+from lossbench.cli.output import OutputMode, print_document, results_console
 from lossbench.config import presets
 from lossbench.errors import InvalidValue, make_unknown
 from lossbench.registry import ALL, Problem
@@ -37,7 +37,7 @@ class Source:
     problems: list[dict[str, str]]
 
 
-def run_plugins(arguments: Sequence[str], mode: Mode) -> int:
+def run_plugins(arguments: Sequence[str], mode: OutputMode) -> int:
     """Tell what is installed and what was loaded by `plugins=`; 1 if any of it has failed to load."""
     if arguments:
         raise InvalidValue(
@@ -45,10 +45,10 @@ def run_plugins(arguments: Sequence[str], mode: Mode) -> int:
         )
     built_in = {group: sum(e.source.startswith(f"{OURS} ") for e in ALL[group].entries().values()) for group in ALL}
     sources = [*_installed(), *map(_own, plugins.list_loaded())]
-    if mode is Mode.JSON:
+    if mode is OutputMode.JSON:
         found = {"built_in": built_in, "plugins": [asdict(s) for s in sources]}
         print_document(found)
-    elif mode is Mode.TABLE:
+    elif mode is OutputMode.TABLE:
         _show(built_in, sources)
     return int(any(s.problems for s in sources))
 

@@ -12,7 +12,7 @@ from hydra import version
 
 from lossbench.cli.hydra import overrides
 from lossbench.cli.hydra.compat import complete_as_typed, compose_quickly, make_parser, run_application
-from lossbench.cli.output import Mode
+from lossbench.cli.output import OutputMode
 from lossbench.errors import InvalidValue, LossbenchError
 
 if TYPE_CHECKING:
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 CONFIGS = "pkg://lossbench.configs"
 
 
-def run_hydra(arguments: Sequence[str], mode: Mode = Mode.TABLE) -> int:
+def run_hydra(arguments: Sequence[str], mode: OutputMode = OutputMode.TABLE) -> int:
     """Compose the configuration and run it; the exit code."""
     parser = make_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its usage and exit
     args = parser.parse_intermixed_args(arguments)
     trains = not (args.cfg or args.info or args.hydra_help or args.shell_completion)
-    if mode is Mode.JSON and not trains:
+    if mode is OutputMode.JSON and not trains:
         raise InvalidValue("--json goes with experiments and lists: what Hydra prints is no JSON.")
-    overrides.check(args.overrides, sweep=args.multirun, completing=args.shell_completion)
+    overrides.check_overrides(args.overrides, sweep=args.multirun, completing=args.shell_completion)
     from lossbench.cli.hydra.jobs import Jobs  # imports torch, for which what is refused above need not wait
 
     jobs = Jobs(list(args.overrides), mode)
@@ -42,8 +42,8 @@ def run_hydra(arguments: Sequence[str], mode: Mode = Mode.TABLE) -> int:
 
 
 def _run(parser: ArgumentParser, args: Namespace, jobs: "Jobs") -> None:
+    from lossbench.cli.hydra.hydra_errors import convert_hydra_error
     from lossbench.cli.hydra.store import load_plugins, register_choices
-    from lossbench.cli.hydra.translation import translate
     from lossbench.config.presets import add_folder
 
     try:
@@ -60,7 +60,7 @@ def _run(parser: ArgumentParser, args: Namespace, jobs: "Jobs") -> None:
             return  # a sweeper has given up; what it was is told with the other jobs
         if isinstance(error, LossbenchError) or jobs.sent:
             raise
-        raise translate(error, jobs.arguments) from error  # jobs raise nothing, so it is about what was typed
+        raise convert_hydra_error(error, jobs.arguments) from error  # jobs raise nothing, so it is about what was typed
 
 
 def _refuse(message: str) -> NoReturn:

@@ -14,15 +14,15 @@ from omegaconf.errors import OmegaConfBaseException
 from lossbench import records
 from lossbench.cli.hydra import overrides
 from lossbench.cli.hydra.compat import BASIC_SWEEPER
-from lossbench.cli.hydra.translation import translate
+from lossbench.cli.hydra.hydra_errors import convert_hydra_error
 from lossbench.cli.output import (
-    Mode,
+    OutputMode,
     messages_console,
     print_lines,
     print_results,
     print_results_json,
 )
-from lossbench.config.resolve import Combinations, make_combinations
+from lossbench.config.resolve import ExperimentPlan, make_plan
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError, describe_skipped
 
 if TYPE_CHECKING:  # what trains is imported when there is something to train
@@ -38,7 +38,7 @@ class Job:
     """One job. `error`: why it was not run; `Incompatible` means that it was skipped."""
 
     name: str  # its overrides
-    asked: Combinations | None = None
+    asked: ExperimentPlan | None = None
     trained: "Trained | None" = None
     error: Exception | None = None
 
@@ -63,7 +63,7 @@ class Jobs:
     """
 
     arguments: Sequence[str]
-    mode: Mode = Mode.TABLE
+    mode: OutputMode = OutputMode.TABLE
     jobs: list[Job] = field(default_factory=list)
     shown: bool = False  # each job has shown its own table
     sent: bool = False
@@ -79,7 +79,7 @@ class Jobs:
         job = self.resolve(cfg)
         self.train([job])
         value = self.finish_job(job)
-        if _sweeping() and self.mode is Mode.TABLE and job.error is None:
+        if _sweeping() and self.mode is OutputMode.TABLE and job.error is None:
             self.shown = True
             print_results(self._results_of([job]))
         return value
@@ -91,13 +91,13 @@ class Jobs:
         job = Job(" ".join(typed))
         self.jobs.append(job)
         try:
-            overrides.check_heeded(typed, cast(Mapping[str, Any], cfg))
-            asked = make_combinations(cast(Mapping[str, Any], cfg))
+            overrides.refuse_ignored_choices(typed, cast(Mapping[str, Any], cfg))
+            asked = make_plan(cast(Mapping[str, Any], cfg))
             for experiment in asked.experiments:
                 records.check_writable(experiment.folder)
             job.asked = asked
         except OmegaConfBaseException as error:  # an interpolation that leads nowhere is found when it is read
-            job.error = translate(error, self.arguments)
+            job.error = convert_hydra_error(error, self.arguments)
         except Exception as error:
             job.error = error
         return job
@@ -112,7 +112,7 @@ class Jobs:
 
         workers = max((job.asked.workers for job in ready if job.asked and job.asked.workers), default=None)
         console = messages_console()
-        console.quiet = self.mode is Mode.QUIET
+        console.quiet = self.mode is OutputMode.QUIET
         try:
             with ProgressBar(console) as bar:
                 done, study = run_with_boards([job.asked for job in ready if job.asked], bar, workers)
@@ -153,9 +153,9 @@ class Jobs:
             raise _common_error([j.error for j in self.jobs if j.error], skipped, failed)
         results = self._results_of(ran) if ran else None
         comparison = _compare(results) if results and any(j.trained and j.trained.tuning for j in ran) else None
-        if self.mode is Mode.JSON:
+        if self.mode is OutputMode.JSON:
             print_results_json(results, skipped, {j.name: j.reason for j in failed}, comparison)
-        elif self.mode is Mode.TABLE and results and not self.shown:
+        elif self.mode is OutputMode.TABLE and results and not self.shown:
             print_results(results, comparison)
         self._tell(skipped, failed, results.failed if results else {})
         return int(bool(failed or (results and results.failed)))
@@ -172,7 +172,7 @@ class Jobs:
         return self.results.select(*(job.trained for job in jobs if job.trained))
 
     def _tell(self, skipped: Sequence[Incompatible], failed: Sequence[Job], failed_trials: Mapping[str, int]) -> None:
-        if self.mode is Mode.QUIET:
+        if self.mode is OutputMode.QUIET:
             print_lines(f"lossbench: {n} trials failed: {reason}" for reason, n in failed_trials.items())
         else:
             print_lines(describe_skipped(skipped))

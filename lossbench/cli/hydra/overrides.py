@@ -18,9 +18,9 @@ NAMES = {"experiment", "protocol", "hydra"}
 """Groups of presets: what may be chosen of them, Hydra knows."""
 
 
-def check(given: Sequence[str], sweep: bool, completing: bool = False) -> None:
+def check_overrides(given: Sequence[str], sweep: bool, completing: bool = False) -> None:
     """Raise `InvalidValue` for what cannot be read, is given twice, is removed, or needs a sweep."""
-    parsed = [read(text) for text in given]
+    parsed = [parse_override(text) for text in given]
     sweep = sweep or any(o.key_or_group == "hydra.mode" for o in parsed)
     ours = [o for o in parsed if not o.key_or_group.startswith("hydra")]
     _check_once(ours)
@@ -30,12 +30,12 @@ def check(given: Sequence[str], sweep: bool, completing: bool = False) -> None:
             _check_setting(override)
 
 
-def check_heeded(given: Sequence[str], config: Mapping[str, Any]) -> None:
+def refuse_ignored_choices(given: Sequence[str], config: Mapping[str, Any]) -> None:
     """Raise `InvalidValue` for a choice that is typed while its list is set, maybe by a preset: it would not count."""
-    schema.check_heeded({read(text).key_or_group.partition(".")[0]: text for text in given}, config)
+    schema.refuse_ignored_choices({parse_override(text).key_or_group.partition(".")[0]: text for text in given}, config)
 
 
-def read(text: str) -> Override:
+def parse_override(text: str) -> Override:
     """One override; raises `InvalidValue` if it cannot be read."""
     try:
         found = OverridesParser.create().parse_override(text)

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from lossbench import plugins, registry
 from lossbench.cli.hydra.compat import read_configs
-from lossbench.cli.hydra.overrides import read
-from lossbench.config.resolve import list_places
+from lossbench.cli.hydra.overrides import parse_override
+from lossbench.config.resolve import parse_plugins
 from lossbench.config.schema import Schema
 from lossbench.errors import InvalidValue
 from lossbench.registry import GROUPS
@@ -46,11 +46,11 @@ def _store(group: str, called: str, name: str, kind: type) -> None:
     store = ConfigStore.instance()
     place = reduce(lambda folder, part: folder.get(part, {}), group.split("/"), store.repo)
     if _stored.get((group, called)) != (name, kind) or f"{called}.yaml" not in place:
-        store.store(group=group, name=called, node=node(name, kind))
+        store.store(group=group, name=called, node=make_config_node(name, kind))
         _stored[group, called] = name, kind
 
 
-def node(name: str, kind: type) -> Any:
+def make_config_node(name: str, kind: type) -> Any:
     """A writable, typed config node: the name, then the fields of the class."""
     hints = registry.get_annotations(kind)
     own = fields(kind) if is_dataclass(kind) else ()
@@ -82,7 +82,7 @@ def _default(f: "Field[Any]") -> Any:
     return field(default=f.default.value if isinstance(f.default, Enum) else f.default)
 
 
-def without_plugins(arguments: Sequence[str]) -> list[str]:
+def load_plugin_overrides(arguments: Sequence[str]) -> list[str]:
     """Load what `plugins=[...]` names; the other arguments."""
     asked = [a for a in arguments if _sets("plugins", a)]
     plugins.load(place for text in asked for place in _typed(text))
@@ -95,7 +95,7 @@ def load_plugins(args: Namespace, configs: str) -> None:
     configs: where our own configuration is. What these name in their defaults lists is not looked at.
     """
     if any(_sets("plugins", a) for a in args.overrides):
-        without_plugins(args.overrides)
+        load_plugin_overrides(args.overrides)
     elif experiments := [name for a in args.overrides if _sets("experiment", a) for name in _values(a)]:
         plugins.load(_written(args, configs, [f"experiment/{name}" for name in experiments]))
     elif args.config_name:
@@ -107,18 +107,18 @@ def _sets(name: str, text: str) -> bool:
 
 
 def _typed(text: str) -> list[str]:
-    override = read(text)
+    override = parse_override(text)
     if override.is_sweep_override():
         raise InvalidValue(f"plugins is one list for all jobs, as in 'plugins=[a.py,b.py]'. Got {text!r} instead.")
-    return list_places(override.value())
+    return parse_plugins(override.value())
 
 
 def _values(text: str) -> Iterator[str]:
-    override = read(text)
+    override = parse_override(text)
     return override.sweep_string_iterator() if override.is_discrete_sweep() else iter([str(override.value())])
 
 
 def _written(args: Namespace, configs: str, names: Sequence[str]) -> list[str]:
     """Return the plug-ins that files of Hydra's search path name."""
     plain = [OmegaConf.to_container(config) for config in read_configs(names, configs, args.config_dir)]
-    return [place for one in plain if isinstance(one, dict) for place in list_places(one.get("plugins"))]
+    return [place for one in plain if isinstance(one, dict) for place in parse_plugins(one.get("plugins"))]

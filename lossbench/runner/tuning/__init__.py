@@ -6,14 +6,16 @@ from dataclasses import replace
 
 from lossbench.config.choices import Experiment
 from lossbench.config.protocol import Protocol, get_contender
-from lossbench.config.resolve import Combinations
+from lossbench.config.resolve import ExperimentPlan
 from lossbench.runner.reporter import Reporter
 from lossbench.runner.trained import Trained
 from lossbench.runner.tuning.grid import tune_by_grid
 from lossbench.runner.tuning.outcome import Outcomes, Tell
 
 
-def tune(asked: Sequence[Combinations], reporter: Reporter, train: Callable[[list[Experiment]], None]) -> list[Trained]:
+def tune(
+    asked: Sequence[ExperimentPlan], reporter: Reporter, train: Callable[[list[Experiment]], None]
+) -> list[Trained]:
     """Tune round by round, those of all configurations together; what each of them reports, untuned ones as they are.
 
     train: is given the experiments of a round.

@@ -11,7 +11,7 @@ from lossbench.runner.tuning.outcome import Outcomes, Rounds, Tell, collect_outc
 def tune_by_grid(candidates: Sequence[Experiment], protocol: Protocol, tell: Tell) -> Rounds:
     """Try the grid, which is widened for all losses alike while the best of one lies at its edge."""
     tell(_describe(candidates, protocol))
-    new, tuning = [protocol.tuning(one) for one in candidates], list[Experiment]()
+    new, tuning = [protocol.make_tuning_experiment(one) for one in candidates], list[Experiment]()
     for left in reversed(range(protocol.grid_extensions + 1)):
         yield new
         tuning += new

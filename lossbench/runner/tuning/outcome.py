@@ -37,7 +37,7 @@ def collect_outcomes(tuning: Sequence[Experiment]) -> Outcomes:
     summaries = _summarise_by_trial(tuning)
     groups: Outcomes = defaultdict(list)
     for candidate in tuning:
-        for trial in candidate.trials()[:: len(candidate.seeds)]:  # one of each rate
+        for trial in candidate.list_trials()[:: len(candidate.seeds)]:  # one of each rate
             groups[get_contender(candidate), trial.corruption_rate].append(
                 Outcome(candidate, summaries.get(trial_id(trial)))
             )
@@ -55,7 +55,7 @@ def _summarise_by_trial(tuning: Sequence[Experiment]) -> dict[str, Summary]:
     """Each trial's summary. Curves and scores are left alone: what is chosen by stands in the table of trials."""
     import pandas as pd
 
-    ids = {trial_id(trial) for experiment in tuning for trial in experiment.trials()}
+    ids = {trial_id(trial) for experiment in tuning for trial in experiment.list_trials()}
     tables = [
         records.read_columns(folder, records.TRIALS, is_wanted) for folder in dict.fromkeys(e.folder for e in tuning)
     ]

@@ -35,7 +35,7 @@ def tune_by_search(bases: Sequence[Experiment], protocol: Protocol, tell: Tell) 
 
 
 def _by_rate(base: Experiment, protocol: Protocol) -> list[Experiment]:
-    tuning = protocol.tuning(base)
+    tuning = protocol.make_tuning_experiment(base)
     return [replace(tuning, rates=(rate,)) for rate in tuning.rates]
 
 
@@ -46,7 +46,7 @@ class Search:
         optuna = _optuna()
         self.base = base
         self.lrs = protocol.lrs[0], protocol.lrs[-1]
-        self.space = protocol.space(base.template.loss.name)
+        self.space = protocol.get_search_space(base.template.loss.name)
         # as candidates train together, each is asked for before the others are known: that is what the liar is for
         seed = int(hash_values("search", base.template, base.rates)[:8], 16)
         self.study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True))

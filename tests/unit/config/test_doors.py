@@ -8,10 +8,10 @@ from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 
 from lossbench.cli.hydra.compat import compose_quickly
+from lossbench.cli.hydra.hydra_errors import convert_hydra_error
 from lossbench.cli.hydra.store import register_choices
-from lossbench.cli.hydra.translation import translate
 from lossbench.config.presets import list_presets
-from lossbench.config.resolve import complete, make_combinations
+from lossbench.config.resolve import complete, make_plan
 from lossbench.config.schema import CHOICES, SETTINGS
 from lossbench.errors import LossbenchError
 from lossbench.registry import GROUPS, list_required
@@ -115,10 +115,10 @@ def overrides(settings):
 def trials(settings):
     """All trials and what was skipped; of an error, its kind."""
     try:
-        found = make_combinations(settings)
+        found = make_plan(settings)
     except LossbenchError as error:
         return type(error), str(error)
-    parts = [(e.trials(), e.output) for e in found.experiments]
+    parts = [(e.list_trials(), e.output) for e in found.experiments]
     return parts, found.protocol, [str(error) for error in found.skipped]
 
 
@@ -131,7 +131,7 @@ def by_hydra():
             try:
                 composed = compose("config", overrides=list(overrides(settings)))
             except HydraException as error:  # a type that Hydra's schema refuses: the command line says it like this
-                translated = translate(error, list(overrides(settings)))
+                translated = convert_hydra_error(error, list(overrides(settings)))
                 return type(translated), str(translated)
             return trials(composed)
 

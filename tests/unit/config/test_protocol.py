@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_module
 
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.protocol import Protocol, get_contender
-from lossbench.config.resolve import make_combinations
+from lossbench.config.resolve import make_plan
 from lossbench.errors import LossbenchError
 from lossbench.seeds import FIRST_TUNING_SEED
 
@@ -17,7 +17,7 @@ def made():
 
     def make(*overrides):
         with initialize_config_module("lossbench.configs", version_base="1.3"):
-            return make_combinations(compose("config", list(overrides)))
+            return make_plan(compose("config", list(overrides)))
 
     return make
 
@@ -47,11 +47,11 @@ def test_lr_moves_the_grid_and_a_list_is_the_grid(made, given, wanted):
 
 def test_seeds_that_choose_are_not_those_that_are_reported(made):
     found = made("protocol=tuned")
-    tuning = found.protocol.tuning(found.experiments[0])
+    tuning = found.protocol.make_tuning_experiment(found.experiments[0])
     assert tuning.seeds == tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + 10))
     assert tuning.rates == found.experiments[0].rates
     clean = made("protocol=tuned", "protocol.tune_at=clean")
-    assert clean.protocol.tuning(clean.experiments[0]).rates == (0.0,)
+    assert clean.protocol.make_tuning_experiment(clean.experiments[0]).rates == (0.0,)
 
 
 def test_fields_are_tuned_under_the_name_of_their_loss(made):

@@ -20,7 +20,7 @@ TYPES = {
 """OmegaConf's words for a wrong type, and ours."""
 
 
-def translate(error: OmegaConfBaseException, choices: Collection[str]) -> LossbenchError:
+def convert_omegaconf_error(error: OmegaConfBaseException, choices: Collection[str]) -> LossbenchError:
     """Return OmegaConf's error as one of ours; choices: groups that hold a choice, with its fields."""
     if isinstance(error, ConfigAttributeError | ConfigKeyError):
         return _unknown_setting(error, choices)

@@ -6,7 +6,7 @@ from hydra.errors import MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from lossbench.cli.commands import aliases
-from lossbench.config import mistakes
+from lossbench.config import omegaconf_errors
 from lossbench.config.presets import list_library_presets, list_problems, load_preset
 from lossbench.config.resolve import FALLBACKS
 from lossbench.config.schema import CHOICES
@@ -14,13 +14,13 @@ from lossbench.errors import InvalidValue, LossbenchError, UnknownName, join_nam
 from lossbench.registry import GROUPS, fits_task
 
 
-def translate(error: Exception, arguments: Sequence[str]) -> LossbenchError:
+def convert_hydra_error(error: Exception, arguments: Sequence[str]) -> LossbenchError:
     """`error`, that Hydra raised for `arguments`, as one of ours."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_choice(error.missing_cfg_file, error.options or (), arguments)
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, OmegaConfBaseException):
-        return mistakes.translate(cause, CHOICES)
+        return omegaconf_errors.convert_omegaconf_error(cause, CHOICES)
     return InvalidValue((str(error).splitlines() or [type(error).__name__])[0])
 
 
@@ -40,7 +40,7 @@ def _unknown_choice(path: str, options: Sequence[str], arguments: Sequence[str])
     fitting = names.names(task)
     own_presets = [o for o in sorted(set(options) - set(names.names())) if _preset_fits(group, o, task)]
     label = names.group.capitalize() + (f" for {task}" if task else "")
-    hint = aliases.hint(names, name, fitting) or aliases.nearest(name, [*fitting, *own_presets], options)
+    hint = aliases.format_hint(names, name, fitting) or aliases.format_nearest(name, [*fitting, *own_presets], options)
     told = f"Unknown {names.word} {name!r}.{hint} {label}: {join_names(fitting)}."
     return _with_problems(UnknownName(told + (f" Presets: {', '.join(own_presets)}." if own_presets else "")))
 

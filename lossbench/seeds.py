@@ -1,6 +1,6 @@
-"""Where every random number and every id comes from: a hash of just the fields that it may depend on.
+"""Seeds and ids: every random number and every id comes from a hash of just the fields that it may depend on.
 
-Nothing draws from a global generator. All losses of a comparison so share data, initial weights, batch order and
+Nothing draws from a global generator. All losses of a comparison thereby share data, initial weights, batch order and
 corrupted examples: the comparison is paired.
 """
 
@@ -20,7 +20,7 @@ FIRST_TUNING_SEED = 10_000
 
 
 class Purpose(StrEnum):
-    """What a seed is for."""
+    """The random numbers that a seed is for."""
 
     TEST = "test split"
     SPLIT = "train/validation split"
@@ -32,97 +32,98 @@ class Purpose(StrEnum):
 
 
 FIRST_SPELLINGS: dict[str, str] = {"Trial.corruption_rate": "rate", "loss/external.batch_level": "coupled"}
-"""What enters a hash, by today's spelling: the spelling of the release that first drew from it.
+"""Names that enter hashes: from today's spelling to that of the release that first used the name.
 
-A field by its class, as `Trial.corruption_rate`; a choice by its group, as `loss/huber`; a choice's field as
-`loss/huber.delta`; a word that a field holds as `metric=mae`. A renamed thing so keeps its seeds and its ids.
+A field has its class, as `Trial.corruption_rate`; a choice its group, as `loss/huber`; a choice's field both, as
+`loss/huber.delta`; a word that a field holds stands as `metric=mae`. A renamed thing thereby keeps its seeds and ids.
 """
 
 
 def hash_values(*parts: object) -> str:
-    """The SHA-256 of plain values, the same in every process and on every machine."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
+    """Return the SHA-256 of plain values, the same in every process and on every machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_convert_to_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _plain(value: object) -> object:
+def _convert_to_plain(value: object) -> object:
     if isinstance(value, Trial):
-        return _identity(value)
+        return _spell_trial(value)
     if is_dataclass(value) and not isinstance(value, type):
-        # not what is left out of comparisons: a path says nothing about the data that lie there
-        return {_first(f"{type(value).__name__}.{f.name}"): getattr(value, f.name) for f in fields(value) if f.compare}
+        # fields outside comparisons are no part of the identity: a path says nothing about the data that lie there
+        name = type(value).__name__
+        return {_spell_first(f"{name}.{f.name}"): getattr(value, f.name) for f in fields(value) if f.compare}
     raise TypeError(f"cannot hash {type(value).__name__}")
 
 
-def _first(spelling: str) -> str:
-    """Return the last part of a name as it was first spelt."""
-    return FIRST_SPELLINGS.get(spelling, re.split(r"[./=]", spelling)[-1])
+def _spell_first(name: str) -> str:
+    """Return the last part of a name in its first spelling."""
+    return FIRST_SPELLINGS.get(name, re.split(r"[./=]", name)[-1])
 
 
-def _identity(trial: Trial) -> dict[str, object]:
-    """Return what a trial's id is the hash of, in the first spellings."""
-    found: dict[str, object] = {}
+def _spell_trial(trial: Trial) -> dict[str, object]:
+    """Return the fields that a trial's id is the hash of, in the first spellings."""
+    spelt: dict[str, object] = {}
     for f in fields(trial):
         value = getattr(trial, f.name)
         if not enters_hashes(f, value):
             continue
         if isinstance(value, Choice):
-            value = _choice_identity(f.name, value)
+            value = _spell_choice(f.name, value)
         elif isinstance(value, Optimizer):
-            value = _optimizer_identity(value)
+            value = _spell_optimizer(value)
         elif isinstance(value, str):
-            value = _first_word(f.name, value)
-        found[_first(f"Trial.{f.name}")] = value
-    return found
+            value = FIRST_SPELLINGS.get(f"{f.name}={value}", value)
+        spelt[_spell_first(f"Trial.{f.name}")] = value
+    return spelt
 
 
-def _first_word(field: str, value: str) -> str:
-    return FIRST_SPELLINGS.get(f"{field}={value}", value)
+def _spell_optimizer(optimizer: Optimizer) -> dict[str, object]:
+    spelt: dict[str, object] = {}
+    for f in fields(optimizer):
+        value = getattr(optimizer, f.name)
+        if enters_hashes(f, value):
+            if isinstance(value, str):
+                value = FIRST_SPELLINGS.get(f"optimizer.{f.name}={value}", value)
+            spelt[_spell_first(f"Optimizer.{f.name}")] = value
+    spelt["betas"] = [spelt.pop("beta1"), spelt.pop("beta2")]  # one field, when ids were first made
+    return spelt
 
 
-def _optimizer_identity(optimizer: Optimizer) -> dict[str, object]:
-    own = {f.name: v for f in fields(optimizer) if enters_hashes(f, v := getattr(optimizer, f.name))}
-    own = {n: _first_word(f"optimizer.{n}", v) if isinstance(v, str) else v for n, v in own.items()}
-    betas = [own.pop("beta1"), own.pop("beta2")]  # one field, when ids were first made
-    return {_first(f"Optimizer.{n}"): v for n, v in own.items()} | {"betas": betas}
+def _spell_choice(group: str, choice: Choice) -> dict[str, str]:
+    name = FIRST_SPELLINGS.get(f"{group}/{choice.name}", choice.name)
+    settings: dict[str, Any] = {}
+    if choice.settings != "{}":  # most choices have none
+        settings = _spell_mapping(group, {"name": choice.name, **json.loads(choice.settings)})
+        settings.pop("name")
+    return {"name": name, "settings": json.dumps(settings, sort_keys=True)}
 
 
-def _choice_identity(group: str, choice: Choice) -> dict[str, str]:
-    own = {} if choice.settings == "{}" else _spelt(group, {"name": choice.name, **json.loads(choice.settings)})
-    own.pop("name", None)
-    return {"name": _first_name(group, choice.name), "settings": json.dumps(own, sort_keys=True)}
-
-
-def _first_name(group: str, name: str) -> str:
-    return FIRST_SPELLINGS.get(f"{group}/{name}", name)
-
-
-def _spelt(group: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return a choice as a mapping, with the choices inside it, in the first spellings."""
-    name = str(given["name"])
-    found: dict[str, Any] = {"name": _first_name(group, name)}
-    for key, value in given.items():
+def _spell_mapping(group: str, choice: dict[str, Any]) -> dict[str, Any]:
+    """Return a choice that is a mapping, and the choices inside it, in the first spellings."""
+    name = str(choice["name"])
+    spelt: dict[str, Any] = {"name": FIRST_SPELLINGS.get(f"{group}/{name}", name)}
+    for key, value in choice.items():
         if key != "name":
-            found[_first(f"{group}/{name}.{key}")] = _spelt_value(group, value)
-    return found
+            spelt[_spell_first(f"{group}/{name}.{key}")] = _spell_value(group, value)
+    return spelt
 
 
-def _spelt_value(group: str, value: Any) -> Any:
+def _spell_value(group: str, value: Any) -> Any:
     if isinstance(value, list):
-        return [_spelt_value(group, one) for one in value]
-    return _spelt(group, value) if isinstance(value, dict) and "name" in value else value
+        return [_spell_value(group, item) for item in value]
+    return _spell_mapping(group, value) if isinstance(value, dict) and "name" in value else value
 
 
 def derive_seed(purpose: Purpose, trial: Trial, *extra: object) -> int:
-    """A 63-bit seed from what `purpose` may depend on: never the loss, never (but for corruption's kind) the rate.
+    """Return a 63-bit seed from the fields that `purpose` may depend on: never the loss, never the corruption rate.
 
-    A higher corruption rate contains the rows of a lower one because the rate is no part of the hash.
+    As the corruption rate is no part of the hash, a higher rate corrupts the examples of a lower one and more.
     """
     task, dataset, model, corruption = (
-        _choice_identity(group, getattr(trial, group)) for group in ("task", "data", "model", "corruption")
+        _spell_choice(group, getattr(trial, group)) for group in ("task", "data", "model", "corruption")
     )
     data = (task, dataset, trial.split_test, trial.split_validation)
-    depends: dict[Purpose, tuple[object, ...]] = {
+    fields_of: dict[Purpose, tuple[object, ...]] = {
         Purpose.TEST: (task, dataset, trial.split_test),
         Purpose.SPLIT: (*data, trial.seed),
         Purpose.TRUNK: (model, trial.seed),
@@ -131,17 +132,17 @@ def derive_seed(purpose: Purpose, trial: Trial, *extra: object) -> int:
         Purpose.ORDER: (*data, trial.seed),
         Purpose.CORRUPTION: (*data, corruption, trial.seed),
     }
-    return int(hash_values(purpose.value, *depends[purpose], *extra)[:16], 16) >> 1
+    return int(hash_values(purpose.value, *fields_of[purpose], *extra)[:16], 16) >> 1
 
 
 @cache
 def trial_id(trial: Trial) -> str:
-    """Sixteen hex digits from all that the trial's numbers depend on; finished trials are found by it."""
+    """Return 16 hex digits from all that the trial's numbers depend on; finished trials are found by this id."""
     return hash_values("trial", trial)[:16]
 
 
 def group_stacks(trials: Iterable[Trial]) -> tuple[Stack, ...]:
-    """Trials that can train together, together; in the order in which their kinds first appear."""
+    """Group trials that can train together into stacks, in the order in which their kinds first appear."""
     groups: dict[tuple[object, ...], list[Trial]] = {}
     for trial in dict.fromkeys(trials):
         groups.setdefault(trial.stack_key, []).append(trial)

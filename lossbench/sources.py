@@ -1,6 +1,6 @@
-"""The source that a class or function depends on: its own, and what that names in its file and in files beside it.
+"""The source that a class or function depends on: its own, and that of what it names in its file and files beside it.
 
-Beside a module of a package lies all of that package.
+For a module of a package, all modules of that package lie beside it.
 """
 
 import ast
@@ -14,63 +14,62 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 
-OURS, PYTHON = Path(__file__).parent, Path(ast.__file__).parent
+LOSSBENCH, PYTHON = Path(__file__).parent, Path(ast.__file__).parent
 INSTALLED = {"site-packages", "dist-packages"}
-AS_SCRIPT = "__name__ == '__main__'"
+MAIN_GUARD = "__name__ == '__main__'"
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def extract_definition(module: str, name: str) -> list[str]:
-    """The statement that makes `name`, the others of its module that it needs, and whole modules beside that.
+    """Return the source of `name`: its statement, the statements of its module that it needs, and modules beside that.
 
-    Needed is what a needed statement names, and what binds no name: calls, mostly. Comments, layout and docstrings do
-    not count. Raises KeyError, OSError or TypeError where there is no source.
+    A statement is needed if a needed statement names what it binds, or if it binds no name: calls, mostly. Comments,
+    layout and docstrings do not count. Raises KeyError, OSError or TypeError where there is no source.
     """
-    return list(_definition(sys.modules[module], name))
+    return list(_extract_definition(sys.modules[module], name))
 
 
-@cache  # a module that is run again is another one
-def _definition(home: ModuleType, name: str) -> tuple[str, ...]:
-    statements = _needed(_statements(home), name.partition(".")[0])
-    beside = _beside(home, statements, {home.__name__})
-    return (*map(ast.unparse, statements), *(ast.unparse(_tree(m)) for m in beside))
+@cache  # by the module object: a module that runs again is another one
+def _extract_definition(module: ModuleType, name: str) -> tuple[str, ...]:
+    # what only runs as a script is not imported
+    statements = [
+        s for s in _parse_module(module).body if not (isinstance(s, ast.If) and ast.unparse(s.test) == MAIN_GUARD)
+    ]
+    needed = _select_needed(statements, name.partition(".")[0])
+    modules = _list_modules_beside(module, needed, {module.__name__})
+    return (*map(ast.unparse, needed), *(ast.unparse(_parse_module(m)) for m in modules))
 
 
 def find_user_line(error: BaseException) -> str:
-    """` (my_losses.py, line 3)`: where in the user's own files it was raised; empty if in none of them."""
-    files = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
-    own = [f" ({path.name}, line {n})" for path, n in files if is_beside(str(path), path.parent) and path.is_absolute()]
-    return own[-1] if own else ""
-
-
-def is_beside(file: str, folder: Path) -> bool:
-    """Whether a file lies in a folder and is neither installed, nor Python's or lossbench's: those have a version."""
-    return Path(file).is_relative_to(folder) and not is_versioned(file)
+    """Return ` (my_losses.py, line 3)`, the last line of the traceback in the user's files; empty if there is none."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    lines = [f" ({path.name}, line {n})" for path, n in frames if path.is_absolute() and not is_versioned(str(path))]
+    return lines[-1] if lines else ""
 
 
 def is_versioned(file: str) -> bool:
-    """Whether a file is installed, or Python's or lossbench's: a version says what is in it."""
+    """Return True if a file is installed, or Python's or lossbench's: a version number stands for its contents."""
     path = Path(file)
-    return bool(INSTALLED & set(path.parts)) or any(path.is_relative_to(home) for home in (PYTHON, OURS))
+    return bool(INSTALLED & set(path.parts)) or any(path.is_relative_to(home) for home in (PYTHON, LOSSBENCH))
 
 
 def list_versions(module: str) -> list[str]:
-    """Return name and version of the distributions that hold a module; none of a file of the user's."""
-    return [f"{name} {version(name)}" for name in _distributions().get(module.partition(".")[0], [])]
+    """Return name and version of the distributions that hold a module; none for a file of the user's."""
+    return [f"{name} {version(name)}" for name in _list_distributions().get(module.partition(".")[0], [])]
 
 
 @cache
-def _distributions() -> dict[str, list[str]]:
+def _list_distributions() -> dict[str, list[str]]:
     return dict(packages_distributions())
 
 
-def _tree(module: ModuleType) -> ast.Module:
+def _parse_module(module: ModuleType) -> ast.Module:
     return parse_undocumented(inspect.getsource(module))
 
 
 @cache
 def parse_undocumented(source: str) -> ast.Module:
-    """Return a source's tree without docstrings; raises SyntaxError for what is no source."""
+    """Return a source's syntax tree without docstrings; raises SyntaxError if it is not valid by itself."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, Documented) and ast.get_docstring(node, clean=False) is not None:
@@ -78,59 +77,59 @@ def parse_undocumented(source: str) -> ast.Module:
     return tree
 
 
-def _statements(module: ModuleType) -> list[ast.stmt]:
-    """What runs when it is imported."""
-    return [s for s in _tree(module).body if not (isinstance(s, ast.If) and ast.unparse(s.test) == AS_SCRIPT)]
-
-
-def _needed(statements: list[ast.stmt], name: str) -> list[ast.stmt]:
-    """Those that `name` needs, in their order; all if it is made in a way that cannot be followed."""
-    bound = [_bound(s) for s in statements]
+def _select_needed(statements: list[ast.stmt], name: str) -> list[ast.stmt]:
+    """Return the statements that `name` needs, in their order; all if no statement visibly binds it."""
+    bound = [_list_bound(s) for s in statements]
     if not any(name in names for names in bound):
         return statements
-    wanted, open_ = set[int](), {name, "*"}
-    while open_:
-        new = {i for i, names in enumerate(bound) if open_ & names or not names} - wanted
-        wanted |= new
-        open_ = {node.id for i in new for node in ast.walk(statements[i]) if isinstance(node, ast.Name)}
-    return [statements[i] for i in sorted(wanted)]
+    # a graph search: the frontier holds names whose statements may still be missing; "*" is bound by star imports
+    needed, frontier = set[int](), {name, "*"}
+    while frontier:
+        new = {i for i, names in enumerate(bound) if frontier & names or not names} - needed
+        needed |= new
+        frontier = {node.id for i in new for node in ast.walk(statements[i]) if isinstance(node, ast.Name)}
+    return [statements[i] for i in sorted(needed)]
 
 
-def _bound(statement: ast.stmt) -> set[str]:
-    """The names that it makes or changes."""
+def _list_bound(statement: ast.stmt) -> set[str]:
+    """Return the names that a statement binds or changes."""
     if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         return {statement.name}
     if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        # all names in the targets: `table[key] = value` changes `table`
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         return {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
-    return {name for node in ast.walk(statement) for name in _names(node)}
+    # imports, and compound statements with bindings somewhere inside
+    names = set[str]()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
 
 
-def _names(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
-    elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        yield node.name
-    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-        yield node.id
-
-
-def _beside(module: ModuleType, statements: Iterable[ast.stmt], seen: set[str]) -> Iterator[ModuleType]:
-    """The modules that statements import from the same folder or package, and what these import from it."""
+def _list_modules_beside(module: ModuleType, statements: Iterable[ast.stmt], seen: set[str]) -> Iterator[ModuleType]:
+    """Yield the modules that statements import from the same folder or package, and what these import from there."""
     depth = (module.__package__ or "").count(".")  # of a package in a package, the outer one's folder
     folder = Path(inspect.getfile(module)).parents[depth]
-    for name in (n for s in statements for node in ast.walk(s) for n in _imported(node, module.__package__)):
+    for name in (n for s in statements for node in ast.walk(s) for n in _list_imported(node, module.__package__)):
         other = sys.modules.get(name)
         file = getattr(other, "__file__", None)
-        if other is None or name in seen or file is None or not is_beside(file, folder):
+        if other is None or name in seen or file is None:
+            continue
+        # a version stands for the contents of installed modules
+        if not Path(file).is_relative_to(folder) or is_versioned(file):
             continue
         seen.add(name)
         yield other
-        yield from _beside(other, _tree(other).body, seen)
+        yield from _list_modules_beside(other, _parse_module(other).body, seen)
 
 
-def _imported(node: ast.AST, package: str | None) -> Iterator[str]:
-    """The modules that an import may be of: `from a import b` of `a` and of `a.b`."""
+def _list_imported(node: ast.AST, package: str | None) -> Iterator[str]:
+    """Yield the modules that an import may be of: `from a import b` of `a` and of `a.b`."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):

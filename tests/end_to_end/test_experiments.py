@@ -270,7 +270,7 @@ class TestLists:
         made = resolved("task=binary", "losses=[dice,bce,mse]", "weightings=[none,balanced,irls]")
         names = [(template(e).loss.name, template(e).weighting.name) for e in made.experiments]
         assert names == [("dice", "none"), ("bce", "none"), ("bce", "balanced")]
-        assert [(s.what, s.why) for s in made.skipped] == [
+        assert [(s.parts, s.reason) for s in made.skipped] == [
             ("mse", "for another task"),
             ("irls", "for another task"),
             ("dice + balanced", "single examples cannot be weighed in a loss of whole batches"),
@@ -287,7 +287,7 @@ class TestLists:
 
     def test_a_head_that_some_losses_cannot_read(self, resolved):
         (skipped,) = resolved("losses=[mse,gaussian_nll]", "head=linear").skipped
-        assert (skipped.what, skipped.why) == ("gaussian_nll", "cannot read the outputs of head=linear")
+        assert (skipped.parts, skipped.reason) == ("gaussian_nll", "cannot read the outputs of head=linear")
 
     @pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
     def test_all_is_what_fits_the_task_and_needs_no_value(self, resolved, task):

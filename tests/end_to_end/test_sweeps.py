@@ -281,11 +281,11 @@ class TestSkips:
         assert ": dice + balanced, dice + deferred, " in err
 
     def test_of_many_not_all_are_named(self):
-        from lossbench.errors import NAMED, Incompatible, describe_skipped
+        from lossbench.errors import MAX_NAMES, Incompatible, describe_skipped
 
-        many = [Incompatible("?", f"loss{i}", "for another task") for i in range(NAMED + 5)]
+        many = [Incompatible("?", f"loss{i}", "for another task") for i in range(MAX_NAMES + 5)]
         (line,) = describe_skipped([*many, many[0]])
-        assert line.endswith(f"loss{NAMED - 1} and 5 more.")
+        assert line.endswith(f"loss{MAX_NAMES - 1} and 5 more.")
         assert describe_skipped([Incompatible("They do not fit.")]) == ["Skipped: They do not fit."]
 
     def test_if_nothing_is_left_it_is_bad_input(self, lossbench, tmp_path):

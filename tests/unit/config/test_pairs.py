@@ -94,7 +94,7 @@ def test_a_weighting_of_terms_is_no_weighting_of_examples():
 def test_what_has_no_meaning_is_refused_with_the_reason(loss, weighting, task, said):
     with pytest.raises(Incompatible, match=said) as refused:
         check_pair(loss, losses.get(loss), weighting, weightings.get(weighting), task)
-    assert refused.value.what == f"{loss} + {weighting}"
+    assert refused.value.parts == f"{loss} + {weighting}"
 
 
 @pytest.mark.parametrize(

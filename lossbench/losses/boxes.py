@@ -91,7 +91,7 @@ class AlphaIOU(Loss):
         """Return one value per box."""
         _check_corners(prediction, target)
         overlapping = iou(prediction, target)
-        # below alpha = 1 the slope at 0 is infinite
+        # below alpha = 1 the slope of a power at 0 is infinite: disjoint boxes get 0 without a gradient
         power = overlapping.clamp_min(EPS).pow(self.alpha) * (overlapping > EPS)
         return (1 - power).squeeze(-1)
 
@@ -126,6 +126,7 @@ class GIOU(Loss):
         _check_corners(prediction, target)
         intersection, union = intersect(prediction, target)
         around = area(hull(prediction, target))
+        # |H| - |P or T| is the area of H that neither box covers
         return (1 - divide(intersection, union) + divide(around - union, around)).squeeze(-1)
 
 
@@ -164,13 +165,6 @@ class DIOU(Loss):
         return (1 - overlapping + distance).squeeze(-1)
 
 
-def _aspect(prediction: Tensor, target: Tensor) -> Tensor:
-    r"""How much the aspect ratios differ, :math:`\frac{4}{\pi^2} (\arctan w_T/h_T - \arctan w_P/h_P)^2`, `[..., 1]`."""
-    # atan2 of a size of 0 is exact, where w / h is infinite; the clamp keeps its gradient from 0 / 0
-    angles = [torch.atan2(*to_centre_and_size(b)[1].clamp_min(EPS).chunk(2, -1)) for b in (prediction, target)]
-    return 4 / math.pi**2 * (angles[1] - angles[0]).square()
-
-
 @dataclass(frozen=True)
 class CIOU(Loss):
     r"""The DIoU loss plus a penalty for another aspect ratio.
@@ -201,8 +195,11 @@ class CIOU(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per box."""
-        overlapping, distance = _distance_iou(prediction, target)
-        v = _aspect(prediction, target)
+        overlapping, distance = _distance_iou(prediction, target)  # [..., 1] each
+        # atan2 of a size of 0 is exact, where w / h is infinite; the clamp keeps its gradient from 0 / 0
+        boxes = (prediction, target)
+        angles = [torch.atan2(*to_centre_and_size(b)[1].clamp_min(EPS).chunk(2, -1)) for b in boxes]
+        v = 4 / math.pi**2 * (angles[1] - angles[0]).square()
         alpha = divide(v, 1 - overlapping + v).detach()
         return (1 - overlapping + distance + alpha * v).squeeze(-1)
 
@@ -211,6 +208,7 @@ def _efficient_iou(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return the IoU and the EIoU loss, `[..., 1]` each."""
     overlapping, distance = _distance_iou(prediction, target)
     difference = to_centre_and_size(prediction)[1] - to_centre_and_size(target)[1]
+    # each side relative to the hull's, then the sum over x and y
     shape = divide(difference.square(), hull(prediction, target).square()).sum(-1, keepdim=True)
     return overlapping, 1 - overlapping + distance + shape
 
@@ -273,6 +271,7 @@ class FocalEIOU(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per box."""
         overlapping, losses = _efficient_iou(prediction, target)
+        # the weight is a constant: with a gradient, less overlap would lower the loss
         return (overlapping.detach().pow(self.gamma) * losses).squeeze(-1)
 
 
@@ -314,18 +313,16 @@ class SIOU(Loss):
         """Return one value per box."""
         _check_corners(prediction, target)
         (centre, size), (other_centre, other_size) = to_centre_and_size(prediction), to_centre_and_size(target)
-        distance = _angle_distance(centre - other_centre, hull(prediction, target))
+        offset = centre - other_centre
+        # 1. the angle cost: sin(2 arcsin x) = 2 x sqrt(1 - x^2) needs no arcsin, and so has no infinite slope at 1
+        angle = divide(2 * offset.abs().prod(-1, keepdim=True), squared_length(offset))
+        # 2. the distance cost, whose exponent the angle lowers, summed over x and y
+        shares = divide(offset.square(), hull(prediction, target).square())
+        distance = -(-(2 - angle) * shares).expm1().sum(-1, keepdim=True)
+        # 3. the shape cost, summed over width and height
         difference = divide((size - other_size).abs(), torch.maximum(size, other_size))
         shape = (-(-difference).expm1()).pow(self.theta).sum(-1, keepdim=True)
         return (1 - iou(prediction, target) + (distance + shape) / 2).squeeze(-1)
-
-
-def _angle_distance(offset: Tensor, around: Tensor) -> Tensor:
-    """SIoU's distance cost, from offset and enclosing size `[..., 2]` to `[..., 1]`."""
-    # sin(2 arcsin x) = 2 x sqrt(1 - x^2), which needs no arcsin and so no infinite slope at 1
-    angle = divide(2 * offset.abs().prod(-1, keepdim=True), squared_length(offset))
-    shares = divide(offset.square(), around.square())
-    return -(-(2 - angle) * shares).expm1().sum(-1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -357,6 +354,7 @@ class WIOU(Loss):
         """Return one value per box."""
         _check_corners(prediction, target)
         offset = to_centre_and_size(prediction)[0] - to_centre_and_size(target)[0]
+        # the hull's diagonal is a constant: with a gradient the box would grow to lower the loss
         attention = divide(squared_length(offset), squared_length(hull(prediction, target)).detach()).exp()
         return (attention * (1 - iou(prediction, target))).squeeze(-1)
 
@@ -394,6 +392,7 @@ class NWD(Loss):
         """Return one value per box."""
         _check_corners(prediction, target)
         (centre, size), (other_centre, other_size) = to_centre_and_size(prediction), to_centre_and_size(target)
+        # the distance of the Gaussians is that of the vectors (centre, size / 2): [..., 4]
         difference = torch.cat([centre - other_centre, (size - other_size) / 2], -1)
         # the norm's gradient at 0 is 0, where that of a root of a sum is NaN
         distance = torch.linalg.vector_norm(difference, dim=-1, keepdim=True)

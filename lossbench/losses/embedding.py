@@ -43,17 +43,17 @@ def _draw_class_vectors(problem: Problem, generator: torch.Generator) -> dict[st
     return {"weight": drawn / math.sqrt(EMBEDDING_WIDTH)}
 
 
-def _angle_of(cosine: Tensor) -> Tensor:
-    """Return the angle, no narrower than float32, whose gradient is finite everywhere."""
+def _angle(cosine: Tensor) -> Tensor:
+    """Return the angle in float32 or wider, whose gradient is finite everywhere."""
     # the gradient of acos is infinite at 1 and -1: no nearer than 8 roundings, which is 0.1 degrees in float32
     wide = cosine.to(torch.promote_types(cosine.dtype, torch.float32))
     edge = 1 - 8 * torch.finfo(wide.dtype).eps
     return wide.clamp(-edge, edge).acos()
 
 
-def _enlarge(cosine: Tensor, margin: Tensor) -> Tensor:
+def _add_angular_margin(cosine: Tensor, margin: Tensor) -> Tensor:
     """Return the cosine of an angle enlarged by a margin in radians; past pi it goes on falling as a straight line."""
-    angle = _angle_of(cosine)
+    angle = _angle(cosine)
     return torch.where(angle + margin <= math.pi, (angle + margin).cos(), cosine - margin * margin.sin())
 
 
@@ -113,13 +113,13 @@ class ArcFace(Loss):
     def __call__(self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor]) -> Tensor:
         """Return one value per example."""
         cosine = _cosines(prediction, parameters["weight"])
-        own = pick_target(cosine, target)
-        lowered = _enlarge(own, torch.zeros_like(own) + self.margin)
+        target_cosine = pick_target(cosine, target)  # [..., B, 1]
+        lowered = _add_angular_margin(target_cosine, torch.zeros_like(target_cosine) + self.margin)
         return -log_likelihood(self.scale * _replace_target(cosine, lowered, target), target).squeeze(-1)
 
 
 def _lengths(embedding: Tensor) -> Tensor:
-    """Lengths, `[..., B, 1]`, no narrower than float32; the gradient at a length of 0 is 0."""
+    """Return the lengths `[..., B, 1]` in float32 or wider; the gradient at a length of 0 is 0."""
     wide = embedding.to(torch.promote_types(embedding.dtype, torch.float32))
     return torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
 
@@ -237,13 +237,14 @@ class MagFace(Loss):
     def __call__(self, prediction: Tensor, target: Tensor, *, parameters: dict[str, Tensor]) -> Tensor:
         """Return one value per example."""
         cosine = _cosines(prediction, parameters["weight"])
-        own = pick_target(cosine, target)
-        low, high = (torch.zeros_like(own) + bound for bound in (self.lower, self.upper))
+        target_cosine = pick_target(cosine, target)  # [..., B, 1]
+        low, high = (torch.zeros_like(target_cosine) + bound for bound in (self.lower, self.upper))
         length = _lengths(prediction).clamp(low, high)
+        # the margin rises along a straight line from (lower, lower_margin) to (upper, upper_margin)
         slope = (self.upper_margin - self.lower_margin) / (self.upper - self.lower)
-        lowered = _enlarge(own, self.lower_margin + slope * (length - self.lower))
+        lowered = _add_angular_margin(target_cosine, self.lower_margin + slope * (length - self.lower))
         if self.easy_margin:
-            lowered = torch.where(own > 0, lowered, own)
+            lowered = torch.where(target_cosine > 0, lowered, target_cosine)
         nll = -log_likelihood(self.scale * _replace_target(cosine, lowered, target), target)
         return (nll + self.strength * (length / (high * high) + 1 / length)).squeeze(-1)
 
@@ -306,32 +307,27 @@ class AdaFace(Loss):
     ) -> tuple[Tensor, Tensor]:
         """Return one value per example, and the next state."""
         cosine = _cosines(prediction, parameters["weight"])
-        own = pick_target(cosine, target)
+        target_cosine = pick_target(cosine, target)  # [..., B, 1]
+        # 1. lengths, and their mean and deviation over this batch: [..., B, 1] and [..., 1, 2]
         length = _lengths(prediction.detach()).clamp(*NORMS)
-        present, following = _follow_norms(length, state.to(length.dtype))
-        mean, deviation = present.split(1, -1)
+        mean = length.mean(-2, keepdim=True)
+        deviation = length.std(-2, keepdim=True) if length.shape[-2] > 1 else torch.ones_like(mean)  # unbiased
+        new = torch.cat([mean, deviation], -1)
+        # 2. this step takes the running statistics of the steps before it; the first step has its own only
+        running = state.to(length.dtype)
+        known = running[..., 1:] > 0
+        mean, deviation = torch.where(known, running, new).split(1, -1)
+        next_state = torch.where(known, running.lerp(new, NORM_MOMENTUM), new)
+        # 3. quality shifts the margin from the angle (q = -1) to the cosine (q = 1); angles stay within 0 and pi
         quality = (self.concentration * (length - mean) / (deviation + NORM_EPS)).clamp(-1, 1)
-        lowered = _turn(own, -self.margin * quality) - self.margin * (1 + quality)
+        angle = (_angle(target_cosine) - self.margin * quality).clamp(0, math.pi)
+        lowered = angle.cos() - self.margin * (1 + quality)
         nll = -log_likelihood(self.scale * _replace_target(cosine, lowered, target), target)
-        return nll.squeeze(-1), following.to(state.dtype)
-
-
-def _follow_norms(length: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation that this step takes, and those that the next one will: `[..., 1, 2]` each."""
-    mean = length.mean(-2, keepdim=True)
-    deviation = length.std(-2, keepdim=True) if length.shape[-2] > 1 else torch.ones_like(mean)  # unbiased, as theirs
-    new = torch.cat([mean, deviation], -1)
-    known = state[..., 1:] > 0
-    return torch.where(known, state, new), torch.where(known, state.lerp(new, NORM_MOMENTUM), new)
-
-
-def _turn(cosine: Tensor, by: Tensor) -> Tensor:
-    """Return the cosine of an angle changed by some radians, which stays within 0 and pi."""
-    return (_angle_of(cosine) + by).clamp(0, math.pi).cos()
+        return nll.squeeze(-1), next_state.to(state.dtype)
 
 
 class Mining(StrEnum):
-    """Which triplets of a batch count."""
+    """The triplets of a batch that count."""
 
     ALL = "all"  # every anchor with each of its class and each of another
     HARD = "hard"  # every anchor with the farthest of its class and the nearest of another
@@ -343,27 +339,28 @@ def check_embeddings(prediction: Tensor, target: Tensor) -> Tensor:
     return prediction.to(torch.promote_types(prediction.dtype, torch.float32))
 
 
-def _pairs_of(target: Tensor) -> tuple[Tensor, Tensor]:
-    """Which ordered pairs of a batch are of one class, and which of two: `[..., B]` to twice `[..., B, B]`."""
+def _find_pairs(target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return masks of the ordered pairs of one class and of those of two classes, `[..., B, B]` each."""
     same = target.unsqueeze(-1) == target.unsqueeze(-2)
     itself = torch.eye(target.shape[-1], dtype=torch.bool, device=target.device)
     return same & ~itself, ~same
 
 
-def _mean_of(values: Tensor, kept: Tensor) -> Tensor:
-    """Return the mean over the last two axes of what is kept, and 0 if nothing is; both axes stay, for fields."""
+def _masked_mean(values: Tensor, kept: Tensor) -> Tensor:
+    """Return the mean of the kept values over the last two axes, and 0 if none is kept; both axes stay, for fields."""
     total = torch.where(kept, values, 0).sum((-2, -1), keepdim=True)
     return total / kept.sum((-2, -1), keepdim=True).clamp_min(1)
 
 
 def _distances(embedding: Tensor) -> Tensor:
+    """Return Euclidean distances, `[..., B, E]` to `[..., B, B]`."""
     # without matrix products, which lose all digits of small distances; the gradient at a distance of 0 is 0
     return torch.cdist(embedding, embedding, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 @dataclass(frozen=True)
 class Contrastive(Loss):
-    r"""Squared distance within a class, and what two classes lack of a margin, squared.
+    r"""Squared distance within a class, and the squared amount by which two classes fall short of a margin.
 
     .. math:: \ell = \frac{1}{n}\sum_{i < j}\tfrac12\left(y_{ij}\,d_{ij}^2 + (1 - y_{ij})\max(0, m - d_{ij})^2\right),
         \quad d_{ij} = \|x_i - x_j\|
@@ -399,10 +396,11 @@ class Contrastive(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per batch."""
-        distance = _distances(check_embeddings(prediction, target))
-        alike, different = _pairs_of(target)
+        distance = _distances(check_embeddings(prediction, target))  # [..., B, B]
+        alike, different = _find_pairs(target)
+        # every pair comes twice in the square, which the mean does not change
         losses = torch.where(alike, distance.square(), (self.margin - distance).relu().square())
-        return (_mean_of(losses, alike | different) / 2).squeeze(-1).squeeze(-1)
+        return (_masked_mean(losses, alike | different) / 2).squeeze(-1).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -444,14 +442,14 @@ class CosineEmbedding(Loss):
         """Return one value per batch."""
         embedding = check_embeddings(prediction, target)
         cosine = _cosines(embedding, embedding)
-        alike, different = _pairs_of(target)
+        alike, different = _find_pairs(target)
         losses = torch.where(alike, 1 - cosine, (cosine - self.margin).relu())
-        return _mean_of(losses, alike | different).squeeze(-1).squeeze(-1)
+        return _masked_mean(losses, alike | different).squeeze(-1).squeeze(-1)
 
 
 @dataclass(frozen=True)
 class HingeEmbedding(Loss):
-    r"""Distance within a class, and what two classes lack of a margin.
+    r"""Distance within a class, and the amount by which two classes fall short of a margin.
 
     .. math:: \ell = \frac{1}{n}\sum_{i < j}\begin{cases}d_{ij} & \text{one class}\\
         \max(0, m - d_{ij}) & \text{two classes}\end{cases}, \quad d_{ij} = \|x_i - x_j\|
@@ -485,14 +483,14 @@ class HingeEmbedding(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per batch."""
         distance = _distances(check_embeddings(prediction, target))
-        alike, different = _pairs_of(target)
+        alike, different = _find_pairs(target)
         losses = torch.where(alike, distance, (self.margin - distance).relu())
-        return _mean_of(losses, alike | different).squeeze(-1).squeeze(-1)
+        return _masked_mean(losses, alike | different).squeeze(-1).squeeze(-1)
 
 
 @dataclass(frozen=True)
 class Triplet(Loss):
-    r"""What an anchor's distance to another class lacks of exceeding that to its own class by a margin.
+    r"""The amount by which the distance to another class fails to exceed that to the own class by a margin.
 
     .. math:: \ell = \frac{1}{n}\sum_{(a, p, n)}\max(0,\; d_{ap} - d_{an} + m), \quad d_{ij} = \|x_i - x_j\|
 
@@ -533,31 +531,28 @@ class Triplet(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per batch."""
         distance = _distances(check_embeddings(prediction, target))
-        alike, different = _pairs_of(target)
+        alike, different = _find_pairs(target)
         margin = torch.zeros_like(distance[..., :1, :1]) + self.margin
-        return (_hardest_triplets if self.mining == Mining.HARD else _all_triplets)(distance, alike, different, margin)
+
+        if self.mining == Mining.HARD:  # one triplet per anchor: [..., B, 1]
+            farthest = torch.where(alike, distance, 0).amax(-1, keepdim=True)
+            nearest = torch.where(different, distance, torch.inf).amin(-1, keepdim=True)
+            anchors = alike.any(-1, keepdim=True) & different.any(-1, keepdim=True)
+            return _masked_mean((farthest - nearest + margin).relu(), anchors).squeeze(-1).squeeze(-1)
+
+        # all triplets; -inf and inf stand for pairs of the wrong kind, so that these cost nothing
+        near = torch.where(alike, distance + margin, -torch.inf)  # [..., a, p]
+        far = torch.where(different, distance, torch.inf)  # [..., a, n]
+        shortfall = (near.unsqueeze(-1) - far.unsqueeze(-2)).relu()  # [..., a, p, n]
+        n_triplets = (alike.sum(-1) * different.sum(-1)).sum(-1)
+        return shortfall.sum((-3, -2, -1)) / n_triplets.clamp_min(1)
 
 
-def _all_triplets(distance: Tensor, alike: Tensor, different: Tensor, margin: Tensor) -> Tensor:
-    # what is no triplet lacks nothing
-    near = torch.where(alike, distance + margin, -torch.inf)
-    far = torch.where(different, distance, torch.inf)
-    lacking = (near.unsqueeze(-1) - far.unsqueeze(-2)).relu()  # [..., a, p, n]
-    n_triplets = (alike.sum(-1) * different.sum(-1)).sum(-1)
-    return lacking.sum((-3, -2, -1)) / n_triplets.clamp_min(1)
-
-
-def _hardest_triplets(distance: Tensor, alike: Tensor, different: Tensor, margin: Tensor) -> Tensor:
-    farthest = torch.where(alike, distance, 0).amax(-1, keepdim=True)
-    nearest = torch.where(different, distance, torch.inf).amin(-1, keepdim=True)
-    anchors = alike.any(-1, keepdim=True) & different.any(-1, keepdim=True)
-    return _mean_of((farthest - nearest + margin).relu(), anchors).squeeze(-1).squeeze(-1)
-
-
-def _outvoted(similarity: Tensor, target: Tensor) -> Tensor:
-    """-log of each positive pair's share against the anchor's negatives: the mean over those pairs, `[..., 1, 1]`."""
-    alike, different = _pairs_of(target)
-    return _mean_of(softplus(masked_logsumexp(similarity, different) - similarity), alike)
+def _info_nce(similarity: Tensor, target: Tensor) -> Tensor:
+    """Return the mean over positive pairs of -log of their share against the anchor's negatives, `[..., 1, 1]`."""
+    # -log(e^s / (e^s + sum e^n)) = softplus(log sum e^n - s), which cannot overflow
+    alike, different = _find_pairs(target)
+    return _masked_mean(softplus(masked_logsumexp(similarity, different) - similarity), alike)
 
 
 @dataclass(frozen=True)
@@ -606,7 +601,7 @@ class NTXent(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per batch."""
         embedding = check_embeddings(prediction, target)
-        return _outvoted(_cosines(embedding, embedding) / self.temperature, target).squeeze(-1).squeeze(-1)
+        return _info_nce(_cosines(embedding, embedding) / self.temperature, target).squeeze(-1).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -647,11 +642,12 @@ class SupCon(Loss):
         """Return one value per batch."""
         embedding = check_embeddings(prediction, target)
         similarity = _cosines(embedding, embedding) / self.temperature
-        alike, different = _pairs_of(target)
+        alike, different = _find_pairs(target)
+        # -log of each example's share among all others of the batch, [..., B, B]
         losses = masked_logsumexp(similarity, alike | different) - similarity
         n_positives = alike.sum(-1, keepdim=True)
         per_anchor = torch.where(alike, losses, 0).sum(-1, keepdim=True) / n_positives.clamp_min(1)
-        return _mean_of(per_anchor, n_positives > 0).squeeze(-1).squeeze(-1)
+        return _masked_mean(per_anchor, n_positives > 0).squeeze(-1).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -694,7 +690,8 @@ class MultiSimilarity(Loss):
         """Return one value per batch."""
         embedding = check_embeddings(prediction, target)
         excess = _cosines(embedding, embedding) - self.base
-        alike, different = _pairs_of(target)
+        alike, different = _find_pairs(target)
+        # log(1 + sum e^x) = softplus(log sum e^x), [..., B, 1] each
         near = softplus(masked_logsumexp(-self.alpha * excess, alike)) / self.alpha
         far = softplus(masked_logsumexp(self.beta * excess, different)) / self.beta
         return (near + far).mean(-2).squeeze(-1)
@@ -741,13 +738,14 @@ class Circle(Loss):
         """Return one value per batch."""
         embedding = check_embeddings(prediction, target)
         cosine = _cosines(embedding, embedding)
-        fixed = cosine.detach()
-        alike, different = _pairs_of(target)
+        fixed = cosine.detach()  # of which the pairs' weights are made
+        alike, different = _find_pairs(target)
         near = -self.gamma * (1 + self.margin - fixed).relu() * (cosine - 1 + self.margin)
         far = self.gamma * (fixed + self.margin).relu() * (cosine - self.margin)
         both = alike.any(-1, keepdim=True) & different.any(-1, keepdim=True)
+        # the product of the two sums is the sum of their logarithms
         losses = softplus(torch.where(both, masked_logsumexp(near, alike) + masked_logsumexp(far, different), 0))
-        return _mean_of(losses, both).squeeze(-1).squeeze(-1)
+        return _masked_mean(losses, both).squeeze(-1).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -790,7 +788,8 @@ class NPair(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per batch."""
         embedding = check_embeddings(prediction, target)
-        losses = _outvoted(embedding @ embedding.mT, target)
+        losses = _info_nce(embedding @ embedding.mT, target)
         length = embedding.square().sum(-1, keepdim=True).mean(-2, keepdim=True)
-        paired = _pairs_of(target)[0].any(-1, keepdim=True).any(-2, keepdim=True)
+        # a batch without pairs costs nothing, not even for its lengths
+        paired = _find_pairs(target)[0].any(-1, keepdim=True).any(-2, keepdim=True)
         return (losses + torch.where(paired, self.l2 / 2 * length, 0)).squeeze(-1).squeeze(-1)

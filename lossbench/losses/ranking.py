@@ -14,7 +14,7 @@ from lossbench.validation import check_nonnegative, check_positive
 
 
 def _check_lists(prediction: Tensor, target: Tensor) -> Tensor:
-    """Which items a list really has, after a look at shapes and grades."""
+    """Check shapes and grades, and return a mask of the items that a list has, `[..., N]`."""
     check_same_shape(prediction, target)
     present = target != PADDING
     if is_set(present & ~(target >= 0)):
@@ -24,23 +24,23 @@ def _check_lists(prediction: Tensor, target: Tensor) -> Tensor:
     return present
 
 
-def _more_relevant(target: Tensor, present: Tensor) -> Tensor:
-    """Pairs of which the first is the more relevant: `[..., N, N]`."""
+def _find_ordered_pairs(target: Tensor, present: Tensor) -> Tensor:
+    """Return a mask of the pairs of which the first is the more relevant, `[..., N, N]`."""
     return (target.unsqueeze(-1) > target.unsqueeze(-2)) & present.unsqueeze(-1) & present.unsqueeze(-2)
 
 
-def _leads(prediction: Tensor) -> Tensor:
-    """How far each item's score is above each other's: `[..., N, N]`."""
+def _pairwise_differences(prediction: Tensor) -> Tensor:
+    """Return each item's value minus each other's, `[..., N, N]`."""
     return prediction.unsqueeze(-1) - prediction.unsqueeze(-2)
 
 
-def _mean_of(values: Tensor, kept: Tensor) -> Tensor:
+def _masked_mean(values: Tensor, kept: Tensor) -> Tensor:
     return torch.where(kept, values, 0).sum((-2, -1)) / kept.sum((-2, -1)).clamp_min(1)
 
 
 @dataclass(frozen=True)
 class MarginRanking(Loss):
-    r"""What the score of the item that is to come first lacks of leading the other's by a margin.
+    r"""The amount by which the item that is to come first fails to lead the other by a margin.
 
     .. math:: \ell = \max(0, -y\,(s_1 - s_2) + m)
 
@@ -77,13 +77,13 @@ class MarginRanking(Loss):
                 "target must be 1 where the first of two items is to come first, and -1 where the second is. "
                 f"Got {target[target.abs() != 1][0].item():g}."
             )
-        lead = prediction[..., :1] - prediction[..., 1:]
+        lead = prediction[..., :1] - prediction[..., 1:]  # s_1 - s_2, [..., 1]
         return (self.margin - target.unsqueeze(-1) * lead).relu().squeeze(-1)
 
 
 @dataclass(frozen=True)
 class PairwiseHinge(Loss):
-    r"""What more relevant items lack of leading less relevant ones by a margin, over all pairs of a list.
+    r"""The amount by which more relevant items fail to lead less relevant ones by a margin, over all pairs of a list.
 
     .. math:: \ell = \frac{1}{n}\sum_{i, j: y_i > y_j}\max(0, m - s_i + s_j)
 
@@ -114,8 +114,8 @@ class PairwiseHinge(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per list."""
         present = _check_lists(prediction, target)
-        margin = (torch.zeros_like(prediction[..., :1]) + self.margin).unsqueeze(-1)
-        return _mean_of((margin - _leads(prediction)).relu(), _more_relevant(target, present))
+        margin = (torch.zeros_like(prediction[..., :1]) + self.margin).unsqueeze(-1)  # [..., 1, 1]
+        return _masked_mean((margin - _pairwise_differences(prediction)).relu(), _find_ordered_pairs(target, present))
 
 
 @dataclass(frozen=True)
@@ -146,17 +146,20 @@ class RankNet(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per list."""
         present = _check_lists(prediction, target)
-        return _mean_of(-functional.logsigmoid(_leads(prediction)), _more_relevant(target, present))
+        # log(1 + e^-x) = -log sigmoid(x)
+        losses = -functional.logsigmoid(_pairwise_differences(prediction))  # [..., N, N]
+        return _masked_mean(losses, _find_ordered_pairs(target, present))
 
 
-def _wide(prediction: Tensor) -> Tensor:
+def _widen(prediction: Tensor) -> Tensor:
     # half precision has no ranks above 256
     return prediction.to(torch.promote_types(prediction.dtype, torch.float32))
 
 
-def _gains(target: Tensor, present: Tensor) -> Tensor:
-    """What an item of each grade is worth, 2^y - 1, as a share of the list's ideal DCG; 0 where nothing is relevant."""
+def _normalise_gains(target: Tensor, present: Tensor) -> Tensor:
+    """Return the gains 2^y - 1 as shares of the list's ideal DCG, `[..., N]`; 0 where nothing is relevant."""
     gain = torch.where(present, target, 0).exp2() - 1
+    # the ideal order is by gain; the item at place k, from 0, counts 1 / log2(k + 2)
     place = torch.arange(target.shape[-1], device=target.device, dtype=gain.dtype)
     ideal = (gain.sort(-1, descending=True).values / (place + 2).log2()).sum(-1, keepdim=True)
     return gain / torch.where(ideal > 0, ideal, 1)
@@ -190,9 +193,10 @@ class ListNet(Loss):
         """Return one value per list."""
         present = _check_lists(prediction, target)
         lowest = torch.finfo(prediction.dtype).min
-        wanted = torch.where(present, target.to(prediction.dtype), lowest).softmax(-1)
+        # absent items get the lowest number, and so the probability 0
+        expected = torch.where(present, target.to(prediction.dtype), lowest).softmax(-1)
         logs = torch.where(present, prediction, lowest).log_softmax(-1)
-        return -torch.where(present, wanted * logs, 0).sum(-1)
+        return -torch.where(present, expected * logs, 0).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -225,7 +229,9 @@ class ListMLE(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per list."""
         present = _check_lists(prediction, target)
-        below = (target.unsqueeze(-1) >= target.unsqueeze(-2)) & present.unsqueeze(-2)  # [..., i, j]
+        # [..., i, j]: item j is left when i is drawn
+        below = (target.unsqueeze(-1) >= target.unsqueeze(-2)) & present.unsqueeze(-2)
+        # -log(e^s_i / sum_left e^s_j) = log sum_left e^s_j - s_i
         left = masked_logsumexp(prediction.unsqueeze(-2).expand(below.shape), below).squeeze(-1)
         return torch.where(present, left - prediction, 0).sum(-1)
 
@@ -265,17 +271,19 @@ class LambdaRank(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per list."""
         present = _check_lists(prediction, target)
-        prediction = _wide(prediction)
-        gain = _gains(target.to(prediction.dtype), present)
-        worth = 1 / (_ranks(prediction.detach(), present) + 1).log2()
-        change = (_leads(gain) * _leads(worth)).abs()
-        losses = -functional.logsigmoid(_leads(prediction)) * change
-        return torch.where(_more_relevant(target, present), losses, 0).sum((-2, -1))
+        prediction = _widen(prediction)
+        gain = _normalise_gains(target.to(prediction.dtype), present)
+        # the change of NDCG by swapping i and j: the difference of gains times that of discounts
+        discount = 1 / (_rank_items(prediction.detach(), present) + 1).log2()
+        change = (_pairwise_differences(gain) * _pairwise_differences(discount)).abs()
+        losses = -functional.logsigmoid(_pairwise_differences(prediction)) * change
+        return torch.where(_find_ordered_pairs(target, present), losses, 0).sum((-2, -1))
 
 
-def _ranks(scores: Tensor, present: Tensor) -> Tensor:
-    """Each item's place from 1, equal scores in the order given, what is not there last."""
+def _rank_items(scores: Tensor, present: Tensor) -> Tensor:
+    """Return each item's rank from 1, equal scores in the list's order, absent items last."""
     order = torch.argsort(torch.where(present, scores, -torch.inf), dim=-1, descending=True, stable=True)
+    # the argsort of an order is the rank
     return order.argsort(-1).to(scores.dtype) + 1
 
 
@@ -313,10 +321,11 @@ class ApproxNDCG(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per list."""
         present = _check_lists(prediction, target)
-        prediction = _wide(prediction)
-        gain = _gains(target.to(prediction.dtype), present)
+        prediction = _widen(prediction)
+        gain = _normalise_gains(target.to(prediction.dtype), present)
         temperature = (torch.zeros_like(prediction[..., :1]) + self.temperature).unsqueeze(-1)
-        above = (-_leads(prediction) / temperature).sigmoid()  # of i: how far j is above it
-        rank = torch.where(present.unsqueeze(-2), above, 0).sum(-1) + 0.5  # i is half above itself
+        # [..., i, j]: the share to which j is above i; i is half above itself, so that 0.5 more makes ranks from 1 on
+        above = (-_pairwise_differences(prediction) / temperature).sigmoid()
+        rank = torch.where(present.unsqueeze(-2), above, 0).sum(-1) + 0.5
         # a list that holds nothing relevant has no gain, and then costs nothing
         return gain.sign().amax(-1) - (gain / (1 + rank).log2()).sum(-1)

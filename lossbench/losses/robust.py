@@ -1,4 +1,4 @@
-r"""Robust losses of values: distances whose pull fades, or ends, for what is far away.
+r"""Robust losses of regression: distances whose pull on the prediction fades, or ends, far away from the target.
 
 All but wing are :math:`s^2 \rho(r/s)`, about :math:`r^2/2` near zero whatever the scale s, so that the learning rate
 means the same as for Huber. They differ in how the pull fades far away. The M-estimators (:math:`\rho` as in
@@ -19,11 +19,12 @@ from lossbench.types import Encoding, Problem, Requirement, Space
 from lossbench.validation import check_at_most, check_between, check_positive
 
 WIDTHS = (1e-15, 1e15)
-"""Where c may lie: residuals over c, and c squared, must fit into float32."""
+"""Limits of c: residuals over c, and c squared, must fit into float32."""
 
 
 def barron(x: Tensor, alpha: Tensor) -> Tensor:
-    """Barron's general loss of scaled residuals for alpha below 2 and not 0, where no limit form is needed."""
+    """Return Barron's general loss of scaled residuals for alpha below 2 and not 0, where no limit form is needed."""
+    # b / alpha ((x^2 / b + 1)^(alpha / 2) - 1), the power by log1p and expm1, which keep the digits of a small x
     b = 2 - alpha
     return b / alpha * (alpha / 2 * (x.square() / b).log1p()).expm1()
 
@@ -64,7 +65,8 @@ class Tukey(Loss):
     def __call__(self, prediction: Tensor, target: Tensor, *, residual_scale: Tensor) -> Tensor:
         """Return the mean over D."""
         bound = self.c * residual_scale
-        share = (residual(prediction, target) / bound).square().clamp(max=1)
+        # u = (r / cs)^2, at most 1: beyond the bound the loss is constant and the gradient 0
+        share = (residual(prediction, target) / bound).square().clamp(max=1)  # [..., B, D]
         # 1 - (1 - u)^3 multiplied out, which keeps the digits of a small u
         return mean(bound.square() / 6 * share * (3 - 3 * share + share.square()))
 
@@ -102,6 +104,7 @@ class BarronAdaptive(Loss):
         """Return the mean over D."""
         log_scale = parameters["log_scale"]
         alpha = 0.001 + 1.998 * parameters["alpha_logit"].sigmoid()
+        # rho(r / c) + log c + log Z(alpha), with 1 / c = exp(-log c)
         distance = barron(residual(prediction, target) * (-log_scale).exp(), alpha)
         return mean(distance + log_scale + barron_log_partition(alpha))
 
@@ -113,12 +116,15 @@ def barron_log_partition(alpha: Tensor, n: int = 160, step: float = 0.175) -> Te
     and falling within :math:`\pi/4` of the real axis, so the trapezoid rule converges exponentially and this step
     leaves 1e-12. So does the end at t = 28: the heaviest tail (alpha to 0) falls as :math:`e^{-t}`.
     """
+    # 1. the nodes t, with an axis for them before those of alpha: [n, ..., 1, D]
     t = torch.arange(n, dtype=alpha.dtype, device=alpha.device).view(-1, *(1,) * alpha.dim()) * step
+    # 2. the logarithm of the integrand, cosh t e^-rho: log cosh t = t + softplus(-2 t) - log 2 cannot overflow
     log_cosh = t + functional.softplus(-2 * t) - math.log(2)
     b = 2 - alpha
     log_terms = log_cosh - b / alpha * (alpha * log_cosh).expm1()
-    # the integrand is even: both halves share the term at t = 0, which is 1
+    # 3. the trapezoid sum; the integrand is even, so both halves share the term at t = 0, which is 1
     both = torch.logsumexp(torch.cat([log_terms[:1] - math.log(2), log_terms[1:]]), 0) + math.log(2 * step)
+    # 4. dx = sqrt(b) cosh t dt
     return both + b.log() / 2
 
 
@@ -154,6 +160,7 @@ class Andrews(Loss):
     def __call__(self, prediction: Tensor, target: Tensor, *, residual_scale: Tensor) -> Tensor:
         """Return the mean over D."""
         bound = self.a * residual_scale
+        # beyond pi the cosine stays at -1: the loss is constant and the gradient 0
         angle = (residual(prediction, target) / bound).clamp(-torch.pi, torch.pi)
         # 1 - cos = 2 sin^2 of half the angle, which keeps the digits of a small one
         return mean(2 * bound.square() * (angle / 2).sin().square())
@@ -201,9 +208,10 @@ class Hampel(Loss):
         """Return the mean over D."""
         x = (residual(prediction, target) / residual_scale).abs()
         a, b, c = (as_tensor(field, x) for field in (self.a, self.b, self.c))
+        # the slope rises to a, stays at a until b, and falls to 0 between b and c: integrate the three parts
         near, middle = x.minimum(a), x.minimum(b)
         far = (x - b).clamp_min(0).minimum(c - b)
-        # where b = c nothing is far, and any divisor does
+        # where b = c nothing is far, and any divisor will do
         descent = a * far * (1 - far / (2 * (c - b + (c == b))))
         return mean(residual_scale.square() * (near * (middle - near / 2) + descent))
 
@@ -241,6 +249,7 @@ class Fair(Loss):
         """Return the mean over D."""
         bound = self.c * residual_scale
         share = residual(prediction, target).abs() / bound
+        # log1p keeps the digits of u - log(1 + u) near the target
         return mean(bound.square() * (share - share.log1p()))
 
 
@@ -353,7 +362,7 @@ class Cauchy(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean over D."""
-        halved = (residual(prediction, target) / self.c).square() / 2
+        halved = (residual(prediction, target) / self.c).square() / 2  # (r / c)^2 / 2
         return mean(self.c**2 * halved.log1p())
 
 
@@ -388,6 +397,7 @@ class GemanMcclure(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean over D."""
         squared = residual(prediction, target).square()
+        # c^2 2 x^2 / (x^2 + 4) with x = r / c: the c^2 cancels in the numerator
         return mean(2 * squared / (squared / self.c**2 + 4))
 
 
@@ -421,6 +431,7 @@ class Welsch(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean over D."""
+        # 1 - e^-u = -expm1(-u), which keeps the digits of a small u
         halved = (residual(prediction, target) / self.c).square() / 2
         return mean(-(self.c**2) * (-halved).expm1())
 
@@ -458,14 +469,16 @@ class Barron(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean over D."""
         x = residual(prediction, target) / self.c
-        return mean(self.c**2 * barron_anywhere(x, as_tensor(self.alpha, x)))
+        return mean(self.c**2 * general_barron(x, as_tensor(self.alpha, x)))
 
 
-def barron_anywhere(x: Tensor, alpha: Tensor) -> Tensor:
-    """Barron's loss of scaled residuals, for all alpha up to 2; no branch gives another a NaN in its gradient."""
+def general_barron(x: Tensor, alpha: Tensor) -> Tensor:
+    """Return Barron's loss of scaled residuals for all alpha up to 2, with its limits at 2, 0 and -inf."""
     halved = x.square() / 2
+    # where a limit holds, the general form is computed at alpha 1: a NaN there would reach the gradient
     regular = alpha.isfinite() & (alpha != 0) & (alpha != 2)
     general = barron(x, torch.where(regular, alpha, 1.0))
+    # half the square, Cauchy, Welsch
     limit = torch.where(alpha == 2, halved, torch.where(alpha == 0, halved.log1p(), -(-halved).expm1()))
     return torch.where(regular, general, limit)
 
@@ -503,5 +516,6 @@ class Wing(Loss):
         """Return the mean over D."""
         distance = residual(prediction, target).abs()
         width = as_tensor(self.width, distance)
+        # beyond w the first term stays at w log(1 + w / eps), and the second goes on with slope 1
         near = distance.minimum(width)
         return mean(width * (near / self.epsilon).log1p() + distance - near)

@@ -14,22 +14,23 @@ from lossbench.types import BLANK, PADDING, Array, Encoding, Problem, Space
 from lossbench.validation import check_nonnegative, check_positive, check_share, check_switch
 
 
-def _log_probabilities(logits: Tensor) -> Tensor:
+def _log_softmax_wide(logits: Tensor) -> Tensor:
     half = logits.dtype in {torch.float16, torch.bfloat16}
     return log_softmax(logits.float() if half else logits)  # torch has no CTC in half precision
 
 
-def _lengths(target: Tensor) -> Tensor:
+def _count_tokens(target: Tensor) -> Tensor:
     return (target != PADDING).sum(-1)
 
 
-def steps_needed(target: Tensor) -> Tensor:
+def count_steps_needed(target: Tensor) -> Tensor:
     """Return the fewest steps that can put out each transcript: `[..., S]` to `[...]`. Repeats need a blank between."""
     repeats = (target[..., 1:] == target[..., :-1]) & (target[..., 1:] != PADDING)
-    return _lengths(target) + repeats.sum(-1)
+    return _count_tokens(target) + repeats.sum(-1)
 
 
-def _check_shapes(prediction: Tensor, target: Tensor) -> None:
+def _check_transcripts(prediction: Tensor, target: Tensor, zero_infinity: bool) -> None:
+    # 1. shapes
     if prediction.ndim < 2 or prediction.shape[:-2] != target.shape[:-1]:
         raise InvalidValue(
             f"target must hold one transcript per prediction, shape {[*prediction.shape[:-2], 'S']} for predictions "
@@ -37,9 +38,7 @@ def _check_shapes(prediction: Tensor, target: Tensor) -> None:
         )
     if prediction.numel() == 0:
         raise InvalidValue(f"CTC takes at least one example, step and token. Got predictions {list(prediction.shape)}.")
-
-
-def _check_targets(prediction: Tensor, target: Tensor, zero_infinity: bool) -> None:
+    # 2. values: a mask of the wrong transcripts for each reason
     n_steps, n_tokens = prediction.shape[-2:]
     wrong = {
         "holds token 0, which is the blank": (target == BLANK).any(-1),
@@ -47,20 +46,16 @@ def _check_targets(prediction: Tensor, target: Tensor, zero_infinity: bool) -> N
         "goes on behind its padding": ((target[..., 1:] != PADDING) & (target[..., :-1] == PADDING)).any(-1),
     }
     if not zero_infinity:
-        wrong[f"needs more than the {n_steps} steps of its prediction"] = steps_needed(target) > n_steps
+        wrong[f"needs more than the {n_steps} steps of its prediction"] = count_steps_needed(target) > n_steps
     if is_set(torch.stack(list(wrong.values()))):  # one look at the values: a GPU waits at each
-        _refuse_first(wrong, target)
-
-
-def _refuse_first(wrong: dict[str, Tensor], target: Tensor) -> None:
-    for why, where in wrong.items():
-        for place in where.nonzero().tolist()[:1]:
-            example = f"example {place[0] if len(place) == 1 else place}" if place else "the example"
-            raise InvalidValue(f"The target of {example} {why}. Got {target[tuple(place)].tolist()}.")
+        reason, where = next((reason, where) for reason, where in wrong.items() if where.any())
+        place = where.nonzero()[0].tolist()
+        example = f"example {place[0] if len(place) == 1 else place}" if place else "the example"
+        raise InvalidValue(f"The target of {example} {reason}. Got {target[tuple(place)].tolist()}.")
 
 
 def _check_lengths(targets: Array, problem: Problem) -> None:
-    needed = steps_needed(torch.from_numpy(targets))
+    needed = count_steps_needed(torch.from_numpy(targets))
     if n := int((needed > problem.n_steps).sum()):
         raise Incompatible(
             f"{n} of {len(targets)} training transcripts need more than the {problem.n_steps} steps that the model "
@@ -69,17 +64,19 @@ def _check_lengths(targets: Array, problem: Problem) -> None:
         )
 
 
-def _negative_log_likelihood(logs: Tensor, target: Tensor, zero_infinity: bool = False) -> Tensor:
-    """Log probabilities `[..., T, C]` and tokens `[..., S]` to `[..., 1, 1]`: both axes stay, for fields."""
-    _check_shapes(logs, target)
-    _check_targets(logs, target, zero_infinity)
+def _ctc_nll(logs: Tensor, target: Tensor, zero_infinity: bool = False) -> Tensor:
+    """Return the negative log likelihood, `[..., 1, 1]`, of tokens `[..., S]` by log probabilities `[..., T, C]`.
+
+    Both axes stay, so that fields `[R, 1, 1, 1]` broadcast.
+    """
+    _check_transcripts(logs, target, zero_infinity)
     leading, (n_steps, n_tokens) = logs.shape[:-2], logs.shape[-2:]
     flat = logs.reshape(-1, n_steps, n_tokens).transpose(0, 1)  # [T, N, C]
     tokens = target.reshape(flat.shape[1], -1)
     steps = torch.full((len(tokens),), n_steps, device=target.device)
     # padded [N, S]: as fast as one long target, which needs a boolean mask
     losses = functional.ctc_loss(
-        flat, tokens.clamp_min(BLANK), steps, _lengths(tokens), BLANK, "none", zero_infinity=zero_infinity
+        flat, tokens.clamp_min(BLANK), steps, _count_tokens(tokens), BLANK, "none", zero_infinity=zero_infinity
     )
     return losses.reshape(*leading, 1, 1)
 
@@ -128,9 +125,9 @@ class CTC(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
-        losses = _negative_log_likelihood(_log_probabilities(prediction), target, self.zero_infinity)
+        losses = _ctc_nll(_log_softmax_wide(prediction), target, self.zero_infinity)
         losses = losses.squeeze(-1).squeeze(-1)
-        return losses / _lengths(target).clamp_min(1) if self.per_token else losses
+        return losses / _count_tokens(target).clamp_min(1) if self.per_token else losses
 
 
 @dataclass(frozen=True)
@@ -170,7 +167,7 @@ class FocalCTC(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
-        nll = _negative_log_likelihood(_log_probabilities(prediction), target, self.zero_infinity)
+        nll = _ctc_nll(_log_softmax_wide(prediction), target, self.zero_infinity)
         # rounding may leave nll at 0 or just below, where log(1 - p) is not finite; the factor nll is 0 there too
         unlikely = -(-nll.clamp_min(torch.finfo(nll.dtype).eps)).expm1()  # 1 - p
         fading = (self.gamma * unlikely.log()).exp()
@@ -217,9 +214,10 @@ class SmoothedCTC(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
-        logs = _log_probabilities(prediction)
+        logs = _log_softmax_wide(prediction)
+        # KL(p || uniform) = log C + sum_c p_c log p_c of each step, then the mean over steps: [..., 1, 1]
         divergence = (logs.exp() * logs).sum(-1, keepdim=True).mean(-2, keepdim=True) + math.log(logs.shape[-1])
-        nll = _negative_log_likelihood(logs, target, self.zero_infinity)
+        nll = _ctc_nll(logs, target, self.zero_infinity)
         return ((1 - self.smoothing) * nll + self.smoothing * divergence).squeeze(-1).squeeze(-1)
 
 
@@ -236,7 +234,7 @@ def _check_tokens(prediction: Tensor, target: Tensor) -> None:
 
 
 def _next_tokens(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, the token that comes next after each (0 for padding), and whether one does: `[..., T - 1, ...]`."""
+    """Return logits, the token after each (0 for padding), and a mask of those that count: `[..., T - 1, ...]`."""
     _check_tokens(prediction, target)
     following = target[..., 1:].long()
     counts = following != PADDING
@@ -244,7 +242,7 @@ def _next_tokens(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def _reduce_tokens(losses: Tensor, counts: Tensor, per_token: bool) -> Tensor:
-    """Losses `[..., T - 1, 1]`, summed or averaged over the tokens that count."""
+    """Sum or average losses `[..., T - 1, 1]` over the tokens that count."""
     total = torch.where(counts, losses.squeeze(-1), 0).sum(-1)
     return total / counts.sum(-1).clamp_min(1) if per_token else total
 
@@ -331,22 +329,19 @@ class Unlikelihood(Loss):
         """Return one value per sequence."""
         logits, following, counts = _next_tokens(prediction, target)
         nll = -log_softmax(logits).gather(-1, following.unsqueeze(-1))
-        before = _tokens_before(target[..., :-1], logits.shape[-1])
-        is_next = torch.arange(logits.shape[-1], device=target.device) == following.unsqueeze(-1)
-        repeated = -torch.where(before & ~is_next, _log_not(logits), 0).sum(-1, keepdim=True)
+        # the candidates C_t: tokens that stood at any position up to t, but not the next one; padding is no token
+        tokens = torch.arange(logits.shape[-1], device=target.device)
+        seen = (target[..., :-1].unsqueeze(-1) == tokens).cumsum(-2) > 0  # [..., T - 1, C]
+        is_next = tokens == following.unsqueeze(-1)
+        repeated = -torch.where(seen & ~is_next, _log_one_minus_p(logits), 0).sum(-1, keepdim=True)
         return _reduce_tokens(nll + self.alpha * repeated, counts, self.per_token)
 
 
-def _tokens_before(tokens: Tensor, n_tokens: int) -> Tensor:
-    """Whether each token was there up to each position: `[..., T]` to `[..., T, C]`; padding is nowhere."""
-    here = tokens.unsqueeze(-1) == torch.arange(n_tokens, device=tokens.device)
-    return here.cumsum(-2) > 0
-
-
-def _log_not(logits: Tensor) -> Tensor:
-    """log(1 - p) of every token, also where p rounds to 1: there it is the logarithm of the sum of all others."""
+def _log_one_minus_p(logits: Tensor) -> Tensor:
+    """Return log(1 - p) of every token, `[..., C]`, exact also where p rounds to 1."""
     logs = log_softmax(logits)
     is_highest = torch.arange(logits.shape[-1], device=logits.device) == logits.argmax(-1, keepdim=True)
+    # 1 - p of the likeliest token is the sum of all others
     others = torch.where(is_highest, torch.finfo(logs.dtype).min, logs).logsumexp(-1, keepdim=True)
-    # any other token has at most half
+    # any other token has at most half, where log1p(-p) is exact; the clamp is for rounding
     return torch.where(is_highest, others, (-logs.exp().clamp_max(0.5)).log1p())

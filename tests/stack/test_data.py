@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lossbench import registry
-from lossbench.losses.sequence import steps_needed
+from lossbench.losses.sequence import count_steps_needed
 from lossbench.training import data as preparing
 from lossbench.training.batches import Feed, Order
 from lossbench.training.data import prepare
@@ -153,7 +153,7 @@ def test_fewer_examples_than_the_batch_are_the_batch():
 def test_transcripts_that_are_too_long_fail_only_the_trials_that_have_them(loss, make_trials, monkeypatch):
     """The model reads just enough steps for all lines as they are; insertions make some longer."""
     lines = registry.datasets.get("digit_lines", n=60).load()
-    steps = int(steps_needed(torch.from_numpy(lines.targets)).max())
+    steps = int(count_steps_needed(torch.from_numpy(lines.targets)).max())
     monkeypatch.setattr(preparing, "steps_read", lambda model, shape: steps)
     words = ("task=ctc", f"loss={loss}", "data.n=60", "corruption=token_insertions", "corruption.share=1")
     prepared, rejected = prepare(make_trials(*words, "seeds=1", "rates=[0,1]"))

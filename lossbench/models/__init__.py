@@ -1,4 +1,4 @@
-"""Models: the trunks that the losses of a comparison share. `heads` makes the last layer."""
+"""Models: the trunks that the losses of a comparison share. The module `heads` builds the last layer."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ __all__ = ["CNN", "MLP", "CNNFlat", "CNNMax", "Linear", "Recogniser", "Recognise
 
 
 def get(name: str, **fields: Any) -> Model:
-    """The model called `name` with its fields set; raises `UnknownName` with the nearest name and all of them."""
+    """Return the model called `name` with its fields set; raises `UnknownName`, which suggests the nearest name."""
     return registry.models.get(name, **fields)
 
 

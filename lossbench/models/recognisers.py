@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces import Model
-from lossbench.models.networks import Features, block, check_image
+from lossbench.models.networks import Features, build_block, check_image
 from lossbench.validation import check_count
 
 
 class Columns(nn.Module):
-    """Feature maps `[B, C, H, W]` to one vector per column, from left to right: `[B, W, C H]`."""
+    """Turn feature maps `[B, C, H, W]` into a vector per column, from left to right: `[B, W, C H]`."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """The columns of maps."""
+        """Return the columns."""
         return maps.permute(0, 3, 1, 2).flatten(2)
 
 
@@ -28,24 +28,24 @@ class Recurrent(nn.Module):
         self.lstm = nn.LSTM(inputs, width, batch_first=True, bidirectional=True)
 
     def forward(self, sequence: Tensor) -> Tensor:
-        """What the LSTM puts out at each step."""
-        out: Tensor = self.lstm(sequence)[0]
-        return out
+        """Return the output of each step."""
+        outputs: Tensor = self.lstm(sequence)[0]
+        return outputs
 
 
-def _columns(model: "Recogniser | RecogniserLSTM", input_shape: tuple[int, ...]) -> list[nn.Module]:
-    """Two blocks that halve the height, the first one the width too, and a third over all that is left of the height.
+def _build_columns(model: "Recogniser | RecogniserLSTM", input_shape: tuple[int, ...]) -> list[nn.Module]:
+    """Build two blocks that each halve the height (the first also the width) and a third over the remaining height.
 
-    Strides, not pools: torch's max-pooling takes as long on a CPU as all of this.
+    They use strides, as torch's max-pooling on a CPU takes as long as all three blocks together.
     """
     check_image(model, input_shape, 4)
     height = math.ceil(input_shape[1] / 4)
-    wide = nn.Conv2d(2 * model.channels, model.width, (height, 3), padding=(0, 1))
+    full_height = nn.Conv2d(2 * model.channels, model.width, (height, 3), padding=(0, 1))
     return [
-        *block(input_shape[0], model.channels, stride=2),
-        *block(model.channels, 2 * model.channels, stride=(2, 1)),
-        *(wide, nn.GroupNorm(math.gcd(8, model.width), model.width), nn.ReLU()),
-        Columns(),
+        *build_block(input_shape[0], model.channels, stride=2),  # [H / 2, W / 2]
+        *build_block(model.channels, 2 * model.channels, stride=(2, 1)),  # [H / 4, W / 2]
+        *(full_height, nn.GroupNorm(math.gcd(8, model.width), model.width), nn.ReLU()),  # [1, W / 2]
+        Columns(),  # [B, W / 2, width]
     ]
 
 
@@ -53,7 +53,7 @@ def _columns(model: "Recogniser | RecogniserLSTM", input_shape: tuple[int, ...])
 class Recogniser(Model):
     """Three convolutions with GroupNorm that turn a line into columns: T = W / 2 vectors of `width` features.
 
-    Two of 3x3 with `channels` and twice as many channels, one over the full height and three columns.
+    Two are 3x3 with `channels` and twice as many channels; the third covers the full height and three columns.
     """
 
     sequence: ClassVar[bool] = True
@@ -66,15 +66,15 @@ class Recogniser(Model):
         check_count(self, channels=self.channels, width=self.width)
 
     def trunk(self, input_shape: tuple[int, ...]) -> Features:
-        """`[B, C, H, W]` to `[B, W / 2, width]`; raises `Incompatible` for no images, or less than 4 pixels a side."""
-        return nn.Sequential(*_columns(self, input_shape)), self.width
+        """Build `[B, C, H, W]` to `[B, W / 2, width]`; images have at least 4 pixels a side."""
+        return nn.Sequential(*_build_columns(self, input_shape)), self.width
 
 
 @dataclass(frozen=True)
 class RecogniserLSTM(Model):
-    """The same convolutions under a bidirectional LSTM of `width` / 2 units each way.
+    """The convolutions of `recogniser`, then a bidirectional LSTM of `width` / 2 units each way.
 
-    An LSTM cannot be stacked: its trials train one after another, which takes many times as long.
+    An LSTM cannot be stacked: its trials are trained one after another, which takes many times as long.
     """
 
     name: ClassVar[str] = "recogniser_lstm"
@@ -91,5 +91,5 @@ class RecogniserLSTM(Model):
             raise InvalidValue(f"The 'width' parameter of RecogniserLSTM must be even. Got {self.width!r} instead.")
 
     def trunk(self, input_shape: tuple[int, ...]) -> Features:
-        """`[B, C, H, W]` to `[B, W / 2, width]`; raises `Incompatible` as `recogniser` does."""
-        return nn.Sequential(*_columns(self, input_shape), Recurrent(self.width, self.width // 2)), self.width
+        """Build `[B, C, H, W]` to `[B, W / 2, width]`; raises `Incompatible` as `recogniser` does."""
+        return nn.Sequential(*_build_columns(self, input_shape), Recurrent(self.width, self.width // 2)), self.width

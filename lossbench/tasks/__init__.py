@@ -1,4 +1,4 @@
-"""Tasks: what is predicted. Each owns its head's size, its conversions, its metrics and its defaults."""
+"""Tasks: the kind of prediction. A task has the width of its head, conversions, metrics and defaults."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ __all__ = ["CTC", "Binary", "Boxes", "Embedding", "Multiclass", "Multilabel", "R
 
 
 def get(name: str, **fields: Any) -> Task:
-    """The task called `name`; raises `UnknownName` with the nearest name and all of them."""
+    """Return the task called `name`; raises `UnknownName`, which suggests the nearest name."""
     return registry.tasks.get(name, **fields)
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling, Task
 from lossbench.numerics.softmax import log_softmax, softmax
-from lossbench.tasks.refusals import refusal
+from lossbench.tasks.refusals import make_refusal
 from lossbench.types import EMBEDDING_WIDTH, Array, Encoding, Examples, Head, Problem, Space
 
 
@@ -52,24 +52,24 @@ class Binary(Task):
     target_share: ClassVar[float] = 0.8
 
     def count_outputs(self, examples: Examples) -> int:
-        """1; raises `Incompatible` unless the targets are `[N]` of 0 and 1 and the names, if any, are two."""
+        """Return 1; raises `Incompatible` unless the targets are `[N]` of 0 and 1 and the names, if any, are two."""
         check_whole_numbers("binary", examples, n_classes=2)
         if len(examples.class_names) not in {0, 2}:
             raise Incompatible(f"The binary task has two classes. Got {len(examples.class_names)} class names.")
         return 1
 
     def get_head_width(self, head: Head, problem: Problem) -> int:
-        """1."""
+        """Return 1."""
         if head not in self.heads:
-            raise refusal("binary", head, self.heads)
+            raise make_refusal("binary", head, self.heads)
         return 1
 
     def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
-        """Zero and one: labels have no scale."""
+        """Return zero and one: labels have no scale."""
         return np.zeros(1), np.ones(1)
 
     def convert(self, raw: Tensor, space: Space, scaling: Scaling) -> Tensor:
-        """The score as it comes, its sigmoid, or the logarithm of that without overflow; `[..., 1]`."""
+        """Return the score unchanged, its sigmoid, or the logarithm of that without overflow; `[..., 1]`."""
         match space:
             case Space.LOGIT | Space.SCORE:
                 return raw
@@ -77,10 +77,10 @@ class Binary(Task):
                 return raw.sigmoid()
             case Space.LOG_PROBABILITY:
                 return logsigmoid(raw)
-        raise refusal("binary", space, self.spaces)
+        raise make_refusal("binary", space, self.spaces)
 
     def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:
-        """Index `[...]`; 0 and 1, or -1 and 1, `[..., 1]`."""
+        """Return the index `[...]`; or 0 and 1, or -1 and 1, `[..., 1]`."""
         match encoding:
             case Encoding.INDEX:
                 return target.long()
@@ -88,25 +88,25 @@ class Binary(Task):
                 return target.unsqueeze(-1).to(scaling.shift.dtype)
             case Encoding.SIGNED:
                 return 2 * target.unsqueeze(-1).to(scaling.shift.dtype) - 1
-        raise refusal("binary", encoding, self.encodings)
+        raise make_refusal("binary", encoding, self.encodings)
 
     def check(self, targets: Array, encoding: Encoding) -> None:
-        """Raise `Incompatible` for an encoding that does not exist here."""
+        """Raise `Incompatible` for an encoding that the task does not offer."""
         if encoding not in self.encodings:
-            raise refusal("binary", encoding, self.encodings)
+            raise make_refusal("binary", encoding, self.encodings)
 
     def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
-        """The score of the positive class, `[..., 1]`, whatever the loss was given."""
+        """Return the score of the positive class, `[..., 1]`, whatever space the loss takes."""
         return raw
 
     def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
-        """The log-odds of the share of positives, `[n, 1]`; half an example stands in for a class that is absent."""
-        negatives, positives = np.maximum(class_sizes(targets, 2), 0.5)
+        """Return the log-odds of the share of positives, `[n, 1]`; an absent class counts as half an example."""
+        negatives, positives = np.maximum(count_classes(targets, 2), 0.5)
         return np.full((n, 1), np.log(positives / negatives))
 
     def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
-        """Negatives and positives, `[2]`."""
-        return class_sizes(targets, 2)
+        """Return the number of negatives and positives, `[2]`."""
+        return count_classes(targets, 2)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Multiclass(Task):
     target_share: ClassVar[float] = 0.8
 
     def count_outputs(self, examples: Examples) -> int:
-        """C: the number of class names, or one more than the largest target.
+        """Return C: the number of class names, or one more than the largest target.
 
         Raises `Incompatible` unless the targets are `[N]` of whole numbers below C, and C at least 2.
         """
@@ -153,17 +153,17 @@ class Multiclass(Task):
         return n_classes
 
     def get_head_width(self, head: Head, problem: Problem) -> int:
-        """C, or the embedding's width."""
+        """Return C, or the embedding's width."""
         if head not in self.heads:
-            raise refusal("multiclass", head, self.heads)
+            raise make_refusal("multiclass", head, self.heads)
         return EMBEDDING_WIDTH if head is Head.EMBEDDING else problem.n_outputs
 
     def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
-        """Zero and one: labels have no scale."""
+        """Return zero and one: labels have no scale."""
         return np.zeros(1), np.ones(1)
 
     def convert(self, raw: Tensor, space: Space, scaling: Scaling) -> Tensor:
-        """Scores and embeddings as they come, their softmax, or the logarithm of that without overflow."""
+        """Return scores and embeddings unchanged, their softmax, or the logarithm of that without overflow."""
         match space:
             case Space.LOGIT | Space.SCORE | Space.EMBEDDING:
                 return raw
@@ -171,40 +171,40 @@ class Multiclass(Task):
                 return softmax(raw)
             case Space.LOG_PROBABILITY:
                 return log_softmax(raw)
-        raise refusal("multiclass", space, self.spaces)
+        raise make_refusal("multiclass", space, self.spaces)
 
     def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:
-        """Index `[...]`, or one-hot `[..., C]`."""
+        """Return the index `[...]`, or one-hot `[..., C]`."""
         match encoding:
             case Encoding.INDEX:
                 return target.long()
             case Encoding.ONE_HOT:
-                # F.one_hot looks at the values, which makes a GPU wait
+                # F.one_hot reads the values on the host, which makes a GPU wait
                 classes = torch.arange(problem.n_outputs, device=target.device)
                 return (target.unsqueeze(-1) == classes).to(scaling.shift.dtype)
-        raise refusal("multiclass", encoding, self.encodings)
+        raise make_refusal("multiclass", encoding, self.encodings)
 
     def check(self, targets: Array, encoding: Encoding) -> None:
-        """Raise `Incompatible` for an encoding that does not exist here."""
+        """Raise `Incompatible` for an encoding that the task does not offer."""
         if encoding not in self.encodings:
-            raise refusal("multiclass", encoding, self.encodings)
+            raise make_refusal("multiclass", encoding, self.encodings)
 
     def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
-        """The class scores, `[..., C]`, whatever the loss was given (of an embedding: those it made)."""
+        """Return the class scores, `[..., C]`; for an embedding head those that the loss computed."""
         return raw
 
     def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
-        """The logarithm of each class's share, `[n, C]`; half an example stands in for a class that is absent."""
-        counts = np.maximum(class_sizes(targets, problem.n_outputs), 0.5)
+        """Return the logarithm of each class's share, `[n, C]`; an absent class counts as half an example."""
+        counts = np.maximum(count_classes(targets, problem.n_outputs), 0.5)
         return np.tile(np.log(counts / counts.sum()), (n, 1))
 
     def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
-        """Examples per class, `[C]`."""
-        return class_sizes(targets, problem.n_outputs)
+        """Return the number of examples per class, `[C]`."""
+        return count_classes(targets, problem.n_outputs)
 
 
-def class_sizes(targets: Array, n_classes: int) -> Array:
-    """Examples of each class, `[C]`."""
+def count_classes(targets: Array, n_classes: int) -> Array:
+    """Count the examples of each class, `[C]`."""
     return np.bincount(targets.astype(np.int64), minlength=n_classes)
 
 

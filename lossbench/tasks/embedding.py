@@ -1,4 +1,4 @@
-"""Embeddings: what belongs together lies together, also of classes that were never seen."""
+"""Embeddings: examples of a class lie close together, also of classes that were never seen in training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from torch import Tensor
 
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling, Task
-from lossbench.tasks.classification import check_whole_numbers, class_sizes
-from lossbench.tasks.refusals import refusal
+from lossbench.tasks.classification import check_whole_numbers, count_classes
+from lossbench.tasks.refusals import make_refusal
 from lossbench.types import EMBEDDING_WIDTH, Array, Encoding, Examples, Head, Problem, Space
 
-FEWEST = 6
-"""Classes: two in each split."""
+MIN_CLASSES = 6
+"""Two classes in each split."""
 
 
 @dataclass(frozen=True)
 class Embedding(Task):
-    """Which examples show the same: targets `[N]` of whole numbers below C, the class (identity) of each.
+    """An embedding in which classes lie apart: targets `[N]` of whole numbers below C, the class (identity) of each.
 
-    Raw output: `[..., 32]`, an embedding, which is what the metrics take. Training, validation and test share no class.
+    Raw output: `[..., 32]`, the embedding; the metrics take it as it is. Training, validation and test share no class.
     """
 
     spaces: ClassVar[tuple[Space, ...]] = (Space.EMBEDDING,)
@@ -43,52 +43,53 @@ class Embedding(Task):
     target_share: ClassVar[float] = 0.5
 
     def count_outputs(self, examples: Examples) -> int:
-        """C, over all splits: the number of class names, or one more than the largest target.
+        """Return C, over all splits: the number of class names, or one more than the largest target.
 
         Raises `Incompatible` unless the targets are `[N]` of whole numbers below C, of at least 6 classes.
         """
         n_classes = len(examples.class_names) or int(examples.targets.max(initial=0)) + 1
         check_whole_numbers("embedding", examples, n_classes)
-        if (found := len(np.unique(examples.targets))) < FEWEST:
+        if (n_present := len(np.unique(examples.targets))) < MIN_CLASSES:
             raise Incompatible(
-                f"The embedding task holds classes out: it needs at least {FEWEST}, two for each split. Got {found}."
+                f"The embedding task holds classes out: it needs at least {MIN_CLASSES}, two for each split. "
+                f"Got {n_present}."
             )
         return n_classes
 
     def get_head_width(self, head: Head, problem: Problem) -> int:
-        """32, the embedding's width."""
+        """Return 32, the embedding's width."""
         if head not in self.heads:
-            raise refusal("embedding", head, self.heads)
+            raise make_refusal("embedding", head, self.heads)
         return EMBEDDING_WIDTH
 
     def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
-        """Zero and one: classes have no scale."""
+        """Return zero and one: classes have no scale."""
         return np.zeros(1), np.ones(1)
 
     def convert(self, raw: Tensor, space: Space, scaling: Scaling) -> Tensor:
-        """The embedding as it comes."""
+        """Return the embedding unchanged."""
         if space not in self.spaces:
-            raise refusal("embedding", space, self.spaces)
+            raise make_refusal("embedding", space, self.spaces)
         return raw
 
     def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:
-        """Index `[...]`."""
+        """Return the index, `[...]`."""
         self.check(np.zeros(0), encoding)
         return target.long()
 
     def check(self, targets: Array, encoding: Encoding) -> None:
-        """Raise `Incompatible` for an encoding that does not exist here."""
+        """Raise `Incompatible` for an encoding that the task does not offer."""
         if encoding not in self.encodings:
-            raise refusal("embedding", encoding, self.encodings)
+            raise make_refusal("embedding", encoding, self.encodings)
 
     def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
-        """The embedding, `[..., 32]`."""
+        """Return the embedding, `[..., 32]`."""
         return raw
 
     def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
-        """One point for all, `[n, 32]`: equal distances are ranked at random, so that it scores as chance does."""
+        """Return the same point for all, `[n, 32]`: equal distances are ranked at random, so it is at chance."""
         return np.zeros((n, EMBEDDING_WIDTH))
 
     def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
-        """Training examples per class, `[C]`: none of those held out."""
-        return class_sizes(targets, problem.n_outputs)
+        """Return the number of training examples per class, `[C]`; it is 0 for held-out classes."""
+        return count_classes(targets, problem.n_outputs)

@@ -10,13 +10,13 @@ from torch.nn.functional import logsigmoid
 
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling, Task
-from lossbench.tasks.refusals import refusal
+from lossbench.tasks.refusals import make_refusal
 from lossbench.types import Array, Encoding, Examples, Head, Picture, Problem, Space
 
 
 @dataclass(frozen=True)
 class Multilabel(Task):
-    """Any number of L labels: targets `[N, L]` of 0 and 1, whole numbers; a 1 says that the label holds.
+    """Any number of L labels: targets `[N, L]` of 0 and 1, whole numbers; 1 where the label applies.
 
     Raw output: `[..., L]`, the log-odds of each label. A label is predicted where it is above 0.
     """
@@ -46,9 +46,16 @@ class Multilabel(Task):
     target_share: ClassVar[float] = 0.6
 
     def count_outputs(self, examples: Examples) -> int:
-        """L; raises `Incompatible` unless the targets are `[N, L]` of 0 and 1 and the names, if any, are L."""
-        _check_hot(examples.targets)
-        n_labels = examples.targets.shape[1]
+        """Return L; raises `Incompatible` unless the targets are `[N, L]` of 0 and 1 and the names, if any, are L."""
+        targets = examples.targets
+        if targets.ndim != 2 or not np.issubdtype(targets.dtype, np.integer):
+            raise Incompatible(
+                f"The multilabel task takes whole-number targets of shape [N, L]. Got {targets.dtype} of shape "
+                f"{list(targets.shape)}."
+            )
+        if targets.size and (targets.min() < 0 or targets.max() > 1):
+            raise Incompatible(f"The multilabel task takes targets of 0 and 1. Got {targets.min()} to {targets.max()}.")
+        n_labels = targets.shape[1]
         if len(examples.class_names) not in {0, n_labels}:
             raise Incompatible(
                 f"The targets of the multilabel task have {n_labels} labels. Got {len(examples.class_names)} names."
@@ -56,17 +63,17 @@ class Multilabel(Task):
         return int(n_labels)
 
     def get_head_width(self, head: Head, problem: Problem) -> int:
-        """L."""
+        """Return L."""
         if head not in self.heads:
-            raise refusal("multilabel", head, self.heads)
+            raise make_refusal("multilabel", head, self.heads)
         return problem.n_outputs
 
     def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
-        """Zero and one: labels have no scale."""
+        """Return zero and one: labels have no scale."""
         return np.zeros(1), np.ones(1)
 
     def convert(self, raw: Tensor, space: Space, scaling: Scaling) -> Tensor:
-        """The scores as they come, the sigmoid of each, or the logarithm of that without overflow; `[..., L]`."""
+        """Return the scores unchanged, the sigmoid of each, or the logarithm of that without overflow; `[..., L]`."""
         match space:
             case Space.LOGIT | Space.SCORE:
                 return raw
@@ -74,43 +81,33 @@ class Multilabel(Task):
                 return raw.sigmoid()
             case Space.LOG_PROBABILITY:
                 return logsigmoid(raw)
-        raise refusal("multilabel", space, self.spaces)
+        raise make_refusal("multilabel", space, self.spaces)
 
     def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:
-        """0 and 1, or -1 and 1, `[..., L]`."""
+        """Return 0 and 1, or -1 and 1, `[..., L]`."""
         match encoding:
             case Encoding.MULTI_HOT:
                 return target.to(scaling.shift.dtype)
             case Encoding.SIGNED:
                 return 2 * target.to(scaling.shift.dtype) - 1
-        raise refusal("multilabel", encoding, self.encodings)
+        raise make_refusal("multilabel", encoding, self.encodings)
 
     def check(self, targets: Array, encoding: Encoding) -> None:
-        """Raise `Incompatible` for an encoding that does not exist here."""
+        """Raise `Incompatible` for an encoding that the task does not offer."""
         if encoding not in self.encodings:
-            raise refusal("multilabel", encoding, self.encodings)
+            raise make_refusal("multilabel", encoding, self.encodings)
 
     def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
-        """The score of each label, `[..., L]`, whatever the loss was given."""
+        """Return the score of each label, `[..., L]`, whatever space the loss takes."""
         return raw
 
     def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
-        """The log-odds of each label's share, `[n, L]`; half an example stands in for one that is absent."""
+        """Return the log-odds of each label's share, `[n, L]`; an absent label counts as half an example."""
         positives = targets.sum(0)
         odds = np.maximum(positives, 0.5) / np.maximum(len(targets) - positives, 0.5)
         return np.tile(np.log(odds), (n, 1))
 
     def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
-        """Positives per label, `[L]`."""
+        """Return the number of positives per label, `[L]`."""
         counts: Array = targets.sum(0)
         return counts
-
-
-def _check_hot(targets: Array) -> None:
-    if targets.ndim != 2 or not np.issubdtype(targets.dtype, np.integer):
-        raise Incompatible(
-            f"The multilabel task takes whole-number targets of shape [N, L]. Got {targets.dtype} of shape "
-            f"{list(targets.shape)}."
-        )
-    if targets.size and (targets.min() < 0 or targets.max() > 1):
-        raise Incompatible(f"The multilabel task takes targets of 0 and 1. Got {targets.min()} to {targets.max()}.")

@@ -1,4 +1,4 @@
-"""The messages of a task that is asked for something it does not have."""
+"""The error of a task for a space, encoding or head that it does not offer."""
 
 from collections.abc import Iterable
 
@@ -8,8 +8,10 @@ from lossbench.types import Encoding, Head, Space
 _WORDS: dict[type, str] = {Space: "predictions as", Encoding: "targets as", Head: "a head of kind"}
 
 
-def refusal(task: str, wanted: Space | Encoding | Head, offered: Iterable[Space | Encoding | Head]) -> Incompatible:
-    """The error for a space, encoding or head that `task` does not offer, with those that it does."""
+def make_refusal(
+    task: str, requested: Space | Encoding | Head, options: Iterable[Space | Encoding | Head]
+) -> Incompatible:
+    """Return the error for a space, encoding or head that `task` does not offer; it lists the options."""
     return Incompatible(
-        f"The {task} task cannot give {_WORDS[type(wanted)]} {str(wanted)!r}; it can give: {', '.join(offered)}."
+        f"The {task} task cannot give {_WORDS[type(requested)]} {str(requested)!r}; it can give: {', '.join(options)}."
     )

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Task
-from lossbench.models.networks import build_head
+from lossbench.models.heads import build_head
 from lossbench.seeds import Purpose, derive_seed
 from lossbench.training.batches import Feed, Order
 from lossbench.training.data import Preparation, Prepared

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from lossbench.models.networks import Cosine, Highest
+from lossbench.models.heads import CosineHead
+from lossbench.models.networks import GlobalMaxPool
 from lossbench.models.recognisers import Columns
 from lossbench.numerics.softmax import NARROW
 
@@ -34,7 +35,7 @@ Rule = Callable[[nn.Module, Tensors, Tensor], Tensor]
 
 ELEMENTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Identity)
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-OF_IMAGES = (nn.Conv2d, nn.GroupNorm, nn.Flatten, Columns, Highest, *POOLS, *ELEMENTWISE)
+OF_IMAGES = (nn.Conv2d, nn.GroupNorm, nn.Flatten, Columns, GlobalMaxPool, *POOLS, *ELEMENTWISE)
 
 
 def as_channels(x: Tensor) -> Tensor:
@@ -123,8 +124,8 @@ def _pool(module: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
 
 
 def _cosine(module: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
-    assert isinstance(module, Cosine)
-    return module.scores(x, tensors["weight"])
+    assert isinstance(module, CosineHead)
+    return module.score(x, tensors["weight"])
 
 
 def _columns(module: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
@@ -137,7 +138,7 @@ def _unchanged(module: nn.Module, tensors: Tensors, x: Tensor) -> Tensor:
 
 def _rule(module: nn.Module) -> Rule | None:
     kind = type(module)
-    if kind in ELEMENTWISE or kind is Highest:  # which works on the last two axes
+    if kind in ELEMENTWISE or kind is GlobalMaxPool:  # which works on the last two axes
         return lambda m, t, x: m.forward(x)
     if kind in POOLS:
         return _pool
@@ -146,7 +147,7 @@ def _rule(module: nn.Module) -> Rule | None:
     if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
         return None
     rules: dict[type, Rule] = {nn.Linear: _linear, nn.Conv2d: _conv2d, nn.GroupNorm: _group_norm}
-    return (rules | {Cosine: _cosine, Columns: _columns}).get(kind)
+    return (rules | {CosineHead: _cosine, Columns: _columns}).get(kind)
 
 
 def _leaves(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:

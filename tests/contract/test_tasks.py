@@ -10,7 +10,7 @@ from registered import built_in
 from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Scaling
-from lossbench.models import networks as heads
+from lossbench.models import heads
 from lossbench.types import Encoding, Head, Problem, Space
 
 TASKS = built_in(registry.tasks)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lossbench.models.networks import Cosine
+from lossbench.models.heads import CosineHead
 from lossbench.models.recognisers import Columns
 from lossbench.training import replicas as layers
 from lossbench.training.replicas import Replicas
@@ -60,7 +60,7 @@ NETWORKS = {
     "nested": (lambda: nn.Sequential(nn.Sequential(nn.Linear(6, 4), nn.GELU()), nn.Linear(4, 3)), FLAT, "batched"),
     "deep": (lambda: mlp(6, 20, 20, 20, 3), FLAT, "batched"),
     "narrow": (lambda: mlp(6, 20, 2, 1, 20), FLAT, "batched"),
-    "cosine": (lambda: nn.Sequential(nn.Linear(6, 4), nn.ReLU(), Cosine(4, 3)), FLAT, "batched"),
+    "cosine": (lambda: nn.Sequential(nn.Linear(6, 4), nn.ReLU(), CosineHead(4, 3)), FLAT, "batched"),
     "flatten": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), IMAGE, "batched"),
     "conv": (lambda: conv(nn.ReLU(), nn.MaxPool2d(2)), IMAGE, "batched"),
     "strides": (lambda: conv(nn.Conv2d(4, 6, 3, stride=2, groups=2, bias=False), nn.AvgPool2d(2)), IMAGE, "batched"),

@@ -10,7 +10,7 @@ from torch import nn
 
 from lossbench.errors import InvalidValue
 from lossbench.losses import LDAM, AUCMargin, LogitAdjusted
-from lossbench.models.networks import Cosine
+from lossbench.models.heads import CosineHead
 
 C = 5
 
@@ -85,9 +85,9 @@ def test_ldam_against_the_authors_code(scale, max_margin):
 
 
 def test_the_shared_cosine_head_multiplies_by_what_is_divided_out():
-    scale = inspect.signature(Cosine).parameters["scale"].default
+    scale = inspect.signature(CosineHead).parameters["scale"].default
     assert scale == LDAM().head_scale
-    head, features = Cosine(6, N_COUNTED).double(), torch.randn(8, 6, dtype=torch.float64)
+    head, features = CosineHead(6, N_COUNTED).double(), torch.randn(8, 6, dtype=torch.float64)
     target = torch.arange(8) % N_COUNTED
     cosines = torch.nn.functional.cosine_similarity(features[:, None], head.weight[None], dim=-1)
     got = LDAM(max_margin=0.0)(head(features), target, class_counts=COUNTS)

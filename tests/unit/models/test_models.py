@@ -7,7 +7,7 @@ from torch import nn
 
 from lossbench import models, registry
 from lossbench.errors import Incompatible, InvalidValue
-from lossbench.models import networks as heads
+from lossbench.models import heads
 from lossbench.types import Head
 
 
@@ -105,7 +105,7 @@ def test_cosine_head_is_the_scaled_cosine():
 
 
 def test_cosine_head_has_a_moderate_gradient_at_a_zero_vector():
-    head = heads.Cosine(6, 4).double()
+    head = heads.CosineHead(6, 4).double()
     features = torch.zeros(1, 6, dtype=torch.float64, requires_grad=True)
     head(features).sum().backward()
     assert features.grad.isfinite().all()

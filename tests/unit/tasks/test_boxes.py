@@ -112,7 +112,7 @@ def test_swapped_corners_are_refused_with_the_row(encoding, swap):
     targets = BOXES.copy()
     targets[[7, 9]] = targets[[7, 9]][:, swap]
     row = str(targets[7].tolist()).replace("[", r"\[").replace("]", r"\]")
-    message = rf"x1 < x2 and y1 < y2\. 2 of 400 are not: row 7 is {row}\."
+    message = rf"x1 < x2 and y1 < y2\. 2 of 400 are not: example 7 is {row}\."
     with pytest.raises(Incompatible, match=message):
         TASK.check(targets, encoding)
     with pytest.raises(Incompatible, match=message):

@@ -31,11 +31,11 @@ def test_outputs_are_the_tokens_and_the_blank():
 @pytest.mark.parametrize(
     ("targets", "names", "message"),
     [
-        ([[1, 2], [2, 0]], (), "Row 1 of the targets is [2, 0]: token 0 stands for the blank"),
-        ([[1, 2], [2, 3], [4, 1]], ("a", "b", "c"), "Row 2 of the targets is [4, 1]: the ctc task takes tokens from 1 "
-         "to 3, and -1 behind the end"),
-        ([[1, -2], [2, 3]], (), "Row 0 of the targets is [1, -2]: the ctc task takes tokens from 1 to 3"),
-        ([[1, 2], [-1, 3]], (), "Row 1 of the targets is [-1, 3]: no token may stand behind -1"),
+        ([[1, 2], [2, 0]], (), "The target of example 1 is [2, 0]: token 0 stands for the blank"),
+        ([[1, 2], [2, 3], [4, 1]], ("a", "b", "c"), "The target of example 2 is [4, 1]: the ctc task takes tokens from "
+         "1 to 3, and -1 after the end"),
+        ([[1, -2], [2, 3]], (), "The target of example 0 is [1, -2]: the ctc task takes tokens from 1 to 3"),
+        ([[1, 2], [-1, 3]], (), "The target of example 1 is [-1, 3]: no token may follow -1"),
         ([[1.0, 2.0]], (), "whole-number targets of shape [N, S]. Got float64"),
         ([1, 2], (), "whole-number targets of shape [N, S]. Got int64 of shape [2]"),
         ([[-1, -1]], (), "at least one token. Got only empty targets"),

@@ -1,88 +1,80 @@
-"""Verbs: `lossbench losses regression`, `lossbench describe huber` and the like."""
+"""Commands: `lossbench losses regression`, `lossbench describe huber` and the like."""
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from lossbench.cli.output import OutputMode, print_document, print_message, results_console
 from lossbench.errors import InvalidValue, make_unknown
 
-if TYPE_CHECKING:  # it imports torch, which comparing records needs not
-    from lossbench.registry import Registry
-
 OTHERS = ("check", "compare", "describe", "plot", "plugins")
-"""Verbs that are no lists."""
+"""Commands that do not list a group of names."""
 
 
-def run_command(verb: str, arguments: Sequence[str], mode: OutputMode = OutputMode.TABLE) -> int:
-    """List what is registered, for one task if it is named; or one of `OTHERS`."""
-    if verb == "compare":
+def run_command(command: str, arguments: Sequence[str], mode: OutputMode = OutputMode.TABLE) -> int:
+    """List the names of a group, for one task if it is named; or run one of `OTHERS`. Return the exit code."""
+    # 1. comparing reads records alone, and must not wait for torch, which the registry imports
+    if command == "compare":
         from lossbench.cli.commands.compare import run_compare
 
         return run_compare(arguments, mode)
+    # 2. plug-ins, before any name is looked up
     if any("plugins=" in argument for argument in arguments):
         from lossbench.cli.hydra.store import load_plugin_overrides
 
         arguments = load_plugin_overrides(arguments)
     from lossbench.registry import ALL
 
-    if verb in OTHERS:
-        code = _run_other(verb, arguments, mode)
-    elif verb in ALL:
-        code = _run_list(verb, _task(verb, arguments), mode)
+    # 3. the command itself; each is imported late: a list must not wait for what draws and what checks
+    if command in ALL:
+        code = _print_list(command, _parse_task(command, arguments), mode)
+    elif command == "check":
+        from lossbench.cli.commands.check import run_check
+
+        code = run_check(arguments, mode)
+    elif command == "describe":
+        from lossbench.cli.commands.describe import run_describe
+
+        code = run_describe(arguments, mode)
+    elif command == "plot":
+        from lossbench.cli.commands.plot import run_plot
+
+        code = run_plot(arguments, mode)
+    elif command == "plugins":
+        from lossbench.cli.commands.plugins import run_plugins
+
+        return run_plugins(arguments, mode)  # its table shows the problems
     else:
-        raise make_unknown("verb", verb, [*ALL, *OTHERS], "Verbs")
-    if mode is not OutputMode.QUIET and verb != "plugins":  # which tells them in its table
-        for names in [ALL[verb]] if verb in ALL else ALL.values() if verb == "describe" else [ALL["losses"]]:
-            _tell_problems(names)
+        raise make_unknown("command", command, [*ALL, *OTHERS], "Commands")
+    # 4. plug-ins that did not load: a name may be missing for that reason
+    if mode is not OutputMode.QUIET:
+        groups = [command] if command in ALL else list(ALL) if command == "describe" else ["losses"]
+        for problem in (problem for group in groups for problem in ALL[group].problems):
+            print_message(str(problem))
     return code
 
 
-def _run_other(verb: str, arguments: Sequence[str], mode: OutputMode) -> int:
-    # imported where they are wanted: a list need not wait for what draws and what checks
-    if verb == "check":
-        from lossbench.cli.commands.check import run_check
-
-        return run_check(arguments, mode)
-    if verb == "plot":
-        from lossbench.cli.commands.plot import run_plot
-
-        return run_plot(arguments, mode)
-    if verb == "plugins":
-        from lossbench.cli.commands.plugins import run_plugins
-
-        return run_plugins(arguments, mode)
-    from lossbench.cli.commands.describe import run_describe
-
-    return run_describe(arguments, mode)
-
-
-def _run_list(verb: str, task: str | None, mode: OutputMode) -> int:
+def _print_list(group: str, task: str | None, mode: OutputMode) -> int:
     from lossbench.registry import ALL
     from lossbench.report.describe.descriptions import list_entry
     from lossbench.report.describe.lists import render_entries, render_losses
 
-    found = [ALL[verb].entries()[name] for name in ALL[verb].names(task)]
+    entries = [ALL[group].entries()[name] for name in ALL[group].names(task)]
     if mode is OutputMode.JSON:
-        print_document([list_entry(entry) for entry in found])
+        print_document([list_entry(entry) for entry in entries])
     elif mode is OutputMode.TABLE:
         out, for_task = results_console(), task is not None
-        out.print(render_losses(found, for_task, out.width) if verb == "losses" else render_entries(found, for_task))
+        table = render_losses(entries, for_task, out.width) if group == "losses" else render_entries(entries, for_task)
+        out.print(table)
     return 0
 
 
-def _task(verb: str, arguments: Sequence[str]) -> str | None:
-    """The task that a list is for: `binary`, `--task binary`, `--task=binary` or `task=binary`."""
-    words = [re.sub("^(--)?task=", "", a) for a in arguments]
-    given = words[1:] if words[:1] == ["--task"] else words
-    if len(given) > 1 or words == ["--task"] or any(w.startswith("-") for w in given):
+def _parse_task(group: str, arguments: Sequence[str]) -> str | None:
+    """Return the task that a list is for: `binary`, `--task binary`, `--task=binary` or `task=binary`."""
+    words = [re.sub("^(--)?task=", "", argument) for argument in arguments]
+    tasks = words[1:] if words[:1] == ["--task"] else words
+    if len(tasks) > 1 or words == ["--task"] or any(word.startswith("-") for word in tasks):
         raise InvalidValue(
-            f"lossbench {verb} takes at most one task, as lossbench {verb} --task regression. "
+            f"lossbench {group} takes at most one task, as lossbench {group} --task regression. "
             f"Got {' '.join(arguments)!r} instead."
         )
-    return given[0] if given else None
-
-
-def _tell_problems(registry: "Registry[Any]") -> None:
-    for problem in registry.problems:
-        print_message(str(problem))
+    return tasks[0] if tasks else None

@@ -1,4 +1,4 @@
-"""What is called otherwise elsewhere: our names for what other libraries call or write so."""
+"""Names of other libraries: the registered name for `BCEWithLogitsLoss`, `torch.nn.HuberLoss` or `pinball loss`."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,44 +7,54 @@ from typing import Any
 
 from lossbench.registry import Registry
 
-
-def find_registered_names(names: Registry[Any], name: str) -> list[str]:
-    """Our names for what is spelt so here, then for what is called so elsewhere."""
-    every = sorted(names.entries())
-    spelt = [own for own in every if _bare(name) == _bare(own)]
-    called = [own for own in every if _bare(_last(name)) in _names_elsewhere(names.find(own))]
-    return list(dict.fromkeys([*spelt, *called]))
+ELSEWHERE = " (That is for another task.)"
 
 
-def format_hint(names: Registry[Any], name: str, fitting: Sequence[str]) -> str:
-    """The same for a message, those that fit the task first; empty if there is none."""
-    found = find_registered_names(names, name)
-    if not found:
+def find_registered_names(registry: Registry[Any], name: str) -> list[str]:
+    """Return the registered names that are spelt like `name`, then those of which it is an alias."""
+    spelt, known = [], []
+    for registered, entry in sorted(registry.entries().items()):
+        if _normalise(name) == _normalise(registered):
+            spelt.append(registered)
+        elif _normalise(_drop_module(name)) in _normalise_aliases(entry.kind):
+            known.append(registered)
+    return [*spelt, *known]
+
+
+def format_hint(registry: Registry[Any], name: str, fitting: Sequence[str]) -> str:
+    """Return a sentence with the registered name for `name`, preferably one for the task; empty if there is none."""
+    names = find_registered_names(registry, name)
+    if not names:
         return ""
-    own = min(found, key=lambda one: one not in fitting)
-    if _bare(name) == _bare(own):
-        return f" Did you mean {own!r}?{'' if own in fitting else ' (That is for another task.)'}"
-    return f" Here that is {own!r}.{'' if own in fitting else ' (It is for another task.)'}"
+    best = min(names, key=lambda candidate: candidate not in fitting)
+    other_task = "" if best in fitting else ELSEWHERE
+    if _normalise(name) == _normalise(best):
+        return f" Did you mean {best!r}?{other_task}"
+    return f" Its name in lossbench is {best!r}.{other_task}"
 
 
 def format_nearest(name: str, fitting: Iterable[str], others: Iterable[str]) -> str:
-    """The name that is spelt most alike, for a message; empty if none is near."""
+    """Return a sentence with the name that is spelt most alike; empty if none is near."""
     for names in (fitting, others):
         if near := get_close_matches(name, sorted(names), n=1):
-            return f" Did you mean {near[0]!r}?{'' if names is fitting else ' (That is for another task.)'}"
+            return f" Did you mean {near[0]!r}?{'' if names is fitting else ELSEWHERE}"
     return ""
 
 
-def _names_elsewhere(kind: type) -> set[str]:
-    """`torch.nn.BCEWithLogitsLoss` and `pinball loss` as one may type them; no multiples of another loss."""
-    called = [text for text in getattr(kind, "aliases", ()) if not re.search(r"\) [*/]", text)]
-    told = [re.split(r"[(,:]| of | [*/]", text)[0].strip() for text in called]
-    return {_bare(text if " " in text else _last(text)) for text in told}
+def _normalise_aliases(kind: type) -> set[str]:
+    """Return a class's aliases as one may type them, so that spellings compare."""
+    found = set()
+    for alias in getattr(kind, "aliases", ()):
+        if re.search(r"\) [*/]", alias):
+            continue  # a multiple of another loss, as in `HuberLoss(delta) / delta`, is not that loss
+        name = re.split(r"[(,:]| of | [*/]", alias)[0].strip()  # without arguments and remarks
+        found.add(_normalise(name if " " in name else _drop_module(name)))
+    return found
 
 
-def _last(name: str) -> str:
+def _drop_module(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _bare(name: str) -> str:
+def _normalise(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower()).removesuffix("loss")

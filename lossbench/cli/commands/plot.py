@@ -5,7 +5,7 @@ import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from lossbench import registry
 from lossbench.check.loading import is_location, load_losses
@@ -16,58 +16,67 @@ from lossbench.errors import InvalidValue, make_unknown
 from lossbench.interfaces.loss import Loss
 from lossbench.records import explain_errors
 from lossbench.report.figures.shape_axes import AXES
-from lossbench.report.figures.shape_curves import Curves, compute_curves
+from lossbench.report.figures.shape_curves import compute_curves
 from lossbench.report.figures.shapes import describe_gaps, draw_shapes
 from lossbench.report.figures.style import SUFFIXES, render_figure
 
 USAGE = (
-    "lossbench plot NAME ... [--against AXIS] [--range LOW,HIGH] [--normalise] [--output FILE.png|FILE.svg], "
-    "a loss with fields being '{huber:{delta:2}}'"
+    "lossbench plot NAME ... [--against AXIS] [--range LOW,HIGH] [--normalise] [--output FILE.png|FILE.svg]; "
+    "a loss with fields is written '{huber:{delta:2}}'"
 )
 OPTIONS = ("--against", "--range", "--normalise", "--output")
 NAME_LETTERS = 80
 
 
 def run_plot(arguments: Sequence[str], mode: OutputMode) -> int:
-    """Draw losses into one file, and say where it is."""
-    asked = _asked(arguments)
-    path = _path(asked)
-    made = compute_curves(_losses(asked.names), asked.against, asked.range, asked.normalise)
-    _write(path, render_figure(draw_shapes(made), path.suffix[1:]))
+    """Draw losses into one file and print its path."""
+    options = _parse_arguments(arguments)
+    # without --output, a file in this folder that is named for the losses
+    names = re.sub(r"[^\w.=+-]+", "-", "-".join(options.names)).strip("-.")[:NAME_LETTERS]
+    path: Path = options.output or Path(f"{names}.png")
+    if path.suffix[1:] not in SUFFIXES:
+        raise InvalidValue(f"The --output must end in .png or .svg. Got {str(path)!r} instead.")
+    figure = compute_curves(_make_losses(options.names), options.against, options.range, options.normalise)
+    _write_file(path, render_figure(draw_shapes(figure), path.suffix[1:]))
     if mode is OutputMode.JSON:
-        print_document(_plain(made, path))
+        columns = ("x", "value", "slope")
+        curves = [
+            {"loss": curve.loss, "variant": curve.variant, **{n: getattr(curve, n).tolist() for n in columns}}
+            for curve in figure.curves
+        ]
+        print_document({"picture": str(path), "against": figure.axis.name, "held": figure.held, "curves": curves})
     elif mode is OutputMode.TABLE:
-        for told in describe_gaps(made):
-            print_message(told)
+        for message in describe_gaps(figure):
+            print_message(message)
         results_console().print(f"Picture: {path}", soft_wrap=True, markup=False)
     return 0
 
 
-def _asked(arguments: Sequence[str]) -> Namespace:
+def _parse_arguments(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its usage and exit
+    parser.error = _raise_usage  # type: ignore[method-assign]  # argparse would print its usage and exit
     parser.add_argument("names", nargs="*")
     parser.add_argument("--against")
-    parser.add_argument("--range", type=_range)
+    parser.add_argument("--range", type=_parse_range)
     parser.add_argument("--normalise", action="store_true")
     parser.add_argument("--output", type=Path)
-    # argparse takes -3,3 for an option of its own
+    # argparse would take the -3,3 of `--range -3,3` for an option: join them with a "="
     joined = re.sub(r"(?<=--range)\0(?=-)", "=", "\0".join(arguments)).split("\0") if arguments else []
-    asked, strange = parser.parse_known_intermixed_args(joined)
-    if strange:
-        raise make_unknown("option", strange[0].partition("=")[0], OPTIONS, "Options")
-    if not asked.names:
+    options, unknown = parser.parse_known_intermixed_args(joined)
+    if unknown:
+        raise make_unknown("option", unknown[0].partition("=")[0], OPTIONS, "Options")
+    if not options.names:
         raise InvalidValue(f"Write {USAGE}.")
-    if asked.against is not None and asked.against not in AXES:
-        raise make_unknown("axis", asked.against, AXES, "Axes")
-    return asked
+    if options.against is not None and options.against not in AXES:
+        raise make_unknown("axis", options.against, AXES, "Axes")
+    return options
 
 
-def _refuse(message: str) -> NoReturn:
+def _raise_usage(message: str) -> NoReturn:
     raise InvalidValue(f"{message[:1].upper()}{message[1:]}. Write {USAGE}.")
 
 
-def _range(text: str) -> tuple[float, float]:
+def _parse_range(text: str) -> tuple[float, float]:
     try:
         low, high = map(float, text.split(","))
     except ValueError:
@@ -75,43 +84,36 @@ def _range(text: str) -> tuple[float, float]:
     return low, high
 
 
-def _losses(texts: Sequence[str]) -> dict[str, Loss]:
-    """The losses by label; names, fields and presets as in `losses=[...]`, or files and modules as in `check`."""
-    found: dict[str, Loss] = {}
+def _make_losses(texts: Sequence[str]) -> dict[str, Loss]:
+    """Return the losses by label.
+
+    A text is an entry of `losses=[...]`, or a file or module as in `lossbench check`.
+    """
+    losses: dict[str, Loss] = {}
     for text in texts:
-        place = is_location(text) and not text.startswith("{")
-        own = _located(text) if place else _listed(text)
-        if again := found.keys() & own.keys():
-            raise InvalidValue(f"{min(again)} is given twice. Name it once.")
-        found |= own
-    return found
+        if is_location(text) and not text.startswith("{"):
+            new = {name: registry.losses.make(name, kind, {}) for name, kind in load_losses(text).items()}
+        else:
+            new = _parse_losses(text)
+        if repeated := losses.keys() & new.keys():
+            raise InvalidValue(f"{min(repeated)} is given twice. Name it once.")
+        losses |= new
+    return losses
 
 
-def _located(text: str) -> dict[str, Loss]:
-    return {name: registry.losses.make(name, kind, {}) for name, kind in load_losses(text).items()}
-
-
-def _listed(text: str) -> dict[str, Loss]:
-    if labelled := re.fullmatch(r"(\w+)\s*\((.*)\)", text):
-        name, own = labelled.groups()
-        as_list = f"{{{name}:{{{own.replace(' ', '').replace('=', ':')}}}}}"
+def _parse_losses(text: str) -> dict[str, Loss]:
+    """Return the losses that `losses=[text]` would compare, by label."""
+    if label := re.fullmatch(r"(\w+)\s*\((.*)\)", text):  # copied from a table, as in `huber(delta=2)`
+        name, fields = label.groups()
+        as_list = f"{{{name}:{{{fields.replace(' ', '').replace('=', ':')}}}}}"
         raise InvalidValue(f"A loss with fields is written as in losses=[...]: '{as_list}'. Got {text!r} instead.")
-    given = {"losses": parse_override(f"losses=[{text}]").value(), "loss": None}
-    choices = [make_choice("loss", one) for one in list_choices("loss", given, "")]
-    return {one.label: registry.losses.build(one) for one in choices}
+    settings = {"losses": parse_override(f"losses=[{text}]").value(), "loss": None}
+    choices = [make_choice("loss", entry) for entry in list_choices("loss", settings, "")]
+    return {choice.label: registry.losses.build(choice) for choice in choices}
 
 
-def _path(asked: Namespace) -> Path:
-    """The file to write: the one asked for, or one in this folder that is named for the losses."""
-    names = re.sub(r"[^\w.=+-]+", "-", "-".join(asked.names)).strip("-.")[:NAME_LETTERS]
-    path: Path = asked.output or Path(f"{names}.png")
-    if path.suffix[1:] not in SUFFIXES:
-        raise InvalidValue(f"The --output must end in .png or .svg. Got {str(path)!r} instead.")
-    return path
-
-
-def _write(path: Path, content: bytes) -> None:
-    """The whole file or none."""
+def _write_file(path: Path, content: bytes) -> None:
+    """Write the file completely or not at all."""
     temporary = path.with_name(f".{path.name}.part")
     with explain_errors("write", path):
         try:
@@ -119,12 +121,3 @@ def _write(path: Path, content: bytes) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _plain(made: Curves, path: Path) -> dict[str, Any]:
-    """The picture's numbers."""
-    curves = [
-        {"loss": c.loss, "variant": c.variant, **{n: getattr(c, n).tolist() for n in ("x", "value", "slope")}}
-        for c in made.curves
-    ]
-    return {"picture": str(path), "against": made.axis.name, "held": made.held, "curves": curves}

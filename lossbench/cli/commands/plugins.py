@@ -1,4 +1,4 @@
-"""`lossbench plugins`: which packages and files add to lossbench, what they offer, and what of them failed to load."""
+"""`lossbench plugins`: packages and files that add to lossbench, the names they offer, and what failed to load."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from lossbench.registry import ALL, Problem
 
 OURS, PREFIX = "lossbench", "lossbench."
 PRESETS = "presets"
-HOW = (
+ADVICE = (
     "Add your own: 'plugins=[my_losses.py]' for a file, an entry point in lossbench.losses (or another kind) for a "
     "package."
 )
@@ -27,7 +27,7 @@ HOW = (
 
 @dataclass(frozen=True)
 class Source:
-    """A package or a file, and what it adds."""
+    """A package or a file, and the names that it adds."""
 
     name: str
     version: str
@@ -38,88 +38,81 @@ class Source:
 
 
 def run_plugins(arguments: Sequence[str], mode: OutputMode) -> int:
-    """Tell what is installed and what was loaded by `plugins=`; 1 if any of it has failed to load."""
+    """List installed plug-ins and those that `plugins=` loaded; return 1 if any part of them failed to load."""
     if arguments:
         raise InvalidValue(
             f"Write lossbench plugins, with --json or 'plugins=[my_losses.py]'. Got {' '.join(arguments)!r} instead."
         )
-    built_in = {group: sum(e.source.startswith(f"{OURS} ") for e in ALL[group].entries().values()) for group in ALL}
-    sources = [*_installed(), *map(_own, plugins.list_loaded())]
+    built_in = {
+        group: sum(entry.source.startswith(f"{OURS} ") for entry in registry.entries().values())
+        for group, registry in ALL.items()
+    }
+    sources = [*_list_installed(), *_list_loaded()]
     if mode is OutputMode.JSON:
-        found = {"built_in": built_in, "plugins": [asdict(s) for s in sources]}
-        print_document(found)
+        print_document({"built_in": built_in, "plugins": [asdict(source) for source in sources]})
     elif mode is OutputMode.TABLE:
-        _show(built_in, sources)
-    return int(any(s.problems for s in sources))
+        out = results_console()
+        out.print(f"Built in: {', '.join(f'{n} {group}' for group, n in built_in.items())}.", markup=False)
+        out.print(_render_table(sources) if sources else "No plug-ins are installed.")
+        out.print(ADVICE, markup=False)
+    return int(any(source.problems for source in sources))
 
 
-def _installed() -> Iterator[Source]:
-    """Every distribution but ours with an entry point in a group of ours, or in one that is named as if it were."""
-    groups = sorted(g for g in entry_points().groups if g.startswith(PREFIX))
-    points = [p for group in groups for p in entry_points(group=group)]
-    found = {p.dist.name: p.dist for p in points if p.dist and p.dist.name != OURS}
-    for name, dist in sorted(found.items()):
-        source = f"{name} {dist.version}"
-        strange = [_strange(p.group, p.name, source) for p in points if p.dist and p.dist.name == name]
-        problems = [p for p in [*_problems(), *filter(None, strange)] if p.source == source]
-        told = [{"kind": p.group.removeprefix(PREFIX), "name": p.name, "reason": p.reason} for p in problems]
-        yield Source(name, dist.version, *_place(dist), _offers(source), told)
+def _list_installed() -> Iterator[Source]:
+    """Yield every other distribution with an entry point in a group `lossbench.*`, misspelt groups included."""
+    groups = sorted(group for group in entry_points().groups if group.startswith(PREFIX))
+    points = [point for group in groups for point in entry_points(group=group)]
+    known_groups = [*(f"{PREFIX}{kind}" for kind in ALL), presets.GROUP]
+    distributions = {p.dist.name: p.dist for p in points if p.dist and p.dist.name != OURS}
+    for name, distribution in sorted(distributions.items()):
+        source = f"{name} {distribution.version}"
+        # 1. problems: those met while loading, and entry points in a misspelt group, which nothing would load
+        loading = [*(problem for registry in ALL.values() for problem in registry.problems), *presets.list_problems()]
+        problems = [problem for problem in loading if problem.source == source]
+        for point in points:
+            if point.dist and point.dist.name == name and point.group not in known_groups:
+                reason = str(make_unknown("group", point.group, known_groups, "Groups"))
+                problems.append(Problem(point.group, point.name, source, reason))
+        # 2. names that it registered, and presets that it ships
+        offers = {
+            group: [entry.name for entry in registry.entries().values() if entry.source == source]
+            for group, registry in ALL.items()
+        }
+        offers[PRESETS] = [
+            config for package in presets.list_packages() if package.source == source for config in package.configs
+        ]
+        yield Source(
+            name,
+            distribution.version,
+            *_find_location(distribution),
+            {kind: names for kind, names in offers.items() if names},
+            [{"kind": p.group.removeprefix(PREFIX), "name": p.name, "reason": p.reason} for p in problems],
+        )
 
 
-def _problems() -> list[Problem]:
-    return [*(problem for names in ALL.values() for problem in names.problems), *presets.list_problems()]
+def _list_loaded() -> Iterator[Source]:
+    """Yield the files and modules that `plugins=` loaded."""
+    for plugin in plugins.list_loaded():
+        offers = {kind: names for kind, names in plugins.list_offers(plugin).items() if names}
+        yield Source(plugin.place, "", plugin.path, False, offers, [])
 
 
-def _strange(group: str, name: str, source: str) -> Problem | None:
-    known = [*(f"{PREFIX}{kind}" for kind in ALL), presets.GROUP]
-    return None if group in known else Problem(group, name, source, str(make_unknown("group", group, known, "Groups")))
-
-
-def _offers(source: str) -> dict[str, list[str]]:
-    offered = {group: [e.name for e in ALL[group].entries().values() if e.source == source] for group in ALL}
-    offered[PRESETS] = [config for p in presets.list_packages() if p.source == source for config in p.configs]
-    return {kind: names for kind, names in offered.items() if names}
-
-
-def _place(dist: Distribution) -> tuple[str, bool]:
-    """Where it is, and whether it is an editable installation."""
-    origin: dict[str, Any] = json.loads(dist.read_text("direct_url.json") or "{}")
+def _find_location(distribution: Distribution) -> tuple[str, bool]:
+    """Return the folder of a distribution, and True if it is an editable installation."""
+    origin: dict[str, Any] = json.loads(distribution.read_text("direct_url.json") or "{}")
     if origin.get("dir_info", {}).get("editable"):
         return url2pathname(urlsplit(origin["url"]).path), True
-    return str(dist.locate_file("")), False
+    return str(distribution.locate_file("")), False
 
 
-def _own(plugin: plugins.Plugin) -> Source:
-    offered = {kind: names for kind, names in plugins.list_offers(plugin).items() if names}
-    return Source(plugin.place, "", plugin.path, False, offered, [])
-
-
-def _show(built_in: dict[str, int], sources: Sequence[Source]) -> None:
-    out = results_console()
-    counts = ", ".join(f"{n} {kind}" for kind, n in built_in.items())
-    out.print(f"Built in: {counts}.", markup=False)
-    if sources:
-        out.print(_table(sources))
-    else:
-        out.print("Nothing is added to that.")
-    out.print(HOW, markup=False)
-
-
-def _table(sources: Sequence[Source]) -> Table:
+def _render_table(sources: Sequence[Source]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("from", "offers"):
         table.add_column(Text(heading, style="bold"), overflow="fold")
     for source in sources:
-        table.add_row(_title(source), _offered(source))
+        location = f"{source.place} (editable)" if source.editable else source.place
+        title = Text(f"{source.name} {source.version}".strip()).append(f"\n{location}", style="dim")
+        lines = [Text(f"{kind}: {', '.join(names)}") for kind, names in source.offers.items()]
+        lines += [Text(f"failed: {p['kind']}: {p['name']}: {p['reason']}", style="red") for p in source.problems]
+        table.add_row(title, Text("\n").join(lines))
     return table
-
-
-def _title(source: Source) -> Text:
-    where = f"{source.place} (editable)" if source.editable else source.place
-    return Text(f"{source.name} {source.version}".strip()).append(f"\n{where}", style="dim")
-
-
-def _offered(source: Source) -> Text:
-    lines = [Text(f"{kind}: {', '.join(names)}") for kind, names in source.offers.items()]
-    failed = [Text(f"failed: {p['kind']}: {p['name']}: {p['reason']}", style="red") for p in source.problems]
-    return Text("\n").join([*lines, *failed])

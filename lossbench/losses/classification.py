@@ -1,4 +1,4 @@
-"""Losses of classes and labels whose optimum is a probability, and what is built on them."""
+"""Losses of classes and labels whose optimum is a probability, and losses built on them."""
 
 from dataclasses import dataclass
 
@@ -20,12 +20,7 @@ from lossbench.validation import (
 )
 
 ABOVE_ZERO = 0.05
-"""How far rounding, in bfloat16 too, may push a log probability above 0."""
-
-
-def _expected(logs: Tensor, target: Tensor) -> Tensor:
-    # where a target is 0 the term is, even if its logarithm is -inf
-    return torch.where(target == 0, 0, target * logs).sum(-1, keepdim=True)
+"""Rounding, in bfloat16 too, may push a log probability above 0 by this much."""
 
 
 @dataclass(frozen=True)
@@ -103,16 +98,19 @@ class CrossEntropy(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
         logs = log_softmax(prediction)
-        if target.is_floating_point() and target.shape == prediction.shape:
-            return self._smoothed(-_expected(logs, target), logs)
-        kept = target != self.ignore_index
-        nll = -pick_target(logs, torch.where(kept, target, 0))
-        return torch.where(kept, self._smoothed(nll, logs), 0)
-
-    def _smoothed(self, nll: Tensor, logs: Tensor) -> Tensor:
+        soft = target.is_floating_point() and target.shape == prediction.shape
+        kept = None if soft else target != self.ignore_index
+        # 1. the cross-entropy of shares, where a share of 0 costs 0 even if its logarithm is -inf; or of one class
+        if kept is None:
+            nll = -torch.where(target == 0, 0, target * logs).sum(-1, keepdim=True)  # [..., 1]
+        else:
+            nll = -pick_target(logs, torch.where(kept, target, 0))
+        # 2. smoothing: (1 - eps) nll - eps mean(log p)
         if is_stacked(self.label_smoothing) or self.label_smoothing > 0:
             nll = nll - self.label_smoothing * (logs.mean(-1, keepdim=True) + nll)
-        return nll.squeeze(-1)
+        losses = nll.squeeze(-1)
+        # 3. ignored targets cost nothing
+        return losses if kept is None else torch.where(kept, losses, 0)
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,7 @@ class Focal(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean over L."""
         check_same_shape(prediction, target)
-        logit_t = prediction * (2 * target - 1)
+        logit_t = prediction * (2 * target - 1)  # p_t = sigmoid(logit_t)
         # (1 - p)^gamma from log(1 - p) = log_sigmoid(-z): the gradient of x ** gamma is infinite at 0 for gamma < 1
         fading = (self.gamma * functional.logsigmoid(-logit_t)).exp()
         alpha_t = self.alpha * target + (1 - self.alpha) * (1 - target)
@@ -258,9 +256,10 @@ class AsymmetricSoftmax(Loss):
         logs, index = log_softmax(prediction), target.long().unsqueeze(-1)
         is_target = torch.arange(prediction.shape[-1], device=target.device) == index
         smooth = self.label_smoothing / prediction.shape[-1]
-        own = (1 - self.label_smoothing + smooth) * one_minus_p(logs) ** self.gamma_pos
-        others = smooth * (self.gamma_neg * logs).exp()
-        return -(torch.where(is_target, own, others) * logs).sum(-1)
+        # t_y = 1 - eps + eps / C, and eps / C for any other class
+        of_target = (1 - self.label_smoothing + smooth) * one_minus_p(logs) ** self.gamma_pos
+        of_others = smooth * (self.gamma_neg * logs).exp()
+        return -(torch.where(is_target, of_target, of_others) * logs).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -294,6 +293,7 @@ class Poly1(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
         log_p = log_likelihood(prediction, target)
+        # 1 - p = -expm1(log p)
         return -(log_p + self.epsilon * log_p.expm1()).squeeze(-1)
 
 
@@ -327,10 +327,11 @@ class Poly1BCE(Loss):
         """Return the mean over L."""
         check_same_shape(prediction, target)
         logit_t = prediction * (2 * target - 1)
+        # 1 - p_t = sigmoid(-logit_t)
         return mean(self.epsilon * (-logit_t).sigmoid() - functional.logsigmoid(logit_t))
 
 
-def _no_log_probabilities(highest: Tensor) -> InvalidValue:
+def _make_above_zero_error(highest: Tensor) -> InvalidValue:
     return InvalidValue(
         "prediction must hold log probabilities, none of them above 0 (of logits: their log_softmax). "
         f"Got {highest.item():.4g}."
@@ -371,7 +372,7 @@ class NLL(Loss):
         index = target.reshape(-1).long()
         nll = functional.nll_loss(flat, index, reduction="none", ignore_index=self.ignore_index)
         if is_set(nll < -ABOVE_ZERO):
-            raise _no_log_probabilities(-nll.min())
+            raise _make_above_zero_error(-nll.min())
         return nll.reshape(target.shape)
 
 
@@ -408,18 +409,15 @@ class KLDivergence(Loss):
         """Return the sum over classes."""
         check_same_shape(prediction, target)
         lost = functional.kl_div(prediction, target, reduction="none")
-        # where a target is 0 the term is, even if log p is -inf, which torch makes NaN; the look is the cheaper pass
-        return sum_last_axis(lost if _all_finite(prediction) else torch.where(target == 0, 0, lost))
-
-
-def _all_finite(prediction: Tensor) -> bool:
-    """Whether no log probability is -inf, as far as can be seen: inside vmap it cannot. Logits are refused."""
-    if prediction.numel() == 0:
-        return False
-    lowest, highest = prediction.detach().aminmax()
-    if is_set(highest > ABOVE_ZERO):
-        raise _no_log_probabilities(highest)
-    return is_set(lowest > -torch.inf)
+        # where a target is 0 the term is 0, even if log p is -inf, of which torch makes NaN. A pass over the values to
+        # see if there is any -inf is cheaper than masking; inside vmap values are hidden, and is_set() returns False
+        finite = False
+        if prediction.numel() > 0:
+            lowest, highest = prediction.detach().aminmax()
+            if is_set(highest > ABOVE_ZERO):
+                raise _make_above_zero_error(highest)
+            finite = is_set(lowest > -torch.inf)
+        return sum_last_axis(lost if finite else torch.where(target == 0, 0, lost))
 
 
 @dataclass(frozen=True)
@@ -489,20 +487,21 @@ class Sparsemax(Loss):
         """Return one value per example."""
         check_index_shape(prediction, target)
         wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
-        scores = wide - wide.detach().amax(-1, keepdim=True)  # neither p nor the loss sees a shift
+        scores = wide - wide.detach().amax(-1, keepdim=True)  # a shift changes neither p nor the loss
         threshold = _sparsemax_threshold(scores)
         p = (scores - threshold).relu()
-        # z^2 - tau^2 = p (p + 2 tau), and p sums to 1
-        own = scores.gather(-1, target.long().unsqueeze(-1))
-        return ((p.square().sum(-1, keepdim=True) + 1) / 2 + threshold - own).squeeze(-1)
+        # on the support z^2 - tau^2 = p (p + 2 tau), and p sums to 1: the sum is sum p^2 + 2 tau
+        target_score = scores.gather(-1, target.long().unsqueeze(-1))
+        return ((p.square().sum(-1, keepdim=True) + 1) / 2 + threshold - target_score).squeeze(-1)
 
 
 def _sparsemax_threshold(scores: Tensor) -> Tensor:
     """Return the tau for which max(0, z - tau) sums to 1, `[..., 1]`."""
+    # with the k highest scores as support, tau = (their sum - 1) / k
     ordered = scores.sort(-1, descending=True).values
     sums = ordered.cumsum(-1)
     rank = torch.arange(1, scores.shape[-1] + 1, device=scores.device)
-    # the support is what comes first; NaN leaves none
+    # the support is the largest k with 1 + k z_(k) > sum of the first k; a NaN leaves none
     size = (1 + rank * ordered > sums).sum(-1, keepdim=True).clamp_min(1)
     return (sums.gather(-1, size - 1) - 1) / size
 
@@ -547,14 +546,16 @@ class Evidential(Loss):
         check_same_shape(prediction, target)
         wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
         alpha = 1 + functional.softplus(wide)
-        total = alpha.sum(-1, keepdim=True)
-        mean = alpha / total
+        total = alpha.sum(-1, keepdim=True)  # S, [..., 1]
+        mean = alpha / total  # the expected probabilities, [..., C]
+        # bias squared plus variance of each probability
         error = ((target - mean).square() + mean * (1 - mean) / (total + 1)).sum(-1, keepdim=True)
+        # the weight of the divergence; 1 in place of the target's alpha leaves the evidence for others
         share = self.kl * (torch.zeros_like(error) + progress / self.annealing).clamp(max=1)
-        return (error + share * _divergence_from_flat(target + (1 - target) * alpha)).squeeze(-1)
+        return (error + share * _dirichlet_kl_from_uniform(target + (1 - target) * alpha)).squeeze(-1)
 
 
-def _divergence_from_flat(alpha: Tensor) -> Tensor:
+def _dirichlet_kl_from_uniform(alpha: Tensor) -> Tensor:
     """KL from Dir(1) to Dir(alpha), `[..., 1]`."""
     total = alpha.sum(-1, keepdim=True)
     flat = torch.full_like(total, alpha.shape[-1]).lgamma()

@@ -1,4 +1,4 @@
-"""Losses for wrong labels: bounded, symmetric in the classes, or mixed with what the model itself believes."""
+"""Losses for wrong labels: bounded, symmetric in the classes, or mixed with the model's own predictions."""
 
 import math
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ from lossbench.validation import (
 )
 
 ELR_CLAMP = 1e-4
-"""Distance that the authors' code keeps probabilities from 0 and 1."""
+"""The authors' code keeps probabilities this far from 0 and 1."""
 LARGEST_POWER = 1e38
-"""The largest power that float32 is to hold."""
+"""The largest power that fields may lead to, which float32 must hold."""
 NEWTON_STEPS = 7
 """Newton steps to the normaliser; 6 reach float64's rounding for up to 10,000 classes and temperatures up to 10."""
 
@@ -60,7 +60,7 @@ class GeneralizedCrossEntropy(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
-        # p^q from log p: the gradient of p ** q is infinite at p = 0
+        # 1 - p^q = -expm1(q log p): from log p, as the gradient of p ** q is infinite at p = 0
         return (-(self.q * log_likelihood(prediction, target)).expm1() / self.q).squeeze(-1)
 
 
@@ -107,11 +107,12 @@ class ELR(Loss):
         # in the wider of the two types: 1 - 1e-4 is 1 in bfloat16
         wide = torch.promote_types(prediction.dtype, state.dtype)
         p = softmax(prediction.to(wide)).clamp(ELR_CLAMP, 1 - ELR_CLAMP)
-        rows = index.unsqueeze(-1).expand(prediction.shape)
+        # the state holds a running mean per training example; move those of this batch: [..., B, C]
+        places = index.unsqueeze(-1).expand(prediction.shape)
         share = (p / p.sum(-1, keepdim=True)).detach()
-        mean = self.beta * state.gather(-2, rows) + (1 - self.beta) * share
+        mean = self.beta * state.gather(-2, places) + (1 - self.beta) * share
         reward = (1 - (mean * p).sum(-1, keepdim=True)).log()
-        return (nll + self.lam * reward).squeeze(-1), state.scatter(-2, rows, mean.to(state.dtype))
+        return (nll + self.lam * reward).squeeze(-1), state.scatter(-2, places, mean.to(state.dtype))
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ class MAESoftmax(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
+        # 2 (1 - p) = -2 expm1(log p)
         return -2 * log_likelihood(prediction, target).expm1().squeeze(-1)
 
 
@@ -175,6 +177,7 @@ class ReverseCrossEntropy(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
+        # A (1 - p) = -A expm1(log p)
         return -(self.minus_log_zero * log_likelihood(prediction, target).expm1()).squeeze(-1)
 
 
@@ -212,6 +215,7 @@ class SymmetricCrossEntropy(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
         log_p = log_likelihood(prediction, target)
+        # alpha (-log p) + beta A (1 - p), with 1 - p = -expm1(log p)
         return -(self.alpha * log_p + self.beta * self.minus_log_zero * log_p.expm1()).squeeze(-1)
 
 
@@ -244,9 +248,8 @@ class BootstrappingSoft(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
         logs = log_softmax(prediction)
-        own = pick_target(logs, target)
-        expected = (logs.exp() * logs).sum(-1, keepdim=True)
-        return -(self.beta * own + (1 - self.beta) * expected).squeeze(-1)
+        negative_entropy = (logs.exp() * logs).sum(-1, keepdim=True)  # sum_c p_c log p_c, [..., 1]
+        return -(self.beta * pick_target(logs, target) + (1 - self.beta) * negative_entropy).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -276,8 +279,8 @@ class BootstrappingHard(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
         logs = log_softmax(prediction)
-        own = pick_target(logs, target)
-        return -(self.beta * own + (1 - self.beta) * logs.amax(-1, keepdim=True)).squeeze(-1)
+        # the largest log probability is that of the class that the model would choose
+        return -(self.beta * pick_target(logs, target) + (1 - self.beta) * logs.amax(-1, keepdim=True)).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -309,7 +312,7 @@ class ForwardCorrection(Loss):
 
     def __post_init__(self) -> None:
         check_share(self, noise=self.noise)
-        if self.transition not in ((), []) and not _is_transition(self.transition):
+        if self.transition not in ((), []) and not _is_transition_matrix(self.transition):
             raise InvalidValue(
                 "The 'transition' parameter of ForwardCorrection must be a square matrix of shares, each row with the "
                 f"sum 1 and each column with a value above 0. Got {self.transition!r} instead."
@@ -320,28 +323,27 @@ class ForwardCorrection(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
         check_index_shape(prediction, target)
-        return -(self._by_matrix if self.transition else self._symmetric)(prediction, target).squeeze(-1)
-
-    def _symmetric(self, prediction: Tensor, target: Tensor) -> Tensor:
-        log_p = log_likelihood(prediction, target)
-        noise = torch.zeros_like(log_p) + self.noise
-        others = one_minus_p(log_p).log() - math.log(prediction.shape[-1] - 1)
-        return torch.logaddexp((1 - noise).log() + log_p, noise.log() + others)
-
-    def _by_matrix(self, prediction: Tensor, target: Tensor) -> Tensor:
-        if len(self.transition) != prediction.shape[-1]:
+        n_classes = prediction.shape[-1]
+        if not self.transition:
+            # log((1 - noise) p_y + noise (1 - p_y) / (C - 1)), as a sum of two numbers given by their logarithms
+            log_p = log_likelihood(prediction, target)
+            noise = torch.zeros_like(log_p) + self.noise
+            others = one_minus_p(log_p).log() - math.log(n_classes - 1)
+            return -torch.logaddexp((1 - noise).log() + log_p, noise.log() + others).squeeze(-1)
+        if len(self.transition) != n_classes:
             raise InvalidValue(
                 f"The 'transition' parameter of ForwardCorrection has {len(self.transition)} rows, and there are "
-                f"{prediction.shape[-1]} classes."
+                f"{n_classes} classes."
             )
+        # log sum_i T_iy p_i, with the column y of T for each example: [..., C]
         columns = prediction.new_tensor(self.transition).mT.log()
-        return (log_softmax(prediction) + columns[target.long()]).logsumexp(-1, keepdim=True)
+        return -(log_softmax(prediction) + columns[target.long()]).logsumexp(-1, keepdim=True).squeeze(-1)
 
 
-def _is_transition(given: Any) -> bool:
-    """A square matrix of shares, each row with the sum 1 and each column with a value above 0."""
+def _is_transition_matrix(value: Any) -> bool:
+    """Return True for a square matrix of shares, each row with the sum 1 and each column with a value above 0."""
     try:
-        matrix = np.array(given, dtype=np.float64)
+        matrix = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):  # no numbers, or rows of several lengths
         return False
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -421,11 +423,12 @@ class TaylorCrossEntropy(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
-        x = -log_likelihood(prediction, target).expm1()
-        total = torch.zeros_like(x)
-        for j in range(self.order, 0, -1):  # Horner's rule
-            total = x * (1 / j + total)
-        return total.squeeze(-1)
+        x = -log_likelihood(prediction, target).expm1()  # 1 - p
+        # Horner's rule: x (1 + x (1/2 + x (1/3 + ...))), from the inside
+        series = torch.zeros_like(x)
+        for j in range(self.order, 0, -1):
+            series = x * (1 / j + series)
+        return series.squeeze(-1)
 
 
 def _check_power(owner: "AGCE | AUL", largest: float) -> None:
@@ -506,8 +509,9 @@ class AUL(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
-        lacking = one_minus_p(log_likelihood(prediction, target))
-        return ((((self.a - 1) + lacking) ** self.q - (self.a - 1) ** self.q) / self.q).squeeze(-1)
+        # a - p = (a - 1) + (1 - p), which keeps the digits at a = 1
+        error = one_minus_p(log_likelihood(prediction, target))
+        return ((((self.a - 1) + error) ** self.q - (self.a - 1) ** self.q) / self.q).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -574,6 +578,7 @@ class LogitClip(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
+        # min(1, tau / length) = tau / max(length, tau)
         length = torch.linalg.vector_norm(prediction, dim=-1, keepdim=True).clamp(min=self.tau)
         return -log_likelihood(prediction * (self.tau / length), target).squeeze(-1)
 
@@ -609,13 +614,14 @@ class PHuberCE(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
         log_p = log_likelihood(prediction, target)
+        # both branches in logarithms: p > 1/tau is log p > -log tau, and tau p = exp(log tau + log p)
         log_tau = (torch.zeros_like(log_p) + self.tau).log()
         line = 1 + log_tau - (log_tau + log_p).exp()
         return torch.where(log_p > -log_tau, -log_p, line).squeeze(-1)
 
 
-def _share_of_target(costs: Tensor, target: Tensor) -> Tensor:
-    """Return the target's share in the costs `[..., C]` of all classes, `[..., 1]`."""
+def _normalise_cost(costs: Tensor, target: Tensor) -> Tensor:
+    """Return the target's share of the costs `[..., C]` of all classes, `[..., 1]`."""
     total = costs.sum(-1, keepdim=True)  # 0 if all lie below anl_ce's p_min, or there is one class only
     return pick_target(costs, target) / torch.where(total > 0, total, 1)
 
@@ -647,7 +653,7 @@ class NormalizedCrossEntropy(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
-        return _share_of_target(-log_softmax(prediction), target).squeeze(-1)
+        return _normalise_cost(-log_softmax(prediction), target).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -682,7 +688,7 @@ class NormalizedFocal(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
         logs = log_softmax(prediction)
-        return _share_of_target(-(one_minus_p(logs) ** self.gamma) * logs, target).squeeze(-1)
+        return _normalise_cost(-(one_minus_p(logs) ** self.gamma) * logs, target).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -723,7 +729,7 @@ class NCEAndRCE(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
-        active, passive = _active_passive(prediction, target)
+        active, passive = _compute_active_and_passive(prediction, target)
         return (self.alpha * active + self.beta * self.minus_log_zero * passive).squeeze(-1)
 
 
@@ -762,14 +768,14 @@ class NCEAndMAE(Loss):
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
-        active, passive = _active_passive(prediction, target)
+        active, passive = _compute_active_and_passive(prediction, target)
         return (self.alpha * active + 2 * self.beta * passive).squeeze(-1)
 
 
-def _active_passive(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalised cross-entropy, and one minus the target's probability: `[..., 1]` each."""
+def _compute_active_and_passive(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return normalised cross-entropy, and one minus the target's probability: `[..., 1]` each."""
     logs = log_softmax(prediction)
-    active = _share_of_target(-logs, target)
+    active = _normalise_cost(-logs, target)
     return active, -pick_target(logs, target).expm1()
 
 
@@ -815,18 +821,19 @@ class ANLCE(Loss):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return one value per example."""
         logs = log_softmax(prediction)
+        # max(log p, log p_min) + A = relu(log p - log p_min): 0 for a class that is clamped
         lowest = (torch.zeros_like(logs[..., :1]) + self.p_min).log()
-        passive = 1 - _share_of_target((logs - lowest).relu(), target)
-        return (self.alpha * _share_of_target(-logs, target) + self.beta * passive).squeeze(-1)
+        passive = 1 - _normalise_cost((logs - lowest).relu(), target)
+        return (self.alpha * _normalise_cost(-logs, target) + self.beta * passive).squeeze(-1)
 
 
 def _tempered_log(u: Tensor, s: Tensor) -> Tensor:
-    """`expm1(s u) / s`, u at s = 0: of u = log x the tempered logarithm of temperature 1 - s."""
+    """Return `expm1(s u) / s`, u at s = 0: of u = log x the tempered logarithm of temperature 1 - s."""
     return torch.where(s == 0, u, (s * u).expm1() / torch.where(s == 0, 1, s))
 
 
 def _log_tempered_exp(x: Tensor, s: Tensor) -> Tensor:
-    """`log1p(s x) / s`, x at s = 0: the logarithm of the tempered exponential of x."""
+    """Return `log1p(s x) / s`, x at s = 0: the logarithm of the tempered exponential of x."""
     return torch.where(s == 0, x, (s * x).log1p() / torch.where(s == 0, 1, s))
 
 
@@ -841,26 +848,21 @@ def tempered_log_softmax(logits: Tensor, s: Tensor) -> Tensor:
     :math:`\partial\lambda / \partial z_c = p_c^t / \sum_k p_k^t`.
     """
     shifted = logits - logits.detach().amax(-1, keepdim=True)
+    # 1. Newton's method for F^(1 - t) = 1; at t = 1 for log F = 0, of which it is the limit
     with torch.no_grad():
         wide, wide_s = shifted.double(), s.double()
-        normaliser = torch.zeros_like(wide[..., :1])  # the largest term alone is 1 here, so the root is not below
+        root = torch.zeros_like(wide[..., :1])  # the largest term alone is 1 here, so lambda is not below
         for _ in range(NEWTON_STEPS):
-            normaliser = _step_to_normaliser(normaliser, wide, wide_s)
-    return _log_tempered_exp(shifted - _attach_implicit_gradient(normaliser.to(shifted.dtype), shifted, s), s)
-
-
-def _step_to_normaliser(normaliser: Tensor, logits: Tensor, s: Tensor) -> Tensor:
-    """Return one Newton step for F^(1 - t) = 1; at t = 1 for log F = 0, of which it is the limit."""
-    logs = _log_tempered_exp(logits - normaliser, s)
-    total = logs.exp().sum(-1, keepdim=True)  # from C down to 1: nothing overflows
-    return normaliser + _tempered_log(total.log(), s) * total ** (1 - s) / ((1 - s) * logs).exp().sum(-1, keepdim=True)
-
-
-def _attach_implicit_gradient(normaliser: Tensor, logits: Tensor, s: Tensor) -> Tensor:
-    """Return the normaliser with its gradient by the logits."""
-    logs = _log_tempered_exp(logits - normaliser, s)
+            logs = _log_tempered_exp(wide - root, wide_s)  # log of the terms of F, [..., C]
+            total = logs.exp().sum(-1, keepdim=True)  # F, from C down to 1: nothing overflows
+            slope = ((1 - wide_s) * logs).exp().sum(-1, keepdim=True)  # sum_c p_c^t = -dF / dlambda
+            root = root + _tempered_log(total.log(), wide_s) * total ** (1 - wide_s) / slope
+    # 2. one step more for F = 1, whose slope is a constant: it has the gradient of the implicit function
+    normaliser = root.to(shifted.dtype)
+    logs = _log_tempered_exp(shifted - normaliser, s)
     slope = ((1 - s) * logs).exp().sum(-1, keepdim=True).detach()
-    return normaliser + (logs.exp().sum(-1, keepdim=True) - 1) / slope
+    normaliser = normaliser + (logs.exp().sum(-1, keepdim=True) - 1) / slope
+    return _log_tempered_exp(shifted - normaliser, s)
 
 
 @dataclass(frozen=True)
@@ -899,6 +901,7 @@ class BiTempered(Loss):
         wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
         s1, s2 = (torch.zeros_like(wide[..., :1]) + 1 - t for t in (self.t1, self.t2))
         logs = tempered_log_softmax(wide, s2)
-        own = _tempered_log(logs.gather(-1, target.long().unsqueeze(-1)), s1)
+        log_p = _tempered_log(logs.gather(-1, target.long().unsqueeze(-1)), s1)  # log_t1 p_y
+        # (1 - sum_c p_c^(2 - t1)) / (2 - t1), with s1 = 1 - t1
         spread = (1 - ((1 + s1) * logs).exp().sum(-1, keepdim=True)) / (1 + s1)
-        return -(own + spread).squeeze(-1)
+        return -(log_p + spread).squeeze(-1)

@@ -18,7 +18,7 @@ from lossbench.errors import Incompatible, InvalidValue
 from lossbench.interfaces import Level, Loss, Misfit, Model, Scaling, Scheme, Task
 from lossbench.losses.composition.combined import Combined
 from lossbench.losses.composition.external import External
-from lossbench.losses.composition.external.guess import complete_fields
+from lossbench.losses.composition.external.infer import infer_fields
 from lossbench.registry import GROUPS
 from lossbench.seeds import hash_values
 from lossbench.types import Choice, Problem, Requirement, Trial, list_settings
@@ -73,7 +73,7 @@ N_LABELS = 3
 
 def check_outputs(loss_name: str, loss: Loss, task_name: str, task: Task) -> None:
     """Raise `Incompatible` for terms on some outputs in a task that has no outputs side by side."""
-    if isinstance(loss, Combined) and any(term.outputs for term in loss.made) and not task.side_by_side:
+    if isinstance(loss, Combined) and any(term.outputs for term in loss.parsed_terms) and not task.side_by_side:
         told = f"task={task_name} predicts one thing per example: a term of loss={loss_name} cannot have outputs."
         raise Incompatible(told, loss_name, "the task has no outputs side by side")
 
@@ -133,7 +133,7 @@ def make_choice(group: str, given: Any, task: str | None = None) -> Choice:
     names = GROUPS[group]
     kind = names.find(name, task)
     if task is not None and issubclass(kind, External) and not _is_open(kind, given):
-        given = complete_fields(given, task, kind)
+        given = infer_fields(given, task, kind)
     if (group, name) == ("loss", COMBINED) and isinstance(given.get("terms"), list):
         given["terms"] = [_term(one, task) for one in given["terms"]]
     check_task(names, name, kind, task)

@@ -88,7 +88,7 @@ def train(experiments: Sequence[Experiment], reporter: Reporter, workers: int | 
 def _adapted(experiments: Sequence[Experiment]) -> list[str]:
     """What the losses of other libraries are taken for: it may have been guessed."""
     losses = [registry.losses.build(choice) for choice in dict.fromkeys(e.template.loss for e in experiments)]
-    return [loss.told() for loss in losses if isinstance(loss, External)]
+    return [loss.describe() for loss in losses if isinstance(loss, External)]
 
 
 def _already(done: int, missing: int) -> str:

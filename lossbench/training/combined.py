@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lossbench.interfaces import Task, TermWeighting
 from lossbench.interfaces.loss import replicate
-from lossbench.losses.composition.combined import Combined, narrow_problem, weighted_sum
+from lossbench.losses.composition.combined import Combined, narrow_problem, sum_weighted
 from lossbench.training.batches import Batch, Maps
 from lossbench.training.groups import LossGroup, Moment, stacked_fields
 from lossbench.types import Problem, Requirement
@@ -68,7 +68,7 @@ class TermsGroup(nn.Module):
     ) -> None:
         super().__init__()
         self.rows, self.task, self.problem = rows, task, problem
-        terms = list(losses[0].resolved(problem))
+        terms = list(losses[0].expand_terms(problem))
         self.fixed = [term.weight for term, _ in terms]
         self.views = [View(columns, problem.n_outputs) for _, columns in terms]
         self.terms = [
@@ -105,7 +105,7 @@ class TermsGroup(nn.Module):
             for term, view, own in zip(self.terms, self.views, self._split(extra), strict=False)
         ]
         if self.scheme is None:
-            return weighted_sum(values, self.fixed, raw.shape[:2])
+            return sum_weighted(values, self.fixed, raw.shape[:2])
         means = torch.stack([w * (v.mean(1) if v.ndim > 1 else v) for w, v in zip(self.fixed, values, strict=True)], 1)
         weights, penalty = self.scheme(means, self._split(extra)[-1][self.rows], moment, self.rows)
         return (weights * means).sum(1) + penalty

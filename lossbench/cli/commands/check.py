@@ -96,7 +96,7 @@ def _make_for_task(name: str, fields: Mapping[str, Any], task: str | None) -> Lo
     choice = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(base, fields)))
     loss: Loss = registry.losses.build(make_choice("loss", choice, task))
     if isinstance(loss, External):  # say what was inferred about it, and how the checks call it
-        print_message(loss.told())
+        print_message(loss.describe())
         if isinstance(wrapped := wrap_external(loss), ExternalWrapper):
             print_message(wrapped.describe())
     return loss

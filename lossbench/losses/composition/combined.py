@@ -20,7 +20,7 @@ EACH = "each"
 
 @dataclass(frozen=True)
 class Term:
-    """One loss of a combination: its weight, and the outputs that it is taken of (names or numbers; all, if none)."""
+    """One loss of a combination, its weight, and its outputs (names or numbers; none stand for all)."""
 
     loss: Loss
     label: str
@@ -29,10 +29,11 @@ class Term:
 
     def __post_init__(self) -> None:
         check_nonnegative(self, weight=self.weight)
-        given = self.outputs
-        named = isinstance(given, tuple) and all(isinstance(x, str | int) and not isinstance(x, bool) for x in given)
-        if given != EACH and not named:
-            raise InvalidValue(f"outputs must be a list of names or numbers, or {EACH}. Got {given!r} instead.")
+        is_list = isinstance(self.outputs, tuple) and all(
+            isinstance(x, str | int) and not isinstance(x, bool) for x in self.outputs
+        )
+        if self.outputs != EACH and not is_list:
+            raise InvalidValue(f"outputs must be a list of names or numbers, or {EACH}. Got {self.outputs!r} instead.")
 
 
 @dataclass(frozen=True)
@@ -77,104 +78,118 @@ class Combined(Loss):
                 "The 'terms' parameter of Combined must be a list of losses, such as [mse, {name: mae, weight: 0.5}]. "
                 f"Got {self.terms!r} instead."
             )
-        made = tuple(_term(one) for one in self.terms)
-        # facts of this instance, which a stacked copy keeps
-        self.__dict__.update(_facts([term.loss for term in made]), made=made)
-        _check_readings(made)
+        # 1. parse the terms; their facts become those of this instance, and a stacked copy keeps both
+        parsed = tuple(_parse_term(term) for term in self.terms)
+        self.__dict__.update(_merge_facts([term.loss for term in parsed]), parsed_terms=parsed)
+        # 2. an output is one number, so two terms must not take it for a value and a log rate, say
+        for i, term in enumerate(parsed):
+            for other in parsed[:i]:
+                if _share_outputs(term, other) and get_reading(term.loss.space) != get_reading(other.loss.space):
+                    raise InvalidValue(
+                        f"{other.label} reads the output as {other.loss.space}, and {term.label} as {term.loss.space}: "
+                        "no output can be both. Give them different outputs."
+                    )
 
     def __hash__(self) -> int:
         return hash(repr(self))
 
     def __call__(self, prediction: Tensor, target: Tensor, **requires: Any) -> Tensor:
-        """The sum, for terms that take the same prediction and target."""
-        self._check_direct()
-        values = [term.loss(prediction, target, **_own(i, term.loss, requires)) for i, term in enumerate(self.made)]
-        return weighted_sum(values, [term.weight for term in self.made], prediction.shape[:-1])
+        """Return the sum, for terms that take the same prediction and target."""
+        terms = self.parsed_terms
+        if len({(t.loss.space, t.loss.encoding) for t in terms}) > 1 or any(t.outputs for t in terms):
+            raise InvalidValue(
+                "Terms that take different predictions, targets or outputs can only be combined in an experiment, "
+                "where the task converts: "
+                + "; ".join(f"{t.label} takes {t.loss.space} and {t.loss.encoding}" for t in terms)
+            )
+        if any(Requirement.STATE in t.loss.requires for t in terms):
+            raise InvalidValue("A loss that carries a state can only be combined in an experiment.")
+        values = [t.loss(prediction, target, **_select_required(i, t.loss, requires)) for i, t in enumerate(terms)]
+        return sum_weighted(values, [t.weight for t in terms], prediction.shape[:-1])
 
     @property
-    def made(self) -> tuple[Term, ...]:
-        """The terms as they were given."""
-        found: tuple[Term, ...] = self.__dict__["made"]
-        return found
+    def parsed_terms(self) -> tuple[Term, ...]:
+        """The terms as losses with weights and outputs, in the order of `terms`."""
+        terms: tuple[Term, ...] = self.__dict__["parsed_terms"]
+        return terms
 
     def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
-        """Those of all terms, `term0_alpha_logit` being the first one's."""
-        made = [term.loss.init_parameters(problem, generator) for term in self.made]
-        return {f"term{i}_{name}": tensor for i, own in enumerate(made) for name, tensor in own.items()}
+        """Return the parameters of all terms; `term0_alpha_logit` belongs to the first one."""
+        by_term = [term.loss.init_parameters(problem, generator) for term in self.parsed_terms]
+        return {f"term{i}_{name}": tensor for i, tensors in enumerate(by_term) for name, tensor in tensors.items()}
 
     def check(self, targets: Array, problem: Problem) -> None:
         """Raise `Incompatible` for outputs that do not exist or have no loss, or that a term cannot learn from."""
-        terms = list(self.resolved(problem))
-        for (term, columns), (_, own) in zip(terms, self.split_parts(targets, problem), strict=True):
-            term.loss.check(own, narrow_problem(problem, columns))
-        seen = {column for _, columns in terms for column in columns or range(problem.n_outputs)}
-        if left := set(range(problem.n_outputs)) - seen:
+        terms = list(self.expand_terms(problem))
+        # 1. each term can learn from its targets
+        for (term, columns), (_, part) in zip(terms, self.split_parts(targets, problem), strict=True):
+            term.loss.check(part, narrow_problem(problem, columns))
+        # 2. each output has a term
+        trained = {column for _, columns in terms for column in columns or range(problem.n_outputs)}
+        if left := set(range(problem.n_outputs)) - trained:
             names = [str(problem.class_names[i] if problem.class_names else i) for i in sorted(left)]
             raise Incompatible(f"no term trains output {', '.join(names)}: give it one, or 'outputs: {EACH}' to one.")
 
     def split_parts(self, targets: Array, problem: Problem) -> list[tuple[Loss, Array]]:
-        """The terms' losses, each with those of the targets that it is taken of."""
-        return [(t.loss, targets[..., list(columns)] if columns else targets) for t, columns in self.resolved(problem)]
+        """Return the terms' losses, each with its targets."""
+        terms = self.expand_terms(problem)
+        return [(t.loss, targets[..., list(columns)] if columns else targets) for t, columns in terms]
 
-    def resolved(self, problem: Problem) -> Iterator[tuple[Term, tuple[int, ...]]]:
-        """The terms with the numbers of their outputs, none for all; `each` becomes as many terms."""
-        for term in self.made:
+    def expand_terms(self, problem: Problem) -> Iterator[tuple[Term, tuple[int, ...]]]:
+        """Yield the terms with the numbers of their outputs, none for all; `each` becomes one term per output."""
+        for term in self.parsed_terms:
             if term.outputs == EACH:
                 for i in range(problem.n_outputs):
                     yield replace(term, outputs=(i,)), (i,)
             else:
-                yield term, tuple(_number(output, problem) for output in term.outputs)
-
-    def _check_direct(self) -> None:
-        losses = [term.loss for term in self.made]
-        if len({(x.space, x.encoding) for x in losses}) > 1 or any(term.outputs for term in self.made):
-            raise InvalidValue(
-                "Terms that take different predictions, targets or outputs can only be combined in an experiment, "
-                "where the task converts: "
-                + "; ".join(f"{t.label} takes {t.loss.space} and {t.loss.encoding}" for t in self.made)
-            )
-        if any(Requirement.STATE in x.requires for x in losses):
-            raise InvalidValue("A loss that carries a state can only be combined in an experiment.")
+                yield term, tuple(_find_output(output, problem) for output in term.outputs)
 
 
-def weighted_sum(values: Sequence[Tensor], weights: Sequence[Any], shape: torch.Size) -> Tensor:
-    """The sum of values `[..., B]`, or `[...]` of batch-level losses, which turn all into means over the batch."""
+def sum_weighted(values: Sequence[Tensor], weights: Sequence[Any], shape: torch.Size) -> Tensor:
+    """Sum values `[..., B]`; if some are batch-level, `[...]`, take the means over the batch of the others first."""
     if any(v.shape != shape for v in values):
         values = [v.mean(-1) if v.shape == shape else v for v in values]
     return torch.stack([w * v for w, v in zip(weights, values, strict=True)]).sum(0)
 
 
 def narrow_problem(problem: Problem, columns: tuple[int, ...]) -> Problem:
-    """The problem of some outputs; the whole one if there are none."""
+    """Return the problem with some of the outputs only; with all of them if `columns` is empty."""
     if not columns:
         return problem
     names = tuple(problem.class_names[i] for i in columns) if problem.class_names else ()
     return replace(problem, n_outputs=len(columns), class_names=names)
 
 
-def _term(given: Any) -> Term:
-    if isinstance(given, str):
-        given = {"name": given}
-    if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+def _parse_term(spec: Any) -> Term:
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
         raise InvalidValue(
-            f"A term must be a loss's name, or a mapping with its name and fields. Got {given!r} instead."
+            f"A term must be a loss's name, or a mapping with its name and fields. Got {spec!r} instead."
         )
-    own = dict(given)
-    name, weight, outputs = own.pop("name"), own.pop("weight", 1.0), own.pop("outputs", ())
+    fields = dict(spec)
+    name, weight, outputs = fields.pop("name"), fields.pop("weight", 1.0), fields.pop("outputs", ())
     outputs = tuple(outputs) if isinstance(outputs, Sequence) and not isinstance(outputs, str) else outputs
-    return Term(registry.losses.get(name, **own), name, weight, outputs)
+    return Term(registry.losses.get(name, **fields), name, weight, outputs)
 
 
-def _facts(losses: Sequence[Loss]) -> dict[str, Any]:
+def _merge_facts(losses: Sequence[Loss]) -> dict[str, Any]:
+    # 1. one head that all can be trained with: a linear one goes with any other but an embedding
     heads = {x.head for x in losses} - {Head.LINEAR}
     if len(heads) > 1 or (Head.EMBEDDING in heads and any(x.head is not Head.EMBEDDING for x in losses)):
         raise InvalidValue(f"Terms must agree on a head. Got {', '.join(sorted({x.head for x in losses}))}.")
+    # 2. the tasks that all fit; "*" fits any
+    limits = [x.tasks for x in losses if "*" not in x.tasks] or [("*",)]
+    tasks = tuple(task for task in limits[0] if all(task in limit for limit in limits))
+    if not tasks:
+        raise Incompatible(f"No task fits all terms: they are for {'; '.join(' and '.join(x) for x in limits)}.")
+    # 3. a sum of convex (bounded, robust) losses is so too; for any other sum nothing is claimed
     return {
-        "tasks": _common_tasks(losses),
+        "tasks": tasks,
         "space": losses[0].space,
         "encoding": losses[0].encoding,
         "head": next(iter(heads), Head.LINEAR),
-        "requires": tuple(dict.fromkeys(need for x in losses for need in x.requires)),
+        "requires": tuple(dict.fromkeys(requirement for x in losses for requirement in x.requires)),
         "batch_level": any(x.batch_level for x in losses),
         "convex": True if all(x.convex for x in losses) else None,
         "bounded": True if all(x.bounded for x in losses) else None,
@@ -182,30 +197,13 @@ def _facts(losses: Sequence[Loss]) -> dict[str, Any]:
     }
 
 
-def _common_tasks(losses: Sequence[Loss]) -> tuple[str, ...]:
-    bound = [x.tasks for x in losses if "*" not in x.tasks] or [("*",)]
-    if not (common := tuple(task for task in bound[0] if all(task in tasks for tasks in bound))):
-        raise Incompatible(f"No task fits all terms: they are for {'; '.join(' and '.join(x) for x in bound)}.")
-    return common
-
-
-def _check_readings(terms: Sequence[Term]) -> None:
-    for i, one in enumerate(terms):
-        for other in terms[:i]:
-            if _overlap(one, other) and get_reading(one.loss.space) != get_reading(other.loss.space):
-                raise InvalidValue(
-                    f"{other.label} reads the output as {other.loss.space}, and {one.label} as {one.loss.space}: no "
-                    "output can be both. Give them different outputs."
-                )
-
-
-def _overlap(one: Term, other: Term) -> bool:
-    if not one.outputs or not other.outputs or EACH in (one.outputs, other.outputs):
+def _share_outputs(first: Term, second: Term) -> bool:
+    if not first.outputs or not second.outputs or EACH in (first.outputs, second.outputs):
         return True
-    return bool(set(one.outputs) & set(other.outputs))
+    return bool(set(first.outputs) & set(second.outputs))
 
 
-def _number(output: str | int, problem: Problem) -> int:
+def _find_output(output: str | int, problem: Problem) -> int:
     names = problem.class_names
     if isinstance(output, str) and output in names:
         return names.index(output)
@@ -215,12 +213,12 @@ def _number(output: str | int, problem: Problem) -> int:
     raise Incompatible(str(make_unknown("output", str(output), known, "Outputs")))
 
 
-def _own(i: int, loss: Loss, requires: Mapping[str, Any]) -> dict[str, Any]:
-    """What the term at `i` needs, of what all need."""
-    found = {str(n): requires[n] for n in loss.requires}
+def _select_required(i: int, loss: Loss, requires: Mapping[str, Any]) -> dict[str, Any]:
+    """Select what the term at `i` requires from what all terms require."""
+    selected = {str(n): requires[n] for n in loss.requires}
     if Requirement.PARAMETERS in loss.requires:
         start = f"term{i}_"
-        found["parameters"] = {
+        selected["parameters"] = {
             n.removeprefix(start): t for n, t in requires["parameters"].items() if n.startswith(start)
         }
-    return found
+    return selected

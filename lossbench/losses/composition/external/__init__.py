@@ -1,4 +1,4 @@
-"""Any existing loss, a class or a function of another library, from its import path."""
+"""Third-party losses: any class or function, from its import path."""
 
 from lossbench.losses.composition.external.adapter import External
 

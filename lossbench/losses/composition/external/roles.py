@@ -1,4 +1,4 @@
-"""What a call of a stranger's loss is given, and which of its arguments is which."""
+"""Roles of the arguments of a third-party loss: their values, and guesses from their names."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -35,66 +35,69 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "input_lengths": ("input_lengths", "logit_lengths"),
     "target_lengths": ("target_lengths", "label_lengths"),
 }
-"""What arguments of a role are called."""
+"""Names that arguments of a role have, in lower case."""
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def split(argument: str) -> tuple[str, str]:
-    """`target` to its role alone, and `labels=target` to the keyword and its role."""
+    """Split `labels=target` into the keyword and its role; `target` has a role alone."""
     keyword, _, role = argument.rpartition("=")
     return keyword, role
 
 
-def guessed(path: str, parameters: Sequence[inspect.Parameter]) -> list[str]:
-    """The roles of a call's arguments, by their names; those that tell nothing are taken to be in the usual order.
+def guess_arguments(path: str, parameters: Sequence[inspect.Parameter]) -> list[str]:
+    """Guess the roles of a call's arguments from their names; names that tell nothing are in the usual order.
 
-    Raises `InvalidValue` if more than two must be given, or none can be, and their names do not say what they are.
+    Raises `InvalidValue` if more than two arguments are required, or none can be given, and their names do not tell
+    their roles.
     """
+    # 1. without a signature, or with *args only, take the usual order
     if not parameters:
         return list(USUAL)
-    takes = [p for p in parameters if p.kind in (*POSITIONAL, p.KEYWORD_ONLY)]
-    if len(takes) < len(parameters) and not any(p.kind in POSITIONAL for p in takes):
-        return list(USUAL)  # *args
-    asked = [p for p in takes if p.default is p.empty] or takes[:2]
-    roles = [_role(p.name) for p in asked]
-    if len(asked) == 1:
-        return _one(takes, asked[0], roles[0])
-    if len(asked) == 2 and not _distinct(roles):
-        roles = _other_way(roles) or list(USUAL)
-    if not _distinct(roles):
-        names = ", ".join(p.name for p in asked) or "nothing"
+    possible = [p for p in parameters if p.kind in (*POSITIONAL, p.KEYWORD_ONLY)]
+    if len(possible) < len(parameters) and not any(p.kind in POSITIONAL for p in possible):
+        return list(USUAL)
+    required = [p for p in possible if p.default is p.empty] or possible[:2]
+    guesses = [_guess_role(p.name) for p in required]
+
+    # 2. one required argument: a residual, or a prediction that may have a target beside it
+    if len(required) == 1:
+        if guesses[0] == "residual":
+            return [_format_argument(required[0], "residual")]
+        first = _format_argument(required[0], guesses[0] or "prediction")
+        second = next((p for p in possible if p is not required[0] and _guess_role(p.name) == "target"), None)
+        return [first, _format_argument(second, "target")] if second else [first]
+
+    # 3. two required arguments: if only one of them has a telling name, the other has the other role
+    if len(required) == 2 and not _are_distinct(guesses):
+        if guesses[0] in USUAL and not guesses[1]:
+            guesses = [guesses[0], _get_other(guesses[0])]
+        elif guesses[1] in USUAL and not guesses[0]:
+            guesses = [_get_other(guesses[1]), guesses[1]]
+        else:
+            guesses = list(USUAL)
+
+    # 4. more than two: all names must tell
+    if not _are_distinct(guesses):
+        names = ", ".join(p.name for p in required) or "nothing"
         raise InvalidValue(
             f"{path} takes {names}: say what each of them is, as in 'loss.arguments=[target,prediction]'. "
             f"There are: {', '.join(ROLES)}."
         )
-    return [_argument(p, role) for p, role in zip(asked, roles, strict=True)]
+    return [_format_argument(p, role) for p, role in zip(required, guesses, strict=True)]
 
 
-def _role(name: str) -> str:
+def _guess_role(name: str) -> str:
     return next((role for role, names in NAMES.items() if name.lower() in names), "")
 
 
-def _distinct(roles: Sequence[str]) -> bool:
+def _are_distinct(roles: Sequence[str]) -> bool:
     return bool(roles) and all(roles) and len(set(roles)) == len(roles)
 
 
-def _other_way(roles: Sequence[str]) -> list[str] | None:
-    """One role of two gives the other."""
-    if roles[0] in ("target", "prediction") and not roles[1]:
-        return [roles[0], "prediction" if roles[0] == "target" else "target"]
-    if roles[1] in ("target", "prediction") and not roles[0]:
-        return ["prediction" if roles[1] == "target" else "target", roles[1]]
-    return None
+def _get_other(role: str) -> str:
+    return "prediction" if role == "target" else "target"
 
 
-def _one(takes: Sequence[inspect.Parameter], asked: inspect.Parameter, role: str) -> list[str]:
-    """Of one argument that must be given and others that may be."""
-    if role == "residual":
-        return [_argument(asked, role)]
-    second = next((p for p in takes if p is not asked and _role(p.name) == "target"), None)
-    first = _argument(asked, role or "prediction")
-    return [first, _argument(second, "target")] if second else [first]
-
-
-def _argument(parameter: inspect.Parameter, role: str) -> str:
+def _format_argument(parameter: inspect.Parameter, role: str) -> str:
     return f"{parameter.name}={role}" if parameter.kind is parameter.KEYWORD_ONLY else role

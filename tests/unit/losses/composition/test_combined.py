@@ -81,9 +81,9 @@ def test_terms_that_want_different_things_are_not_called_directly():
 
 def test_outputs_are_found_by_name_and_number():
     both = losses.get("combined", terms=[{"name": "mse", "outputs": ["c", 0]}, {"name": "mae", "outputs": ["b"]}])
-    assert [columns for _, columns in both.resolved(PROBLEM)] == [(2, 0), (1,)]
+    assert [columns for _, columns in both.expand_terms(PROBLEM)] == [(2, 0), (1,)]
     each = losses.get("combined", terms=[{"name": "mse", "outputs": "each"}])
-    assert [columns for _, columns in each.resolved(PROBLEM)] == [(0,), (1,), (2,)]
+    assert [columns for _, columns in each.expand_terms(PROBLEM)] == [(0,), (1,), (2,)]
 
 
 @pytest.mark.parametrize(

@@ -379,7 +379,7 @@ def test_two_outputs_per_target_have_their_head():
 
 def test_it_tells_what_it_is_taken_for():
     loss = External("torch.nn.MSELoss", space="logit", encoding="one_hot", axes=2, batch_level=True)
-    assert loss.told() == (
+    assert loss.describe() == (
         "external torch.nn.MSELoss: takes prediction, target (logit, one_hot, 2 more axes), gives one value per batch, "
         "so it counts as batch-level."
     )

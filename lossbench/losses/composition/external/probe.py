@@ -1,4 +1,4 @@
-"""A small batch of random data in the shapes of a task, to see what a loss does with it."""
+"""A small random batch in the shapes of a task, on which a third-party loss is tried."""
 
 from collections.abc import Mapping
 from numbers import Integral
@@ -13,15 +13,15 @@ from lossbench.losses.composition.external.adapter import External
 from lossbench.types import Encoding, Problem, Space
 
 N, C, T = 12, 5, 9
-"""Examples (which halves, thirds and quarters have), outputs, and time steps."""
+"""Examples (divisible by 2, 3 and 4), outputs, and time steps."""
 SIZES = ("num_classes", "n_classes", "classes", "num_labels")
 """Parameters that say how many outputs there are."""
 
 
-def trial_batch(loss: External, task: Task) -> tuple[Tensor, Tensor]:
-    """Prediction and target as the task gives them to the loss; the prediction wants a gradient."""
+def draw_probe(loss: External, task: Task) -> tuple[Tensor, Tensor]:
+    """Draw a prediction, which requires a gradient, and a target as the task gives them to the loss."""
     draw = torch.Generator().manual_seed(0)
-    problem = Problem((1,), n_outputs(loss.params), N, n_steps=T)
+    problem = Problem((1,), count_outputs(loss.params), N, n_steps=T)
     width = task.get_head_width(loss.head, problem)
     steps = (T,) if task.sequence else ()
     raw = torch.randn(N, *steps, width, generator=draw).requires_grad_()
@@ -32,8 +32,8 @@ def trial_batch(loss: External, task: Task) -> tuple[Tensor, Tensor]:
     return task.convert(raw, cast(Space, loss.space), scaling), target
 
 
-def n_outputs(params: Mapping[str, Any]) -> int:
-    """As many as the parameters say, by a number of classes or a list with a number for each."""
+def count_outputs(params: Mapping[str, Any]) -> int:
+    """Return the number of outputs that the parameters imply: a number of classes, or the length of a list."""
     counts = [int(v) for n, v in params.items() if n in SIZES and isinstance(v, Integral)]
     lists = [len(v) for v in params.values() if isinstance(v, list)]
     return next((n for n in [*counts, *lists] if n > 1), C)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lossbench.errors import Incompatible, InvalidValue
 from lossbench.losses import External
-from lossbench.losses.composition.external.guess import complete_fields
+from lossbench.losses.composition.external.infer import infer_fields
 
 SEEN = []
 
@@ -123,35 +123,35 @@ CASES = [
 @pytest.mark.parametrize(("task", "target", "given", "found"), CASES, ids=lambda x: x if isinstance(x, str) else "")
 def test_found_out(task, target, given, found):
     wanted = {"target": target, **given, **found}
-    assert complete_fields({"target": target, **given}, task) == wanted
+    assert infer_fields({"target": target, **given}, task) == wanted
     # plain fields, from which nothing more is found out
-    assert complete_fields(wanted, task) == wanted
+    assert infer_fields(wanted, task) == wanted
     external = External(**wanted)
-    assert complete_fields({"target": target, **given, "batch_level": None, "entry": None}, task) == wanted
+    assert infer_fields({"target": target, **given, "batch_level": None, "entry": None}, task) == wanted
     assert External(**{**{n: getattr(external, n) for n in wanted}}) == external
 
 
 def test_what_is_given_is_not_tried():
-    found = complete_fields({"target": "strange.mean_of", "batch_level": False}, "multiclass")
+    found = infer_fields({"target": "strange.mean_of", "batch_level": False}, "multiclass")
     assert found == {"target": "strange.mean_of", "batch_level": False, **LOGITS}
-    complete_fields({"target": "strange.recorded", "batch_level": False}, "regression")
+    infer_fields({"target": "strange.recorded", "batch_level": False}, "regression")
     assert SEEN == []
-    complete_fields({"target": "strange.recorded"}, "regression")
+    infer_fields({"target": "strange.recorded"}, "regression")
     assert SEEN[0] == (12, 5)
 
 
 def test_nothing_is_drawn():
     before = torch.get_rng_state()
-    complete_fields({"target": "strange.recorded"}, "regression")
+    infer_fields({"target": "strange.recorded"}, "regression")
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("target", ["strange.three", "torch.nn.TripletMarginLoss"])
 def test_arguments_that_no_name_explains(target):
     with pytest.raises(InvalidValue, match=rf"{target} takes .*: say what each of them is, as in .*loss\.arguments="):
-        complete_fields({"target": target}, "regression")
+        infer_fields({"target": target}, "regression")
 
 
 def test_an_embedding_has_no_class_scores():
     with pytest.raises(Incompatible, match=r"strange\.nameless trains an embedding.*use task=embedding"):
-        complete_fields({"target": "strange.nameless", "space": "embedding"}, "multiclass")
+        infer_fields({"target": "strange.nameless", "space": "embedding"}, "multiclass")

@@ -44,7 +44,7 @@ def run_plot(arguments: Sequence[str], mode: OutputMode) -> int:
             {"loss": curve.loss, "variant": curve.variant, **{n: getattr(curve, n).tolist() for n in columns}}
             for curve in figure.curves
         ]
-        print_document({"picture": str(path), "against": figure.axis.name, "held": figure.held, "curves": curves})
+        print_document({"picture": str(path), "against": figure.axis.name, "held": figure.fixed, "curves": curves})
     elif mode is OutputMode.TABLE:
         for message in describe_gaps(figure):
             print_message(message)

@@ -23,37 +23,41 @@ if TYPE_CHECKING:  # takes 0.3 s
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST = 25
-"""Losses that have a line."""
-ACROSS = 2
-LINE, WIDTH, WORDS, LETTER = 0.24, 2.7, 2.3, 0.075
-"""Inches: a loss's line, a panel, the words at its right, and a letter of a name."""
+MAX_LOSSES = 25
+PANELS_PER_ROW = 2
+# inches: the line of a loss, a panel's axis, the words at its right, a letter of a name
+LINE_HEIGHT, AXIS_WIDTH, WORDS_WIDTH, LETTER_WIDTH = 0.24, 2.7, 2.3, 0.075
 NAME_LETTERS = 34
-USUAL, BEYOND = 3.0, 1.0
-"""The axis goes no farther than so many times the third quartile of all differences, and for intervals beyond that by a
-share of its length."""
+USUAL = 3.0  # values beyond so many times the third quartile of all differences are off the axis
+BEYOND = 1.0  # intervals are on the axis as far as this share of its length beyond the values
 
 
 def plot_differences(comparison: Comparison) -> "Figure":
     """Draw the difference of each loss from the baseline with its interval, over the region of equivalence.
 
-    One panel per corruption rate. At the right of each line stand the verdict and the numbers. What lies far outside
-    is drawn as an arrow at the edge.
+    One panel per corruption rate. The verdict and the numbers stand at the right of each line. An arrow at the edge
+    marks what lies far outside.
     """
-    always = set.intersection(*({level.baseline} for level in comparison.levels))  # no rate has a difference of it
-    names = [name for name in rank_losses(comparison) if name not in always]
-    shown, styles = names[:MOST], style_losses(comparison)
+    # 1. all losses but the baseline, which has no difference from itself; another corruption rate may have another one
     levels = comparison.levels
-    titles = [f"rate {level.corruption_rate:g}, against {level.baseline}" for level in levels]
-    names_width = LETTER * min(max(map(len, shown), default=0), NAME_LETTERS)
-    panel = (WIDTH + WORDS, 1.0 + LINE * max(len(shown), 2))
+    baselines = set.intersection(*({level.baseline} for level in levels))
+    ranked = [name for name in rank_losses(comparison) if name not in baselines]
+    names, styles = ranked[:MAX_LOSSES], style_losses(comparison)
+
+    # 2. a panel per corruption rate, as high as its lines and as wide as axis and words
+    titles = [f"corruption rate {level.corruption_rate:g}, against {level.baseline}" for level in levels]
+    names_width = LETTER_WIDTH * min(max(map(len, names), default=0), NAME_LETTERS)
+    panel_size = (AXIS_WIDTH + WORDS_WIDTH, 1.0 + LINE_HEIGHT * max(len(names), 2))
     heading = compose_title("Difference from the baseline", comparison.first)
-    figure, panels = create_panels(titles, heading, panel, names_width, ACROSS)
-    for place, (axes, level) in enumerate(zip(panels, levels, strict=True)):
-        _draw_level(axes, level, shown, styles)
-        axes.set_yticks(range(len(shown)), [_short(name) for name in shown] if place % ACROSS == 0 else [])
+    figure, panels = create_panels(titles, heading, panel_size, names_width, PANELS_PER_ROW)
+
+    # 3. differences, and names at the left of each line of panels
+    short = [name if len(name) <= NAME_LETTERS else f"{name[: NAME_LETTERS - 1]}…" for name in names]
+    for index, (axes, level) in enumerate(zip(panels, levels, strict=True)):
+        _draw_level(axes, level, names, styles)
+        axes.set_yticks(range(len(names)), short if index % PANELS_PER_ROW == 0 else [])
         axes.tick_params(axis="y", length=0, pad=7)
-    add_caption(figure, _explain(comparison, len(names) - len(shown)))
+    add_caption(figure, _write_caption(comparison, len(ranked) - len(names)))
     return figure
 
 
@@ -62,40 +66,43 @@ def _draw_level(axes: "Axes", level: Level, names: Sequence[str], styles: dict[s
 
     scale, rows = level.scale, {row.name: row for row in level.rows}
     region = sorted((scale.to_display(-scale.rope), scale.to_display(scale.rope)))
-    low, high = _reach([row for name, row in rows.items() if name in names], region)
+    low, high = _compute_limits([row for name, row in rows.items() if name in names], region)
     axes.axvspan(*region, color=PALE, linewidth=0, zorder=0)
     axes.axvline(0, color=GREY, linewidth=1, zorder=1)
-    beside = blended_transform_factory(axes.transAxes, axes.transData)
+    right_of_axis = blended_transform_factory(axes.transAxes, axes.transData)  # x as a share of the axis, y as data
     for place, name in enumerate(names):
         row = rows.get(name)
-        found = row.against if row else None
-        if found:
-            ends = [end if np.isfinite(end) else found.value for end in (found.low, found.high)]
+        difference = row.against if row else None
+        if difference:
+            # without an interval both ends are the value: a point alone
+            ends = [end if np.isfinite(end) else difference.value for end in (difference.low, difference.high)]
             colour, marker = styles[name].colour, styles[name].marker
             axes.plot(np.clip(ends, low, high), [place, place], color=colour, linewidth=1.8, solid_capstyle="butt")
-            for edge, arrow, leaves in ((low, "<", ends[0] < low), (high, ">", ends[1] > high)):
-                if leaves:
+            for edge, arrow, is_outside in ((low, "<", ends[0] < low), (high, ">", ends[1] > high)):
+                if is_outside:
                     axes.plot([edge], [place], color=colour, marker=arrow, markersize=6, clip_on=False)
-            if low <= found.value <= high:
-                axes.plot([found.value], [place], color=colour, marker=marker, markersize=5.5)
-        text = _tell(row, level)
-        axes.text(1.03, place, text, transform=beside, va="center", fontsize=8, fontfamily="DejaVu Sans")
+            if low <= difference.value <= high:
+                axes.plot([difference.value], [place], color=colour, marker=marker, markersize=5.5)
+        text = _format_verdict(row, level)
+        axes.text(1.03, place, text, transform=right_of_axis, va="center", fontsize=8, fontfamily="DejaVu Sans")
     axes.set_xlim(low, high)
-    axes.set_ylim(max(len(names), 1) - 0.4, -0.6)
+    axes.set_ylim(max(len(names), 1) - 0.4, -0.6)  # the best loss on top
     axes.grid(visible=False, axis="y")
     unit, better = ("points", "right") if scale.higher_is_better else ("%", "left")
     metric = level.rows[0].summary.metric
     axes.set_xlabel(f"difference in test {metric} [{unit}]; {better} is better", fontsize=9)
 
 
-def _reach(rows: Sequence[Row], region: Sequence[float]) -> tuple[float, float]:
-    """The ends of the axis: with 0, the region of equivalence, and most differences well inside."""
-    found = [row.against for row in rows if row.against]
-    values: Array = np.array([0.0, *(one.value for one in found)])
+def _compute_limits(rows: Sequence[Row], region: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of the axis: with 0, the region of equivalence, and most differences well inside."""
+    differences = [row.against for row in rows if row.against]
+    values: Array = np.array([0.0, *(difference.value for difference in differences)])  # [1 + n]
+    # 1. values, without those that are far beyond most of the others
     usual = max(USUAL * float(np.quantile(np.abs(values), 0.75)), *map(abs, region))
     values = np.clip(values, -usual, usual)
+    # 2. intervals, unless they would squeeze the values; one that is infinite or not known asks for nothing
     beyond = BEYOND * float(np.ptp(values))
-    ends = np.array([[one.low, one.high] for one in found] or [[np.nan, np.nan]])
+    ends = np.array([[difference.low, difference.high] for difference in differences] or [[np.nan, np.nan]])  # [n, 2]
     ends = np.where(np.isfinite(ends), ends, 0.0)
     low = min(values.min(), max(ends.min(), values.min() - beyond), 1.6 * region[0])
     high = max(values.max(), min(ends.max(), values.max() + beyond), 1.6 * region[1])
@@ -103,29 +110,25 @@ def _reach(rows: Sequence[Row], region: Sequence[float]) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def _tell(row: Row | None, level: Level) -> str:
+def _format_verdict(row: Row | None, level: Level) -> str:
     if row is None:
         return "not on record"
     if row.name == level.baseline:
         return "baseline"
     if row.against is None:
         return "diverged" if row.summary.n_diverged else "no result"
-    lost = ", some diverged" if row.summary.n_diverged else ""
-    return f"{row.against.verdict}{lost}  {format_difference(row.against, level.scale)}"
+    diverged = ", some diverged" if row.summary.n_diverged else ""
+    return f"{row.against.verdict}{diverged}  {format_difference(row.against, level.scale)}"
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= NAME_LETTERS else f"{name[: NAME_LETTERS - 1]}…"
-
-
-def _explain(comparison: Comparison, n_more: int) -> Iterator[str]:
+def _write_caption(comparison: Comparison, n_more: int) -> Iterator[str]:
     level, percent = comparison.levels[0], f"{100 * comparison.confidence:g}%"
     over = "seeds and test examples" if level.sample.n_rows else "seeds"
-    found = [row.against for level in comparison.levels for row in level.rows if row.against]
-    if any(np.isfinite(one.low) for one in found):
-        yield f"Point and line: mean paired difference and its {percent} interval over {over}."
+    differences = [row.against for level in comparison.levels for row in level.rows if row.against]
+    if any(np.isfinite(difference.low) for difference in differences):
+        yield f"Point and line: mean paired difference and its {percent} CI over {over}."
     else:
-        yield "Point: difference on a single seed, which tells nothing of others: there is no interval."
+        yield "Point: difference on a single seed, which says nothing about other seeds: there is no interval."
     yield f"Shaded: practically equivalent, within {format_rope(level.scale)}."
     yield "Arrow: the interval goes on. The word is the verdict after Holm's correction for all pairs."
     if n_more > 0:

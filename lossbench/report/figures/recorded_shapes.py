@@ -1,7 +1,8 @@
-"""Pictures of the losses of records: those that share an axis together, few enough to be told apart."""
+"""Pictures of the losses of records: those that share an axis in one picture, few enough to be distinguished."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,53 +17,38 @@ if TYPE_CHECKING:  # imports torch
 
     from lossbench.interfaces.loss import Loss
 
-TOGETHER = 8
-"""Losses in one picture: as many as there are colours."""
-MOST = 6
-"""Pictures: each takes half a second."""
+LOSSES_PER_PICTURE = 8  # as many as there are colours
+MAX_PICTURES = 6  # each takes half a second
 
 
 def draw_recorded_shapes(folders: Mapping[str, Path]) -> Iterator[tuple[str, "Figure"]]:
     """Yield a name and a figure for each group of losses; folders: where each loss, by label, has a record.
 
-    Left out is what cannot be drawn, or is not installed here.
+    Losses that cannot be drawn, or are not installed here, are left out.
     """
+    from lossbench import registry
     from lossbench.report.figures.shape_curves import compute_curves
     from lossbench.report.figures.shapes import draw_shapes
 
-    drawn = 0
-    for axis, losses in _by_axis(_losses(folders)).items():
-        named = list(losses.items())
-        parts = [named[at : at + TOGETHER] for at in range(0, len(named), TOGETHER)]
-        for number, part in enumerate(parts, 1):
-            if drawn == MOST:
-                return
-            drawn += 1
-            name = axis if len(parts) == 1 else f"{axis} {number} of {len(parts)}"
-            yield name, draw_shapes(compute_curves(dict(part), axis))
-
-
-def _losses(folders: Mapping[str, Path]) -> dict[str, "Loss"]:
-    from lossbench import registry
-
-    found = {}
+    # 1. build each loss as its record configures it, and group them by the first axis on which they can be drawn
+    groups: dict[str, dict[str, Loss]] = defaultdict(dict)
     for label, folder in sorted(folders.items()):
         try:
             fields = dict(yaml.safe_load((folder / CONFIG).read_text("utf-8"))["loss"])
-            found[label] = registry.losses.build(Choice.from_fields(fields.pop("name"), fields))
+            loss = registry.losses.build(Choice.from_fields(fields.pop("name"), fields))
         except (LossbenchError, OSError, KeyError, TypeError, ValueError):  # of another installation, or made up
             continue
-    return found
-
-
-def _by_axis(losses: Mapping[str, "Loss"]) -> dict[str, dict[str, "Loss"]]:
-    """The losses by the axis on which most are drawn, as far as they can be drawn."""
-    from lossbench.report.figures.shape_curves import compute_curves
-
-    groups: dict[str, dict[str, Loss]] = defaultdict(dict)
-    for label, loss in losses.items():
-        try:
+        with suppress(LossbenchError):  # a loss that cannot be drawn
             groups[compute_curves({label: loss}).axis.name][label] = loss
-        except LossbenchError:
-            continue
-    return groups
+
+    # 2. split groups that are too large for one picture, and draw the first pictures
+    n_drawn = 0
+    for axis, losses in groups.items():
+        labels = list(losses)
+        parts = [labels[start : start + LOSSES_PER_PICTURE] for start in range(0, len(labels), LOSSES_PER_PICTURE)]
+        for number, part in enumerate(parts, 1):
+            if n_drawn == MAX_PICTURES:
+                return
+            n_drawn += 1
+            name = axis if len(parts) == 1 else f"{axis} {number} of {len(parts)}"
+            yield name, draw_shapes(compute_curves({label: losses[label] for label in part}, axis))

@@ -1,4 +1,4 @@
-"""What corruption does: the metric over the corruption rates, as lines with intervals and as numbers."""
+"""Robustness to corruption: the metric over the corruption rates, as lines with intervals and as numbers."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,13 +9,14 @@ from lossbench.analysis.comparison import Comparison, Row
 from lossbench.analysis.robustness import Robustness, measure_robustness
 from lossbench.errors import InvalidValue
 from lossbench.report.figures.style import (
+    GREY,
     Style,
     add_caption,
     compose_title,
     describe_direction,
     draw_baseline,
+    draw_grid,
     fit_scale,
-    frame,
     style_losses,
 )
 from lossbench.report.tables.grid import format_number
@@ -25,115 +26,117 @@ if TYPE_CHECKING:  # takes 0.3 s
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST = 45
-"""Losses that are listed."""
-ROW, HEAD = 0.21, 1.1
-"""Inches: of a line of numbers, and of what is above and below all of them."""
-WIDTH, LEAST, COLUMN = 8.4, 3.6, 0.62
+MAX_LISTED = 45  # losses whose numbers are written
+# inches: a line of numbers, all above and below them, the panel of lines, the least height, a column of numbers
+LINE_HEIGHT, MARGINS, LINES_WIDTH, LEAST_HEIGHT, COLUMN_WIDTH = 0.21, 1.1, 8.4, 3.6, 0.62
 DPI = 100
-APART = 0.16
-"""How far lines are moved apart, all together, as a share of the least step between two rates."""
+APART = 0.16  # losses are spread over this share of the least step between two corruption rates
 
 
 def plot_robustness(comparison: Comparison) -> "Figure":
-    """Draw all losses over the corruption rates, with intervals, and list their numbers, best at the highest first.
+    """Draw all losses over the corruption rates, with intervals, and list their numbers.
 
-    Raises InvalidValue where there are not several rates with results.
+    The losses are in the order of their metric at the highest corruption rate, the best first.
+
+    Raises InvalidValue where there are not several corruption rates with results.
     """
     from matplotlib.figure import Figure
 
+    # 1. the losses with results, the best at the highest corruption rate first; those without one there come last
     rates = [level.corruption_rate for level in comparison.levels]
-    found = [one for one in measure_robustness(comparison) if one.values]
-    if not found:
+    losses = [loss for loss in measure_robustness(comparison) if loss.values]
+    if not losses:
         raise InvalidValue("Results at several corruption rates are needed; use rates=[0,0.2,0.4].")
-    found, styles = _order(found, rates[-1], comparison.first.higher_is_better), style_losses(comparison)
-    listed = found[:MOST]
-    height = max(LEAST, HEAD + ROW * len(listed))
-    figure = Figure((WIDTH + COLUMN * len(rates), height), dpi=DPI, facecolor="white", layout="constrained")
-    lines, numbers = figure.subplots(1, 2, width_ratios=(5.0, 2.6 + COLUMN * len(rates)))
-    _draw_lines(lines, found, comparison, styles)
+    sign = -1 if comparison.first.higher_is_better else 1
+    losses.sort(key=lambda loss: (np.nan_to_num(sign * loss.values.get(rates[-1], np.nan), nan=np.inf), loss.name))
+    listed, styles = losses[:MAX_LISTED], style_losses(comparison)
+
+    # 2. lines at the left, numbers at the right
+    height = max(LEAST_HEIGHT, MARGINS + LINE_HEIGHT * len(listed))
+    size = (LINES_WIDTH + COLUMN_WIDTH * len(rates), height)
+    figure = Figure(size, dpi=DPI, facecolor="white", layout="constrained")
+    lines, numbers = figure.subplots(1, 2, width_ratios=(5.0, 2.6 + COLUMN_WIDTH * len(rates)))
+    _draw_lines(lines, losses, comparison, styles)
     _draw_numbers(numbers, listed, rates, comparison, styles)
+
+    # 3. words
     heading = compose_title("Robustness", comparison.first)
     figure.suptitle(heading, x=0.008, ha="left", fontsize=11, fontweight="bold")
-    add_caption(figure, _explain(comparison, found))
+    over = "seeds and test examples" if comparison.levels[0].sample.n_rows else "seeds"
+    n_more = len(losses) - len(listed)
+    caption = [
+        f"Mean over seeds at the last epoch, with its {100 * comparison.confidence:g}% CI over {over}.",
+        "Darker: better than the baseline predictor by more.",
+        f"{n_more} more losses are not listed." if n_more else "",
+    ]
+    add_caption(figure, caption)
     return figure
 
 
-def _order(found: Sequence[Robustness], rate: float, higher_is_better: bool) -> list[Robustness]:
-    sign = -1 if higher_is_better else 1
-    return sorted(found, key=lambda one: (np.nan_to_num(sign * one.values.get(rate, np.nan), nan=np.inf), one.name))
-
-
-def _draw_lines(axes: "Axes", found: Sequence[Robustness], comparison: Comparison, styles: Mapping[str, Style]) -> None:
+def _draw_lines(
+    axes: "Axes", losses: Sequence[Robustness], comparison: Comparison, styles: Mapping[str, Style]
+) -> None:
     rates = np.array([level.corruption_rate for level in comparison.levels])
     rows: dict[tuple[str, float], Row] = {
-        (r.name, level.corruption_rate): r for level in comparison.levels for r in level.rows
+        (row.name, level.corruption_rate): row for level in comparison.levels for row in level.rows
     }
-    strong = [one.name for one in found if styles[one.name].is_strong]
-    step = APART * float(np.diff(rates).min()) / max(len(strong), 1)
-    for one in sorted(found, key=lambda one: styles[one.name].is_strong):  # grey ones below the others
-        style, own = styles[one.name], np.array(sorted(one.values))
-        values = np.array([one.values[rate] for rate in own])
-        if not style.is_strong:
-            axes.plot(own, values, color=style.colour, linewidth=0.9)
+    distinct = [loss.name for loss in losses if styles[loss.name].is_distinct]
+    step = APART * float(np.diff(rates).min()) / max(len(distinct), 1)
+    for loss in sorted(losses, key=lambda loss: styles[loss.name].is_distinct):  # grey ones below the others
+        style, known_rates = styles[loss.name], sorted(loss.values)
+        x = np.array(known_rates)
+        values = np.array([loss.values[rate] for rate in known_rates])
+        if not style.is_distinct:
+            axes.plot(x, values, color=style.colour, linewidth=0.9)
             continue
-        # moved a little apart, so that intervals at one rate do not hide each other
-        own = own + step * (strong.index(one.name) - (len(strong) - 1) / 2)
-        ends = [rows[one.name, rate].summary.last for rate in sorted(one.values)]
-        limits = np.array([[end.low, end.high] if end else [np.nan, np.nan] for end in ends]).T
-        reach = np.nan_to_num(np.abs(limits - values))  # nothing to draw where there is no interval
+        # moved a little to the side, so that intervals at one corruption rate do not hide each other
+        x = x + step * (distinct.index(loss.name) - (len(distinct) - 1) / 2)
+        estimates = [rows[loss.name, rate].summary.last for rate in known_rates]
+        limits = np.array([[e.low, e.high] if e else [np.nan, np.nan] for e in estimates]).T  # [2, n]
+        lengths = np.nan_to_num(np.abs(limits - values))  # 0, nothing to draw, where there is no interval
         look: dict[str, Any] = {"color": style.colour, "linestyle": style.dash, "marker": style.marker}
-        axes.errorbar(own, values, reach, linewidth=1.6, markersize=3.5, elinewidth=0.9, capsize=1.5, **look)
+        axes.errorbar(x, values, lengths, linewidth=1.6, markersize=3.5, elinewidth=0.9, capsize=1.5, **look)
     if draw_baseline(axes, comparison.baseline_predictor):
         axes.legend(frameon=False, fontsize=8)
     first = comparison.first
-    extent = np.array([comparison.baseline_predictor, *(value for one in found for value in one.values.values())])
+    extent = np.array([comparison.baseline_predictor, *(value for loss in losses for value in loss.values.values())])
     fit_scale(axes, extent, first.higher_is_better)
     axes.set_ylabel(f"test {first.metric} ({describe_direction(first.higher_is_better)})", fontsize=9)
     axes.set_xlabel(f"corruption rate: share of training examples with {comparison.corruption}", fontsize=9)
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
-    frame(axes)
+    draw_grid(axes)
 
 
 def _draw_numbers(
     axes: "Axes",
-    found: Sequence[Robustness],
+    losses: Sequence[Robustness],
     rates: Sequence[float],
     comparison: Comparison,
     styles: Mapping[str, Style],
 ) -> None:
-    table = np.array([[one.values.get(rate, np.nan) for rate in rates] for one in found])
-    axes.imshow(_goodness(table, comparison), cmap="Blues", vmin=-0.1, vmax=2.2, aspect="auto")
-    for (down, across), value in np.ndenumerate(table):
+    table = np.array([[loss.values.get(rate, np.nan) for rate in rates] for loss in losses])  # [n losses, n rates]
+    # the palest blue is not white, and the darkest is pale enough for black numbers
+    axes.imshow(_compute_shades(table, comparison), cmap="Blues", vmin=-0.1, vmax=2.2, aspect="auto")
+    for (y, x), value in np.ndenumerate(table):
         text = format_number(float(value)) if np.isfinite(value) else "diverged"
-        axes.text(across, down, text, ha="center", va="center", fontsize=8)
-    axes.set_xticks(range(len(rates)), [f"rate {rate:g}" for rate in rates])
-    axes.set_yticks(range(len(found)), [one.name for one in found])
-    for one, label in zip(found, axes.get_yticklabels(), strict=True):
-        label.set_color(styles[one.name].colour if styles[one.name].is_strong else "#555555")
+        axes.text(x, y, text, ha="center", va="center", fontsize=8)
+    axes.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+    axes.set_xlabel("corruption rate", fontsize=8)
+    axes.set_yticks(range(len(losses)), [loss.name for loss in losses])
+    for loss, label in zip(losses, axes.get_yticklabels(), strict=True):
+        label.set_color(styles[loss.name].colour if styles[loss.name].is_distinct else GREY)
     axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
     axes.tick_params(labelsize=8, length=0)
     axes.spines[:].set_visible(False)
-    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_ylim(len(losses) - 0.5, -0.5)  # the best loss on top
 
 
-def _goodness(table: Array, comparison: Comparison) -> Array:
-    """From 0, the worst or no better than the baseline predictor, to 1, the best."""
-    up = comparison.first.higher_is_better
-    signed = table if up else -table
-    best, worst = np.nanmax(signed), np.nanmin(signed)
-    trivial = comparison.baseline_predictor if up else -comparison.baseline_predictor
-    floor = max(worst, trivial) if np.isfinite(trivial) and trivial < best else worst
-    share: Array = np.clip((signed - floor) / ((best - floor) or 1.0), 0.0, 1.0)
-    return share
-
-
-def _explain(comparison: Comparison, found: Sequence[Robustness]) -> list[str]:
-    level, percent = comparison.levels[0], f"{100 * comparison.confidence:g}%"
-    over = "seeds and test examples" if level.sample.n_rows else "seeds"
-    more = len(found) - MOST
-    return [
-        f"Mean over seeds at the last epoch, with its {percent} interval over {over}.",
-        "Darker: better than the baseline predictor by more.",
-        f"{more} more losses are not listed." if more > 0 else "",
-    ]
+def _compute_shades(table: Array, comparison: Comparison) -> Array:
+    """Return 1 for the best value of a table, down to 0 for the worst or no better than the baseline predictor."""
+    sign = 1 if comparison.first.higher_is_better else -1
+    heights, baseline = sign * table, sign * comparison.baseline_predictor
+    best, worst = np.nanmax(heights), np.nanmin(heights)
+    floor = max(worst, baseline) if np.isfinite(baseline) and baseline < best else worst
+    shades: Array = np.clip((heights - floor) / ((best - floor) or 1.0), 0.0, 1.0)
+    return shades

@@ -1,4 +1,4 @@
-"""What losses are drawn against."""
+"""The horizontal axes on which losses are drawn."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 class Axis:
     """A horizontal axis.
 
-    name: of the option. title: `Loss and gradient against ...`. label: below the axis. slope: what slopes are per unit
-    of. start, end: where it goes from and to unless asked otherwise. logarithmic: drawn so. marks: places with a name.
+    name: of the option `--against`. title: ends `Loss and gradient against ...`. label: below the axis.
+    slope: gradients are a change per unit of this. start, end: the default range. logarithmic: spaced and drawn so.
+    marks: places that have a name.
     """
 
     name: str
@@ -24,14 +25,18 @@ class Axis:
 AXES = {
     axis.name: axis
     for axis in (
+        # values: any, positive ones, the scale of a distribution
         Axis("error", "the error", "error r = prediction − target", "r", -3, 3),
         Axis("rate", "the predicted value", "predicted value", "log predicted value", 0.1, 30, True),
         Axis("sigma", "the predicted scale", "predicted scale σ", "log σ", 0.1, 10, True),
+        # classes, and items to be ranked
         Axis("margin", "the margin", "margin: the true class's score above the other's", "margin", -3, 3),
         Axis("probability", "the true class's probability", "probability p of the true class", "margin", 0, 1),
         Axis("lead", "the lead of the better item", "score of the better item − score of the worse", "lead", -3, 3),
+        # embeddings
         Axis("angle", "the angle", "angle to the target [degrees]", "radian", 0, 180),
         Axis("distance", "the distance", "distance between two embeddings", "distance", 0, 2),
+        # boxes
         Axis("offset", "the offset", "offset of the two boxes [widths]", "width", 0, 3, marks=((1, "touch"),)),
         Axis("scale", "the size", "size of the box / size of the target", "log size", 0.2, 5, True, ((1, "equal"),)),
     )

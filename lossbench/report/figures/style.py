@@ -1,4 +1,4 @@
-"""How figures look: colours and marks of losses, panels, captions, files.
+"""The look of all figures: colours and markers of losses, panels, captions, files.
 
 Matplotlib is imported where something is drawn, and only its object-oriented part: no window, no global state.
 """
@@ -21,62 +21,58 @@ if TYPE_CHECKING:  # take 0.3 s, and pictures of losses need no statistics
     from lossbench.analysis.comparison import Comparison
     from lossbench.analysis.summary import Summary
 
-# Okabe and Ito's colours, told apart by people with any colour vision (https://jfly.uni-koeln.de/color/); their yellow
-# is faint as a line, so grey takes its place.
+# Okabe and Ito's colours, distinct to people with any colour vision (https://jfly.uni-koeln.de/color/); their yellow is
+# faint as a line, so grey takes its place.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
-N_STRONG = 7
-"""The colours of losses of records: grey is for what is not told apart."""
-MARKS: tuple[tuple[Any, str], ...] = (("-", "o"), ((0, (4, 1.5)), "s"))
-"""Dash and marker of the first losses, and of those that have the same colours again."""
-N_STYLES = N_STRONG * len(MARKS)
+N_DISTINCT = 7  # colours of a study's losses; grey is left to those beyond N_STYLES
+MARKS: tuple[tuple[Any, str], ...] = (("-", "o"), ((0, (4, 1.5)), "s"))  # dash and marker: a second round of colours
+N_STYLES = N_DISTINCT * len(MARKS)
 OTHERS, PALE, GREY = "#B9B9B9", "#E4E4E4", "#555555"
 DPI = 200
 SUFFIXES = ("png", "svg")
-PANEL, LEGEND, LEAST_WIDTH = (3.5, 2.9), 2.1, 6.5
-"""Inches: of a panel, of what stands beside all panels, and of a figure."""
-EQUAL = 0.01
-"""Lines that are no farther apart than such a share of all that is drawn are seen as one."""
-GAPS: tuple[Any, ...] = ((0, (5, 5)), (0, (2, 8)))
-ACROSS = 3
-"""Panels in a row."""
+# inches: a panel, the legend beside all panels, and the least width of a figure
+PANEL, LEGEND_WIDTH, LEAST_WIDTH = (3.5, 2.9), 2.1, 6.5
+PANELS_PER_ROW = 3
+EQUAL = 0.01  # lines no farther apart than this share of the height of all lines look equal
+GAPS: tuple[Any, ...] = ((0, (5, 5)), (0, (2, 8)))  # dashes of the second and of later equal lines
 NAME_LETTERS = 26
 DECADE, FAR = 10.0, 100.0
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a loss is drawn, in every figure of a comparison."""
+    """The look of a loss in every figure of a comparison."""
 
     colour: str
     dash: Any
     marker: str
 
     @property
-    def is_strong(self) -> bool:
-        """Whether the loss is told apart from all others."""
+    def is_distinct(self) -> bool:
+        """True if no other loss looks the same; False for the grey ones."""
         return self.colour != OTHERS
 
 
 def assign_styles(names: Iterable[str]) -> dict[str, Style]:
-    """Return a style for each loss, by the order of the alphabet; grey for those beyond `N_STYLES`."""
+    """Return a style for each loss, in alphabetical order; grey for those beyond `N_STYLES`."""
     styles = {}
-    for place, name in enumerate(sorted(set(names))):
-        turn, colour = divmod(place, N_STRONG)
-        styles[name] = Style(COLOURS[colour], *MARKS[turn]) if turn < len(MARKS) else Style(OTHERS, "-", "o")
+    for index, name in enumerate(sorted(set(names))):
+        cycle, colour = divmod(index, N_DISTINCT)
+        styles[name] = Style(COLOURS[colour], *MARKS[cycle]) if cycle < len(MARKS) else Style(OTHERS, "-", "o")
     return styles
 
 
 def style_losses(comparison: "Comparison") -> dict[str, Style]:
     """Return a style for each loss: the same in all figures of the comparison.
 
-    Where there are more than `N_STYLES`, those that stand best in the mean over the rates are told apart.
+    Where there are more than `N_STYLES`, the best by mean rank over the corruption rates are distinct, others grey.
     """
     ranked = rank_losses(comparison)
     return assign_styles(ranked[:N_STYLES]) | {name: Style(OTHERS, "-", "o") for name in ranked[N_STYLES:]}
 
 
 def rank_losses(comparison: "Comparison") -> list[str]:
-    """Return the losses by their mean rank over the rates, the best first."""
+    """Return the losses by their mean rank over the corruption rates, the best first."""
     ranks: dict[str, list[int]] = {}
     for level in comparison.levels:
         for rank, row in enumerate(level.rows):  # best first
@@ -89,40 +85,40 @@ def describe_direction(higher_is_better: bool) -> str:
     return f"{'higher' if higher_is_better else 'lower'} is better"
 
 
-def compose_title(what: str, cell: "Summary") -> str:
-    """Return a figure's title: what it shows, task, data, model and corruption."""
-    parts = [str(cell.settings[name]) for name in ("task", "data", "model") if cell.settings.get(name)]
-    corruption = [] if cell.corruption in ("", "none") else [f"corruption {cell.corruption}"]
-    return " · ".join([what, *parts, *corruption])
+def compose_title(subject: str, summary: "Summary") -> str:
+    """Return a figure's title: its subject, then task, data, model and corruption."""
+    parts = [str(summary.settings[name]) for name in ("task", "data", "model") if summary.settings.get(name)]
+    corruption = [] if summary.corruption in ("", "none") else [f"corruption {summary.corruption}"]
+    return " · ".join([subject, *parts, *corruption])
 
 
 def create_panels(
     titles: Sequence[str],
     heading: str,
-    panel: tuple[float, float] = PANEL,
-    beside: float = LEGEND,
-    across: int = ACROSS,
+    panel_size: tuple[float, float] = PANEL,
+    legend_width: float = LEGEND_WIDTH,
+    panels_per_row: int = PANELS_PER_ROW,
 ) -> tuple["Figure", list["Axes"]]:
-    """Return a figure and a panel for each of `titles`, up to `across` in a row.
+    """Return a figure and a panel for each of `titles`, up to `panels_per_row` in a row.
 
-    panel: its width and height in inches. beside: inches that are kept free beside all panels.
+    panel_size: width and height in inches. legend_width: inches that are kept free beside all panels.
     """
     from matplotlib.figure import Figure
 
-    across = 2 if len(titles) == 4 else min(len(titles), across)
-    down = -(-len(titles) // across)
-    size = (max(across * panel[0] + beside, LEAST_WIDTH), down * panel[1] + 0.8)
+    n_columns = 2 if len(titles) == 4 else min(len(titles), panels_per_row)  # four make a square
+    n_rows = -(-len(titles) // n_columns)
+    size = (max(n_columns * panel_size[0] + legend_width, LEAST_WIDTH), n_rows * panel_size[1] + 0.8)
     figure = Figure(size, dpi=DPI, facecolor="white", layout="constrained")
-    panels = [figure.add_subplot(down, across, place + 1) for place in range(len(titles))]
+    panels = [figure.add_subplot(n_rows, n_columns, number) for number in range(1, len(titles) + 1)]
     for axes, title in zip(panels, titles, strict=True):
         axes.set_title(title, fontsize=9, loc="left", color=GREY)
-        frame(axes)
+        draw_grid(axes)
     figure.suptitle(fill(heading, int(size[0] * 10.5)), x=0.008, ha="left", fontsize=11, fontweight="bold")
     return figure, panels
 
 
-def frame(axes: "Axes") -> None:
-    """Draw a panel's grid and take away what is in the way."""
+def draw_grid(axes: "Axes") -> None:
+    """Draw a panel's grid, and remove the spines at the top and at the right."""
     axes.grid(color=PALE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -130,11 +126,15 @@ def frame(axes: "Axes") -> None:
 
 
 def add_caption(figure: "Figure", sentences: Iterable[str]) -> None:
-    """Write what a figure shows below it."""
-    text = fill(
-        " ".join(filter(None, sentences)), int(figure.get_size_inches()[0] * 15.5)
-    )  # letters are wider at few dots per inch
+    """Write sentences below a figure, as long as its width allows; empty ones are left out."""
+    n_letters = int(figure.get_size_inches()[0] * 15.5)  # fewer than fit: letters are wider at few dots per inch
+    text = fill(" ".join(filter(None, sentences)), n_letters)
     figure.supxlabel(text, x=0.008, ha="left", fontsize=8, color=GREY)
+
+
+def format_range(counts: Sequence[int]) -> str:
+    """Return `3 to 5` for rising counts; `3` if all are equal."""
+    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
 
 
 def add_legend(figure: "Figure", lines: Iterable["Line2D"]) -> None:
@@ -145,11 +145,11 @@ def add_legend(figure: "Figure", lines: Iterable["Line2D"]) -> None:
 
 
 def create_key(name: str, style: Style, marker: str | None = None) -> "Line2D":
-    """Return the line that stands for a loss in a legend; marker: in place of the style's."""
+    """Return the line that stands for a loss in a legend; marker: replaces the style's."""
     from matplotlib.lines import Line2D
 
-    mark = style.marker if marker is None else marker
-    return Line2D([], [], color=style.colour, linestyle=style.dash, marker=mark, markersize=4, label=name)
+    marker = style.marker if marker is None else marker
+    return Line2D([], [], color=style.colour, linestyle=style.dash, marker=marker, markersize=4, label=name)
 
 
 def label_left(panels: Sequence["Axes"], text: str) -> None:
@@ -160,43 +160,45 @@ def label_left(panels: Sequence["Axes"], text: str) -> None:
 
 
 def draw_lines(axes: "Axes", lines: Mapping[str, tuple[Array, Array]], styles: Mapping[str, Style]) -> bool:
-    """Draw a line for each loss, grey ones below all others; return whether some are equal.
+    """Draw a line for each loss, grey ones below all others; return True if some of the lines look equal.
 
-    Of equal lines the later have gaps, in which the earlier is seen. lines: across and up, each ``[n]``, by loss.
+    Of equal lines, the later ones have gaps through which the earlier one shows.
+
+    lines: x and y, each ``[n]``, by loss.
     """
-    heights = [up[np.isfinite(up)] for _, up in lines.values()]
-    alike = EQUAL * float(np.ptp(np.concatenate(heights))) if heights else 0.0
+    finite = [y[np.isfinite(y)] for _, y in lines.values()]
+    tolerance = EQUAL * float(np.ptp(np.concatenate(finite))) if finite else 0.0
     drawn, some_equal = list[tuple[Array, Array]](), False
-    for name in sorted(lines, key=lambda name: (styles[name].is_strong, name)):
-        across, up = lines[name]
+    for name in sorted(lines, key=lambda name: (styles[name].is_distinct, name)):  # False comes first: grey ones
+        x, y = lines[name]
         style, dash = styles[name], styles[name].dash
-        if style.is_strong:
-            same = [x for x, y in drawn if np.array_equal(x, across) and np.allclose(y, up, 0, alike, equal_nan=True)]
-            dash = GAPS[min(len(same), len(GAPS)) - 1] if same else dash
-            drawn, some_equal = [*drawn, (across, up)], some_equal or bool(same)
-        axes.plot(across, up, color=style.colour, linestyle=dash, linewidth=1.7 if style.is_strong else 0.9)
+        if style.is_distinct:
+            equal = [a for a, b in drawn if np.array_equal(a, x) and np.allclose(b, y, 0, tolerance, equal_nan=True)]
+            dash = GAPS[min(len(equal), len(GAPS)) - 1] if equal else dash
+            drawn, some_equal = [*drawn, (x, y)], some_equal or bool(equal)
+        axes.plot(x, y, color=style.colour, linestyle=dash, linewidth=1.7 if style.is_distinct else 0.9)
     return some_equal
 
 
 def draw_baseline(axes: "Axes", value: float) -> "Line2D | None":
-    """Draw the baseline predictor as a dotted line; nothing where it is not known."""
+    """Draw the baseline predictor's metric as a dotted line and return that; None where it is not known."""
     if not np.isfinite(value):
         return None
     return axes.axhline(value, color=GREY, linewidth=1.3, linestyle=":", label="baseline predictor", zorder=1.5)
 
 
 def fit_scale(axes: "Axes", values: Array, higher_is_better: bool) -> None:
-    """Let a vertical axis go as far as `values`, whatever intervals reach farther.
+    """Fit a vertical axis to `values`, however far their intervals reach.
 
-    It is logarithmic where errors span more than a decade, lest one loss flatten all others. Errors of more than `FAR`
-    times the median leave it.
+    The axis is logarithmic where errors span more than a decade, lest one loss flatten all others. Errors of more than
+    `FAR` times the median are left outside.
     """
-    known = values[np.isfinite(values)]
-    if not known.size:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
         return
-    if not higher_is_better and (middle := float(np.median(known))) > 0:
-        known = known[known <= FAR * middle]
-    low, high = float(known.min()), float(known.max())
+    if not higher_is_better and (median := float(np.median(finite))) > 0:
+        finite = finite[finite <= FAR * median]
+    low, high = float(finite.min()), float(finite.max())
     if not higher_is_better and low > 0 and high > DECADE * low:
         from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -204,18 +206,19 @@ def fit_scale(axes: "Axes", values: Array, higher_is_better: bool) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
-        margin = (high / low) ** 0.06
+        margin = (high / low) ** 0.06  # a factor: 6% of the axis's length
         axes.set_ylim(low / margin, high * margin)
     else:
-        margin = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
+        margin = 0.06 * (high - low) or 0.06 * abs(high) or 1.0  # also for a single value, and for 0
         axes.set_ylim(low - margin, high + margin)
 
 
 def render_figure(figure: "Figure", suffix: str, dpi: int = DPI) -> bytes:
-    """Return a file's content, the same bytes for equal figures; suffix: png or svg, whose text stays text."""
+    """Return the content of a file, the same bytes for equal figures; suffix: png, or svg, in which text stays text."""
     from matplotlib import rc_context
 
     stream = BytesIO()
+    # element ids that are hashed with a fixed salt, and no date: nothing differs between two renderings
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "lossbench"}):
         figure.savefig(stream, format=suffix, dpi=dpi, metadata={"Date": None} if suffix == "svg" else None)
     return stream.getvalue()

@@ -17,8 +17,8 @@ from lossbench.interfaces.spaces import SPACES
 from lossbench.report.figures import shape_curves, shapes
 from lossbench.report.figures.shape_axes import AXES
 from lossbench.report.figures.shape_curves import N_POINTS, compute_curves
-from lossbench.report.figures.shape_paths import LINES, paths
-from lossbench.report.figures.shapes import draw_shapes, limits, write_caption
+from lossbench.report.figures.shape_paths import PATH_BUILDERS, build_paths
+from lossbench.report.figures.shapes import compute_limits, draw_shapes, write_caption
 from lossbench.report.figures.style import COLOURS, DPI, render_figure
 from lossbench.types import Encoding, Space
 
@@ -51,7 +51,7 @@ OTHERS = {n for n in NAMES if not registry.losses.find(n).__module__.startswith(
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in OTHERS])
 def test_every_loss_is_drawn_on_each_of_its_axes(name):
     loss = made(name)
-    found = [compute_curves({name: loss}, axis) for axis in paths(name, loss)]
+    found = [compute_curves({name: loss}, axis) for axis in build_paths(name, loss)]
     assert found
     for curve in (curve for one in found for curve in one.curves):
         assert len(curve.x) == N_POINTS
@@ -66,7 +66,7 @@ def test_a_loss_of_another_library_is_drawn_or_refused_by_name(name, monkeypatch
     monkeypatch.setattr(shape_curves, "N_POINTS", 10)  # some take one batch at a time, and that for long
     try:
         loss = made(name)
-        for axis in paths(name, loss):
+        for axis in build_paths(name, loss):
             assert len(compute_curves({name: loss}, axis).curves[0].x) == 10
     except LossbenchError as error:
         if name not in str(error):
@@ -75,7 +75,7 @@ def test_a_loss_of_another_library_is_drawn_or_refused_by_name(name, monkeypatch
 
 def test_every_pair_of_space_and_encoding_that_losses_have_is_known():
     kinds = [registry.losses.find(name) for name in NAMES if name not in OTHERS | EXAMPLES.keys()]
-    assert {ENCODINGS[kind.encoding].kind for kind in kinds} == LINES.keys()
+    assert {ENCODINGS[kind.encoding].kind for kind in kinds} == PATH_BUILDERS.keys()
     assert all(ENCODINGS[kind.encoding].kind in SPACES[kind.space].kinds for kind in kinds)
 
 
@@ -168,7 +168,7 @@ def test_triplet_and_contrastive_against_the_distance():
 def test_one_example_of_a_coupled_loss_moves():
     curve = one("dice")
     assert (np.diff(curve.value) < 0).all()
-    assert "one example of a batch of 4 moves" in drawn("dice").held
+    assert "one example of a batch of 4 moves" in drawn("dice").fixed
 
 
 def test_lists_and_texts_and_transcripts():
@@ -281,7 +281,7 @@ def test_what_is_not_finite_is_a_gap_and_told():
     [
         (Broken, "cannot be drawn against 'error': RuntimeError: not today"),
         (Reduced, r"must give one value per example, \[600\] in all. Got \[\] instead"),
-        (Unknown, "no line is known through embedding predictions past value targets"),
+        (Unknown, "no path is known for embedding predictions and value targets"),
     ],
 )
 def test_a_strangers_loss_is_refused_with_the_reason(kind, told):
@@ -336,13 +336,13 @@ def test_the_margin_is_drawn_with_the_error_that_is_counted():
 
 def test_a_loss_far_above_the_others_is_cut_off_and_told():
     found = drawn("hinge perceptron exponential", range=(-6, 3))
-    low, high, cut = limits(found.curves, "value")
+    low, high, cut = compute_limits(found.curves, "value")
     assert cut == ["exponential"]
     assert high < 40
     assert low < 0
     texts = [text.get_text() for text in draw_shapes(found).findobj() if hasattr(text, "get_text")]
     assert any("Cut off, far from the others: value of exponential" in text for text in texts)
-    assert limits(drawn("mse huber").curves, "value")[2] == []
+    assert compute_limits(drawn("mse huber").curves, "value")[2] == []
 
 
 def test_a_huge_range_is_drawn_on_logarithmic_axes():

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from lossbench.analysis.comparison import Asked, compare
 from lossbench.errors import InvalidValue
 from lossbench.records import save
-from lossbench.report.figures.differences import MOST, plot_differences
+from lossbench.report.figures.differences import MAX_LOSSES, plot_differences
 from lossbench.report.figures.learning_curves import plot_curves
 from lossbench.report.figures.robustness import plot_robustness
 from lossbench.report.figures.style import N_STYLES, OTHERS, assign_styles, render_figure, style_losses
@@ -74,10 +74,10 @@ class TestStyles:
         names = [f"loss_{n:02d}" for n in range(18)]
         comparison = compared(make_study("mae", "mse", *names, seeds=[0, 1]))  # mae is best under corruption, mse worst
         styles = style_losses(comparison)
-        strong = {name: style for name, style in styles.items() if style.is_strong}
+        strong = {name: style for name, style in styles.items() if style.is_distinct}
         assert (len(styles), len(strong)) == (20, N_STYLES)
         assert len({(s.colour, s.marker) for s in strong.values()}) == N_STYLES
-        assert styles["mae"].is_strong
+        assert styles["mae"].is_distinct
         assert styles["mse"].colour == OTHERS
 
 
@@ -111,8 +111,8 @@ class TestCurves:
         assert figure.get_suptitle() == "Learning curves · regression · friedman1 · mlp · corruption outliers"
         told = caption(figure)
         assert "mean over 4 seeds" in told
-        assert "95% interval of that mean for new seeds" in told
-        assert "Of equal lines one has gaps" in told  # made-up records are equal at rate 0
+        assert "95% CI of that mean for new seeds" in told
+        assert "Of equal lines, one has gaps" in told  # made-up records are equal at rate 0
 
     def test_a_single_seed_has_no_interval(self, make_study):
         found = make_study("huber", "mse", seeds=[0])
@@ -125,7 +125,7 @@ class TestCurves:
         figure = plot_curves(found.summarise(), found.evidence, 0.8)
         assert list(named(figure)) == ["huber", "baseline predictor"]
         assert figure.axes[0].get_ylabel() == "test accuracy (higher is better)"
-        assert "80% interval" in caption(figure)
+        assert "80% CI" in caption(figure)
 
     def test_trials_that_diverged_are_told(self, tmp_path, make_study, made_up):
         save(tmp_path / "mae", [made_up(loss="mae", seed=9, status="diverged")], {})
@@ -156,14 +156,14 @@ class TestRobustness:
             np.testing.assert_allclose(ends, [[row.summary.last.low, row.summary.last.high] for row in rows])
             np.testing.assert_allclose(line.get_xdata(), [0, 0.2, 0.4], atol=0.02)  # moved apart a little
         assert [label.get_text() for label in numbers.get_yticklabels()] == ["mae", "huber", "mse"]
-        assert [label.get_text() for label in numbers.get_xticklabels()] == ["rate 0", "rate 0.2", "rate 0.4"]
+        assert [label.get_text() for label in numbers.get_xticklabels()] == ["0", "0.2", "0.4"]
         assert len(texts(numbers)) == 9
 
     def test_words_say_what_is_drawn(self, make_study):
         figure = plot_robustness(compared(make_study(*LOSSES)))
         assert figure.axes[0].get_ylabel() == "test mae (lower is better)"
         assert "share of training examples with outliers" in figure.axes[0].get_xlabel()
-        assert "95% interval over seeds and test examples" in caption(figure)
+        assert "95% CI over seeds and test examples" in caption(figure)
 
     def test_a_single_rate_is_refused(self, make_study):
         with pytest.raises(InvalidValue, match=r"use rates=\[0,0\.2,0\.4\]"):
@@ -175,7 +175,7 @@ class TestDifferences:
         comparison = compared(make_study(*LOSSES), baseline="huber")
         figure = plot_differences(comparison)
         assert [axes.get_title(loc="left") for axes in figure.axes] == [
-            f"rate {r}, against huber" for r in ("0", "0.4")
+            f"corruption rate {r}, against huber" for r in ("0", "0.4")
         ]
         axes, level = figure.axes[1], comparison.levels[1]
         assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["mae", "mse"]
@@ -225,9 +225,9 @@ class TestDifferences:
 
     @pytest.mark.slow
     def test_of_very_many_losses_the_best_are_shown(self, make_study):
-        names = [f"loss_{n:02d}" for n in range(MOST + 4)]
+        names = [f"loss_{n:02d}" for n in range(MAX_LOSSES + 4)]
         figure = plot_differences(compared(make_study(*names, seeds=[0, 1], rates=(0.4,))))
-        assert len(figure.axes[0].get_yticklabels()) == MOST
+        assert len(figure.axes[0].get_yticklabels()) == MAX_LOSSES
         assert "3 more losses are not shown." in caption(figure)
 
 
@@ -272,13 +272,13 @@ class TestTuning:
             np.testing.assert_allclose(line.get_ydata(), expected)
             (ring,) = [one for one in axes.lines if one.get_color() == colour and one.get_fillstyle() == "none"]
             assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (chosen, 1.0)
-        assert set(named(figure)) == {"huber", "mse", "chosen"}
-        assert "over 2 seeds that are for tuning alone" in caption(figure)
+        assert set(named(figure)) == {"huber", "mse", "selected"}
+        assert "over 2 seeds that are used for tuning only" in caption(figure)
 
     def test_what_was_tuned_at_rate_0_has_one_panel(self, tuned):
         figure = plot_tuning(tuned(clean=True))
         assert [axes.get_title(loc="left") for axes in figure.axes] == ["tuned at corruption rate 0"]
-        assert "What was chosen at rate 0 holds for all rates." in caption(figure)
+        assert "The settings selected at corruption rate 0 are used at all corruption rates." in caption(figure)
 
     def test_where_fields_are_tuned_all_settings_are_marked_and_the_best_are_joined(
         self, tmp_path, made_up, make_study

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lossbench.advice import FACTS, Rule, rules
+from lossbench.advice import FACTS, Rule, list_rules
 from lossbench.types import Choice
 
 TARGET = Path(__file__).parents[1] / "docs" / "which-loss.md"
@@ -45,7 +45,7 @@ def decision_table(task: str) -> Iterator[str]:
     yield ""
     yield "| what is known | losses | or, with the default loss |"
     yield "| --- | --- | --- |"
-    for rule in rules(task):
+    for rule in list_rules(task):
         yield f"| [{rule.title}](#{rule.id}) | {names(rule.losses)} | {names(rule.weightings)} |"
     yield ""
 
@@ -80,12 +80,12 @@ def facts() -> Iterator[str]:
 
 
 def page() -> str:
-    tasks = tuple(dict.fromkeys(rule.task for rule in rules()))
+    tasks = tuple(dict.fromkeys(rule.task for rule in list_rules()))
     found = [INTRODUCTION]
     found += [line for task in tasks for line in decision_table(task)]
     for task in tasks:
         found += [f"## {task.capitalize()}", ""]
-        found += [line for rule in rules(task) for line in lines_of(rule)]
+        found += [line for rule in list_rules(task) for line in lines_of(rule)]
     return "\n".join([*found, *facts()]).rstrip() + "\n"
 
 

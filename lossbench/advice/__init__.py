@@ -1,4 +1,4 @@
-"""Which loss when: rules from what is known of the data to losses, with the reason, the trap and the source.
+"""Advice on which loss to use: rules from facts about the data to losses, with the reason, the trap and the source.
 
 >>> from lossbench.advice import matching
 >>> rule = matching("regression", {"outlier_share": 0.2, "outlier_sides": "one"})[0]
@@ -7,6 +7,6 @@
 """
 
 from lossbench.advice.facts import FACTS, Condition, Fact
-from lossbench.advice.rules import Rule, matching, rules
+from lossbench.advice.rules import Rule, list_rules, matching
 
-__all__ = ["FACTS", "Condition", "Fact", "Rule", "matching", "rules"]
+__all__ = ["FACTS", "Condition", "Fact", "Rule", "list_rules", "matching"]

@@ -1,4 +1,4 @@
-"""What a rule may ask of the data: a closed vocabulary, and conditions in it."""
+"""Facts about data: the closed vocabulary of the rules, and conditions on its facts."""
 
 import operator
 import re
@@ -18,9 +18,10 @@ RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that one may know of the data, or want. kind: number, switch (true or false) or word.
+    """A property of the data, or of what is wanted from the model.
 
-    words: those that it may be; none where the registry knows them (metrics).
+    kind: "number", "switch" (true or false) or "word".
+    words: the values that a word may have; empty where the registry lists them (metrics).
     """
 
     meaning: str
@@ -57,30 +58,35 @@ FACTS: Mapping[str, Fact] = {
     "graded": Fact("items have grades, and not only an order"),
     "strong_teacher": Fact("the teacher is far larger than the student"),
 }
-"""Every fact by its name. What is not known is left out: it meets no condition."""
+"""Every fact by its name. Leave out a fact that is not known: it meets no condition."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a fact must be. relation: one of `RELATIONS` for a number, "is" for a switch or a word."""
+    """A requirement on the value of one fact.
+
+    relation: one of `RELATIONS` for a number, "is" for a switch or a word.
+    """
 
     fact: str
     relation: str
     value: float | bool | str
 
     @staticmethod
-    def read(fact: str, text: object) -> "Condition":
-        """A condition as rules write it: `">= 0.3"`, `true`, `one`. Raises `LossbenchError` for anything else."""
-        kind = known(fact).kind
-        if kind != "number":
-            return Condition(fact, "is", _checked(fact, text))
-        found = re.fullmatch(r"(>=|<=|>|<) *([\d.]+)", str(text))
-        if not found:
+    def parse(fact: str, text: object) -> "Condition":
+        """Return the condition that a rule writes as `">= 0.3"`, `true` or `one`.
+
+        Raises `LossbenchError` for anything else, and for an unknown fact.
+        """
+        if get_fact(fact).kind != "number":
+            return Condition(fact, "is", _check_value(fact, text))
+        match = re.fullmatch(r"(>=|<=|>|<) *([\d.]+)", str(text))
+        if not match:
             raise InvalidValue(f"{fact} is a number: write for example '>= 0.3'. Got {text!r} instead.")
-        return Condition(fact, found[1], float(found[2]))
+        return Condition(fact, match[1], float(match[2]))
 
     def holds(self, facts: Mapping[str, object]) -> bool:
-        """Whether `facts` meet it; a fact that is not known meets nothing."""
+        """Return whether `facts` meet the condition; a fact that is not known meets none."""
         value = facts.get(self.fact)
         if value is None:
             return False
@@ -94,27 +100,28 @@ class Condition:
         return self.fact if self.value is True else f"{self.fact} = {str(self.value).lower()}"
 
 
-def known(fact: str) -> Fact:
-    """The fact of that name; raises `UnknownName` with the nearest."""
-    if fact not in FACTS:
-        raise make_unknown("fact", fact, FACTS, "Facts")
-    return FACTS[fact]
+def get_fact(name: str) -> Fact:
+    """Return the fact of that name; raises `UnknownName` with the nearest name."""
+    if name not in FACTS:
+        raise make_unknown("fact", name, FACTS, "Facts")
+    return FACTS[name]
 
 
 def check_facts(facts: Mapping[str, object]) -> None:
-    """Raise `LossbenchError` for what is no fact, or has a value of the wrong type. None stands for "not known"."""
+    """Raise `LossbenchError` for an unknown fact and for a value of the wrong type; None stands for "not known"."""
     for name, value in facts.items():
-        known(name)
+        get_fact(name)
         if value is not None:
-            _checked(name, value)
+            _check_value(name, value)
 
 
-def _checked(name: str, value: object) -> bool | str:
-    fact = known(name)
+def _check_value(name: str, value: object) -> bool | str:
+    fact = get_fact(name)
     if fact.words and value not in fact.words:
         raise make_unknown(f"value of {name!r}:", value, fact.words, "Its values")
-    kinds = {"number": Real, "switch": bool, "word": str}
-    if not isinstance(value, kinds[fact.kind]) or (fact.kind == "number" and isinstance(value, bool)):
-        wanted = {"number": "a number", "switch": "true or false", "word": "a word"}[fact.kind]
-        raise InvalidValue(f"The fact {name!r} must be {wanted}. Got {value!r} instead.")
+    types = {"number": Real, "switch": bool, "word": str}
+    # True is a number for Python, but no number of classes
+    if not isinstance(value, types[fact.kind]) or (fact.kind == "number" and isinstance(value, bool)):
+        expected = {"number": "a number", "switch": "true or false", "word": "a word"}[fact.kind]
+        raise InvalidValue(f"The fact {name!r} must be {expected}. Got {value!r} instead.")
     return value  # type: ignore[return-value]

@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_module
 from registered import built_in
 
 from lossbench import registry
-from lossbench.advice import FACTS, Condition, matching, rules
-from lossbench.advice.rules import rule_from
+from lossbench.advice import FACTS, Condition, list_rules, matching
+from lossbench.advice.rules import parse_rule
 from lossbench.cli.commands.check import run_check
 from lossbench.cli.hydra import overrides
 from lossbench.cli.hydra.store import register_choices
@@ -18,7 +18,7 @@ from lossbench.cli.output import OutputMode
 from lossbench.config.resolve import resolve
 from lossbench.errors import LossbenchError, UnknownName
 
-RULES = rules()
+RULES = list_rules()
 TASKS = list(dict.fromkeys(rule.task for rule in RULES))
 PLAIN = {
     "id": "one",
@@ -139,13 +139,13 @@ def test_a_rate_finds_one_rule_of_several_ranges():
     ],
 )
 def test_conditions(fact, text, value, holds):
-    assert Condition.read(fact, text).holds({fact: value}) is holds
+    assert Condition.parse(fact, text).holds({fact: value}) is holds
 
 
 def test_conditions_are_told_as_they_are_written():
-    told = [str(Condition.read(*pair)) for pair in (("class_ratio", ">=10"), ("counts", True), ("counts", False))]
+    told = [str(Condition.parse(*pair)) for pair in (("class_ratio", ">=10"), ("counts", True), ("counts", False))]
     assert told == ["class_ratio >= 10", "counts", "counts = false"]
-    assert str(Condition.read("outlier_sides", "one")) == "outlier_sides = one"
+    assert str(Condition.parse("outlier_sides", "one")) == "outlier_sides = one"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_facts_that_are_none(facts, message):
 
 def test_a_task_without_advice():
     with pytest.raises(UnknownName, match=r"Unknown task 'regresion'. Did you mean 'regression'"):
-        rules("regresion")
+        list_rules("regresion")
 
 
 @pytest.mark.parametrize(
@@ -185,12 +185,12 @@ def test_a_task_without_advice():
 )
 def test_rules_that_are_none(change, message):
     with pytest.raises(LossbenchError) as error:
-        rule_from(PLAIN | change)
+        parse_rule(PLAIN | change)
     assert message in str(error.value)
 
 
 def test_a_rule_of_two_bounds_and_a_field():
-    rule = rule_from(PLAIN | {"losses": [{"huber": {"delta": 2}}], "when": {"outlier_share": ["> 0", "< 0.1"]}})
+    rule = parse_rule(PLAIN | {"losses": [{"huber": {"delta": 2}}], "when": {"outlier_share": ["> 0", "< 0.1"]}})
     assert [loss.label for loss in rule.losses] == ["huber(delta=2)"]
     assert [str(condition) for condition in rule.when] == ["outlier_share > 0", "outlier_share < 0.1"]
 

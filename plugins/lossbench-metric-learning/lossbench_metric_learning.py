@@ -68,9 +68,9 @@ RUNNING: dict[str, dict[str, float | str]] = {
 }
 """Those that carry a histogram from batch to batch."""
 UNUSABLE = {
-    "ManifoldLoss": "it makes its own labels and refuses those that are given",
+    "ManifoldLoss": "it makes its own labels and refuses given ones",
     "VICRegLoss": "it compares two views of each example and takes no labels",
-    "SmoothAPLoss": "it wants equally many examples of each class in a batch, and batches are drawn at random",
+    "SmoothAPLoss": "it needs equally many examples of each class in a batch, and batches are drawn at random",
 }
 """What is left out, and why."""
 NOTES = {

@@ -95,7 +95,7 @@ def _sum_over_classes(loss: Loss, call: Call) -> Tensor:
         raise CheckFailed(f"symmetric is a property of losses on classes only, got encoding {loss.encoding}")
     hot = encoding.hot(call.target)  # [B, C]
     hots = list(torch.eye(C).to(call.prediction)) if encoding.exclusive else [hot, 1 - hot]
-    values = [call._replace(target=encoding.of_hot(h).expand_as(call.target)).evaluate(loss) for h in hots]
+    values = [call._replace(target=encoding.from_hot(h).expand_as(call.target)).evaluate(loss) for h in hots]
     assert_shape(values[0], call.prediction.shape[: values[0].ndim], "values")
     return torch.stack(values).sum(0)
 

@@ -115,9 +115,9 @@ def make_wrong_target(loss: Loss, target: Tensor, i: int | None = None) -> Tenso
     """Return the next class; for independent labels the opposite, of label `i` or of all."""
     hot, encoding = encode_hot(loss, target), ENCODINGS[loss.encoding]
     if encoding.exclusive:
-        return encoding.of_hot(hot.roll(1, -1))
+        return encoding.from_hot(hot.roll(1, -1))
     flip = torch.ones(C, dtype=torch.bool) if i is None else torch.arange(C) == i
-    return encoding.of_hot(torch.where(flip, 1 - hot, hot))
+    return encoding.from_hot(torch.where(flip, 1 - hot, hot))
 
 
 def _predict_number(loss: Loss, target: Tensor, error: float) -> Tensor:

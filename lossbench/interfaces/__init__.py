@@ -1,4 +1,4 @@
-"""What the parts of an experiment are: small abstract classes with declared facts."""
+"""The parts of an experiment: small abstract classes with declared facts."""
 
 from lossbench.interfaces.corruption import Corrupted, Corruption
 from lossbench.interfaces.dataset import Dataset

@@ -1,4 +1,4 @@
-"""A corruption: what goes wrong with training and validation examples."""
+"""The interface of corruptions of training and validation examples."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
@@ -9,9 +9,9 @@ from lossbench.types import Array, Examples
 
 
 class Corrupted(NamedTuple):
-    """The corrupted version of *every* row; the caller takes it for exactly the asked share of rows.
+    """The corrupted version of *every* example, which the caller takes for exactly the share of the corruption rate.
 
-    None: that side is left as it is. `eligible`: rows that can be corrupted, None for all.
+    None: that side is left as it is. `eligible`: a mask of the examples that can be corrupted, None for all.
     """
 
     inputs: Array | None = None
@@ -20,17 +20,17 @@ class Corrupted(NamedTuple):
 
 
 class Corruption(ABC):
-    """Draws what each row would be if it were corrupted. A frozen dataclass, as losses are.
+    """Draws a corrupted version of each example. A frozen dataclass, as losses are.
 
-    The caller shuffles the rows once per (data, kind, seed) and takes the first `rate` of them. So the realised share
-    is exact and a higher rate contains the rows of a lower one, with the same values.
+    The caller shuffles the examples once per (data, kind, seed) and takes the first ones, up to the corruption rate. So
+    the realised share is exact, and a higher rate contains the examples of a lower one, with the same values.
     """
 
     tasks: ClassVar[tuple[str, ...]]
     """Tasks that it makes sense for."""
     use_when: ClassVar[str] = ""
-    """What mishap it stands for."""
+    """The mistake in real data that it stands for."""
 
     @abstractmethod
     def __call__(self, examples: Examples, generator: np.random.Generator) -> Corrupted:
-        """The corrupted version of every row of `examples` (one split of one seed). A label must really change."""
+        """Return the corrupted version of every example (one split of one seed). A label must really change."""

@@ -1,4 +1,4 @@
-"""A data set: where examples come from."""
+"""The interface of data sets."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -12,12 +12,12 @@ class Dataset(ABC):
     tasks: ClassVar[tuple[str, ...]]
     """Tasks that its targets fit."""
     source: ClassVar[str] = ""
-    """Where it comes from, and under which licence."""
+    """Its origin and licence."""
     public: ClassVar[bool] = False
-    """Whether its files are downloaded, or read where they lie: a field `root` says where."""
+    """True if its files are downloaded, or read from the folder that a field `root` names."""
     weighted: ClassVar[bool] = False
-    """Whether its examples come with weights, which `weighting=sample` takes."""
+    """True if its examples come with weights, which `weighting=sample` takes."""
 
     @abstractmethod
     def load(self) -> Examples:
-        """All examples; the same at every call."""
+        """Return all examples, the same at every call."""

@@ -14,15 +14,15 @@ from lossbench.interfaces.samples import B, C, T
 from lossbench.types import BLANK, PADDING, Encoding
 
 DEFAULT_ENCODING = Encoding.VALUE
-"""What a loss takes as target that declares nothing."""
+"""The encoding of a loss that declares none."""
 SURE = 4.0
 """A logit, or a score, of a prediction that is rather sure."""
 SHIFT = 0.1
-"""How far a wrong box lies from the right one, which it overlaps."""
+"""Offset of a wrong box from the right one, which it overlaps."""
 
 
 class Kind(StrEnum):
-    """What is predicted. A space and an encoding of one kind are meant for each other."""
+    """The kind of quantity that is predicted. A space and an encoding of one kind fit each other."""
 
     VALUE = "value"  # any number
     AMOUNT = "amount"  # a number from 0 on
@@ -43,12 +43,12 @@ STEPS = frozenset({Kind.TRANSCRIPT, Kind.TEXT})
 
 @dataclass(frozen=True)
 class EncodingFacts:
-    """All that an encoding is, beyond its definition in `Encoding`.
+    """All facts of an encoding, beyond its definition in `Encoding`.
 
     words: for people. kind: what is predicted. guard: of targets' values.
 
     sample: a random batch of targets, from a generator, class indices `[B]` and normal values `[B, C]`.
-    hot: targets as 0 and 1, `[..., C]`, of classes and labels only. of_hot: the reverse, and of other encodings the
+    hot: targets as 0 and 1, `[..., C]`, of classes and labels only. from_hot: the reverse, and of other encodings the
     targets that mean the same by their extreme predictions.
     answers: right and wrong predictions of targets, as scores, or as the targets are (boxes).
     edges: the smallest and a usual target of numbers. holds: which targets are still such after rounding. misshapen:
@@ -66,9 +66,9 @@ class EncodingFacts:
     words: str
     kind: Kind
     sample: Callable[[torch.Generator, Tensor, Tensor], Tensor]
-    guard: Guard = guards.guard_nothing
+    guard: Guard = guards.check_nothing
     hot: Callable[[Tensor], Tensor] | None = None
-    of_hot: Callable[[Tensor], Tensor] = lambda hot: hot
+    from_hot: Callable[[Tensor], Tensor] = lambda hot: hot
     answers: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     edges: tuple[float, float] = (0.0, 1.0)
     holds: Callable[[Tensor], Tensor] | None = None
@@ -96,26 +96,26 @@ class EncodingFacts:
         return self.sample(generator, index, torch.randn(B, C, generator=generator, dtype=torch.float64))
 
 
-def _hot(index: Tensor, n: int = C) -> Tensor:
+def _one_hot(index: Tensor, n: int = C) -> Tensor:
     return functional.one_hot(index, n).double()
 
 
 def _answer_transcripts(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits `[B, T, C]` that are sure of a blank at every other step, and of a transcript in between."""
+    """Return logits `[B, T, C]` that are sure of the right transcript and of a wrong one, between blanks."""
 
     def align(transcript: Tensor) -> Tensor:
         path = torch.full((len(transcript), T), BLANK)
         path[:, 1 : 2 * transcript.shape[1] : 2] = transcript.clamp_min(BLANK)
-        return 2 * SURE * _hot(path)
+        return 2 * SURE * _one_hot(path)
 
     return align(tokens), align(torch.where(tokens > BLANK, tokens % (C - 1) + 1, tokens))
 
 
 def _answer_texts(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits `[B, T, C]` that are sure of the next token, and of one that it is not."""
+    """Return logits `[B, T, C]` that are sure of the next token, and of a wrong one."""
     following = tokens.roll(-1, -1)
     right, wrong = (torch.where(following != PADDING, (following + by) % C, 0) for by in (0, 1))
-    return SURE * _hot(right), SURE * _hot(wrong)
+    return SURE * _one_hot(right), SURE * _one_hot(wrong)
 
 
 def _answer_orders(order: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,9 +133,10 @@ def _draw_raw_boxes(n: int, n_outputs: int, width: int, generator: torch.Generat
 
 
 def _draw_raw_transcripts(n: int, n_outputs: int, width: int, generator: torch.Generator) -> Tensor:
+    # lengths from 1 to S in turn
     lengths, longest = 1 + torch.arange(n).view(-1, 1) % samples.S, samples.S
-    drawn = torch.randint(BLANK + 1, n_outputs, (n, longest), generator=generator)
-    return torch.where(torch.arange(longest) < lengths, drawn, PADDING)
+    tokens = torch.randint(BLANK + 1, n_outputs, (n, longest), generator=generator)
+    return torch.where(torch.arange(longest) < lengths, tokens, PADDING)
 
 
 ENCODINGS: Mapping[Encoding, EncodingFacts] = {
@@ -154,23 +155,23 @@ ENCODINGS: Mapping[Encoding, EncodingFacts] = {
         words="values from 0 on",
         kind=Kind.AMOUNT,
         sample=lambda draw, index, value: value.exp() * (value > -0.5),
-        guard=guards.guard_not_negative,
+        guard=guards.check_not_negative,
         edges=(0.0, 1e4),
     ),
     Encoding.ABOVE_ZERO: EncodingFacts(
         words="values above 0",
         kind=Kind.AMOUNT,
         sample=lambda draw, index, value: value.exp(),
-        guard=guards.guard_above_zero,
+        guard=guards.check_above_zero,
         edges=(1e-6, 1e4),
     ),
     Encoding.INDEX: EncodingFacts(
         words="class indices",
         kind=Kind.CLASS,
         sample=lambda draw, index, value: index,
-        guard=guards.guard_indices,
-        hot=_hot,
-        of_hot=lambda hot: hot.argmax(-1),
+        guard=guards.check_indices,
+        hot=_one_hot,
+        from_hot=lambda hot: hot.argmax(-1),
         misshapen=lambda target: target[..., None],
         raw=lambda n, n_outputs, width, draw: torch.arange(n) % (2 if width == 1 else n_outputs),
         exclusive=True,
@@ -182,8 +183,8 @@ ENCODINGS: Mapping[Encoding, EncodingFacts] = {
     Encoding.ONE_HOT: EncodingFacts(
         words="one-hot classes",
         kind=Kind.CLASS,
-        sample=lambda draw, index, value: _hot(index),
-        guard=guards.guard_one_hot,
+        sample=lambda draw, index, value: _one_hot(index),
+        guard=guards.check_one_hot,
         hot=lambda target: target,
         exclusive=True,
         plain=True,
@@ -192,7 +193,7 @@ ENCODINGS: Mapping[Encoding, EncodingFacts] = {
         words="0 or 1 each",
         kind=Kind.LABELS,
         sample=lambda draw, index, value: (value > 0).double(),
-        guard=guards.guard_multi_hot,
+        guard=guards.check_multi_hot,
         hot=lambda target: target,
         raw=lambda n, n_outputs, width, draw: torch.randint(2, (n, n_outputs), generator=draw),
         plain=True,
@@ -202,15 +203,15 @@ ENCODINGS: Mapping[Encoding, EncodingFacts] = {
         words="-1 or 1 each",
         kind=Kind.LABELS,
         sample=lambda draw, index, value: value.sign(),
-        guard=guards.guard_signed,
+        guard=guards.check_signed,
         hot=lambda target: (target + 1) / 2,
-        of_hot=lambda hot: 2 * hot - 1,
+        from_hot=lambda hot: 2 * hot - 1,
         single=Encoding.SIGNED,
     ),
     Encoding.BOX_XYXY: EncodingFacts(
         words="box corners",
         kind=Kind.BOX,
-        sample=lambda draw, index, value: samples.boxes(value),
+        sample=lambda draw, index, value: samples.make_boxes(value),
         answers=lambda corners: (corners, corners + SHIFT),
         holds=lambda corners: (corners[:, 2:] > corners[:, :2]).all(-1),
         raw=_draw_raw_boxes,
@@ -238,7 +239,7 @@ ENCODINGS: Mapping[Encoding, EncodingFacts] = {
         words="grades of a list",
         kind=Kind.RANKING,
         sample=lambda draw, index, value: samples.draw_grades(draw),
-        of_hot=lambda hot: 2 * hot - hot.roll(1, -1),  # one item of grade 2 and one that is not there
+        from_hot=lambda hot: 2 * hot - hot.roll(1, -1),  # one item of grade 2 and one that is not there
         answers=lambda grades: (grades, -grades),
         example="torch.randint(4, (8, 5))",
     ),
@@ -252,9 +253,9 @@ ENCODINGS: Mapping[Encoding, EncodingFacts] = {
     Encoding.TEACHER: EncodingFacts(
         words="a teacher's logits and the class",
         kind=Kind.TEACHER,
-        sample=lambda draw, index, value: torch.stack([value, _hot(index)], -2),
-        guard=guards.guard_teacher,
-        of_hot=lambda hot: torch.stack([200 * hot.flip(-1) - 100, hot], -2),
+        sample=lambda draw, index, value: torch.stack([value, _one_hot(index)], -2),
+        guard=guards.check_teacher,
+        from_hot=lambda hot: torch.stack([200 * hot.flip(-1) - 100, hot], -2),
         answers=lambda teacher: (teacher[:, 0], -teacher[:, 0]),
         example="torch.stack([torch.randn(8, 5), torch.eye(5)[torch.randint(5, (8,))]], -2)",
     ),

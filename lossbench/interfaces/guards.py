@@ -1,6 +1,6 @@
-"""Guards: what the values of predictions and targets must be, for people who call a loss in their own scripts.
+"""Guards: checks of the values of predictions and targets, for people who call a loss in their own scripts.
 
-In an experiment the task has seen to it: there nothing looks at values in a training step, where a GPU would wait.
+In an experiment the task guarantees the values. So no training step reads them, for which a GPU would have to wait.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 ROUNDING = 0.05
-"""How far rounding, in bfloat16 too, may push a probability or its logarithm, or their sum."""
-LOOKED_AT = 64
-"""Examples whose sum is looked at: who forgets a softmax forgets it for all."""
-FEWEST = 8
-"""Examples that must all look like probabilities before logits are taken for such."""
+"""Rounding, in bfloat16 too, may move a probability, its logarithm or their sum by this much."""
+N_SUMMED = 64
+"""Examples whose sum is checked: a softmax that is forgotten is missing in all."""
+N_SUSPICIOUS = 8
+"""Logits are taken for probabilities if at least so many examples all look like them."""
 
 
-class Given(NamedTuple):
-    """The values that a loss is called with, and what is known of them."""
+class Inputs(NamedTuple):
+    """The values that a loss is called with, and the facts that guards need."""
 
     prediction: Tensor
     target: Tensor
@@ -27,125 +27,130 @@ class Given(NamedTuple):
     ignored: int | None = None  # the class index that stands for "no target"
 
 
-class Doubt(NamedTuple):
-    """Values, which of them are wrong, and what is expected with the remedy."""
+class ValueCheck(NamedTuple):
+    """Values, a mask of the wrong ones, and a sentence with the expected values and the remedy."""
 
     values: Tensor
     wrong: Tensor
     expected: str
 
 
-Guard = Callable[[Given], Iterator[Doubt]]
+Guard = Callable[[Inputs], Iterator[ValueCheck]]
 
 
-def guard_nothing(given: Given) -> Iterator[Doubt]:
-    """Doubt nothing: any number will do, or the loss itself looks wherever it is called (boxes, tokens, grades)."""
+def check_nothing(inputs: Inputs) -> Iterator[ValueCheck]:
+    """Check nothing: any number will do, or the loss itself checks at every call (boxes, tokens, grades)."""
     yield from ()
 
 
-def _some(values: Tensor) -> Tensor:
-    return values.flatten(0, -2)[:LOOKED_AT] if values.ndim > 1 else values.unsqueeze(0)
+def _take_examples(values: Tensor) -> Tensor:
+    return values.flatten(0, -2)[:N_SUMMED] if values.ndim > 1 else values.unsqueeze(0)
 
 
-def _outside(values: Tensor, low: float, high: float) -> Tensor:
-    # NaN is outside
+def _is_outside(values: Tensor, low: float, high: float) -> Tensor:
+    # the negation makes NaN wrong
     return ~((values >= low) & (values <= high))
 
 
-def _adds_up(given: Given) -> bool:
-    """Return True if the probabilities of a prediction must add up to 1, being those of several classes."""
-    return given.exclusive and given.prediction.shape[-1] > 1
+def _must_sum_to_one(inputs: Inputs) -> bool:
+    """Return True if the probabilities of a prediction must add up to 1: they are of several exclusive classes."""
+    return inputs.exclusive and inputs.prediction.shape[-1] > 1
 
 
-def guard_indices(given: Given) -> Iterator[Doubt]:
-    """Doubt what is no class index, nor the shares of the classes."""
-    target, n_classes = given.target, given.n_classes
-    if target.is_floating_point() and target.shape == given.prediction.shape:
-        yield from _shares(target)
+def check_indices(inputs: Inputs) -> Iterator[ValueCheck]:
+    """Check that targets are class indices, or shares of the classes."""
+    target, n_classes = inputs.target, inputs.n_classes
+    if target.is_floating_point() and target.shape == inputs.prediction.shape:
+        yield from _check_shares(target)
         return
     wrong, expected = target != target.long(), "whole numbers as targets"
     if n_classes is not None:
         wrong, expected = (
-            wrong | _outside(target, 0, n_classes - 1),
+            wrong | _is_outside(target, 0, n_classes - 1),
             f"class indices from 0 to {n_classes - 1} as targets",
         )
-    if given.ignored is not None:
-        wrong, expected = wrong & (target != given.ignored), f"{expected}, or ignore_index={given.ignored}"
-    yield Doubt(target, wrong, f"{expected}.")
+    if inputs.ignored is not None:
+        wrong, expected = wrong & (target != inputs.ignored), f"{expected}, or ignore_index={inputs.ignored}"
+    yield ValueCheck(target, wrong, f"{expected}.")
 
 
-def _shares(target: Tensor) -> Iterator[Doubt]:
-    yield Doubt(target, _outside(target, 0, 1), "one-hot targets, or the shares of the classes, from 0 to 1.")
+def _check_shares(target: Tensor) -> Iterator[ValueCheck]:
+    yield ValueCheck(target, _is_outside(target, 0, 1), "one-hot targets, or the shares of the classes, from 0 to 1.")
     if target.shape[-1] > 1:
-        total = _some(target).sum(-1)
-        yield Doubt(total, _outside(total, 1 - ROUNDING, 1 + ROUNDING), "targets that add up to 1 over the classes.")
+        sums = _take_examples(target).sum(-1)
+        yield ValueCheck(
+            sums, _is_outside(sums, 1 - ROUNDING, 1 + ROUNDING), "targets that add up to 1 over the classes."
+        )
 
 
-def guard_one_hot(given: Given) -> Iterator[Doubt]:
-    """Doubt what is no share of the classes."""
-    yield from _shares(given.target)
+def check_one_hot(inputs: Inputs) -> Iterator[ValueCheck]:
+    """Check that targets are shares of the classes."""
+    yield from _check_shares(inputs.target)
 
 
-def guard_teacher(given: Given) -> Iterator[Doubt]:
-    """Doubt the class below a teacher's logits."""
-    if given.target.ndim >= 2 and given.target.shape[-2] == 2:  # the loss itself tells of shapes
-        yield from _shares(given.target[..., 1, :])
+def check_teacher(inputs: Inputs) -> Iterator[ValueCheck]:
+    """Check the one-hot class below a teacher's logits."""
+    if inputs.target.ndim >= 2 and inputs.target.shape[-2] == 2:  # wrong shapes are for the loss to report
+        yield from _check_shares(inputs.target[..., 1, :])
 
 
-def guard_multi_hot(given: Given) -> Iterator[Doubt]:
-    """Doubt labels outside 0 to 1."""
+def check_multi_hot(inputs: Inputs) -> Iterator[ValueCheck]:
+    """Check that labels are from 0 to 1."""
     expected = "targets of 0 and 1. (Of -1 and 1: (y + 1) / 2; of lists of labels: make them multi-hot.)"
-    yield Doubt(given.target, _outside(given.target, 0, 1), expected)
+    yield ValueCheck(inputs.target, _is_outside(inputs.target, 0, 1), expected)
 
 
-def guard_signed(given: Given) -> Iterator[Doubt]:
-    """Doubt labels that are neither -1 nor 1."""
-    yield Doubt(given.target, given.target.abs() != 1, "targets of -1 and 1. (Of 0 and 1: 2 * y - 1.)")
+def check_signed(inputs: Inputs) -> Iterator[ValueCheck]:
+    """Check that labels are -1 or 1."""
+    yield ValueCheck(inputs.target, inputs.target.abs() != 1, "targets of -1 and 1. (Of 0 and 1: 2 * y - 1.)")
 
 
-def guard_not_negative(given: Given) -> Iterator[Doubt]:
-    """Doubt targets below 0."""
-    yield Doubt(given.target, ~(given.target >= 0), "targets of 0 and more.")
+def check_not_negative(inputs: Inputs) -> Iterator[ValueCheck]:
+    """Check that targets are 0 or more."""
+    yield ValueCheck(inputs.target, ~(inputs.target >= 0), "targets of 0 and more.")
 
 
-def guard_above_zero(given: Given) -> Iterator[Doubt]:
-    """Doubt targets of 0 and less."""
-    yield Doubt(given.target, ~(given.target > 0), "targets above 0.")
+def check_above_zero(inputs: Inputs) -> Iterator[ValueCheck]:
+    """Check that targets are above 0."""
+    yield ValueCheck(inputs.target, ~(inputs.target > 0), "targets above 0.")
 
 
-def guard_probabilities(given: Given) -> Iterator[Doubt]:
-    """Doubt numbers that are no probabilities."""
-    p = given.prediction
-    over = "softmax" if _adds_up(given) else "sigmoid"
+def check_probabilities(inputs: Inputs) -> Iterator[ValueCheck]:
+    """Check that predictions are probabilities."""
+    p = inputs.prediction
+    over = "softmax" if _must_sum_to_one(inputs) else "sigmoid"
     wrong = (p < -ROUNDING) | (p > 1 + ROUNDING)
-    yield Doubt(p, wrong, f"probabilities, from 0 to 1. (Of logits: their {over}.)")
-    if _adds_up(given):
-        total = _some(p).sum(-1)
+    yield ValueCheck(p, wrong, f"probabilities, from 0 to 1. (Of logits: their {over}.)")
+    if _must_sum_to_one(inputs):
+        sums = _take_examples(p).sum(-1)
         expected = "probabilities that add up to 1 over the classes. (Of logits: their softmax.)"
-        yield Doubt(total, (total - 1).abs() > ROUNDING, expected)
+        yield ValueCheck(sums, (sums - 1).abs() > ROUNDING, expected)
 
 
-def guard_log_probabilities(given: Given) -> Iterator[Doubt]:
-    """Doubt numbers that are no logarithms of probabilities."""
-    logs = given.prediction
-    yield Doubt(logs, logs > ROUNDING, "log probabilities, none of them above 0. (Of logits: their log_softmax.)")
-    if _adds_up(given):
-        total = _some(logs).logsumexp(-1)
+def check_log_probabilities(inputs: Inputs) -> Iterator[ValueCheck]:
+    """Check that predictions are logarithms of probabilities."""
+    logs = inputs.prediction
+    yield ValueCheck(logs, logs > ROUNDING, "log probabilities, none of them above 0. (Of logits: their log_softmax.)")
+    if _must_sum_to_one(inputs):
+        sums = _take_examples(logs).logsumexp(-1)
         expected = "log probabilities of classes, the probabilities adding up to 1. (Of logits: their log_softmax.)"
-        yield Doubt(total.exp(), total.abs() > ROUNDING, expected)
+        yield ValueCheck(sums.exp(), sums.abs() > ROUNDING, expected)
 
 
-def guard_logits(given: Given) -> Iterator[Doubt]:
-    """Doubt logits that look like probabilities."""
-    some = _some(given.prediction)
-    if not _adds_up(given) or len(some) < FEWEST:
+def check_logits(inputs: Inputs) -> Iterator[ValueCheck]:
+    """Check that logits do not look like probabilities."""
+    some = _take_examples(inputs.prediction)
+    if not _must_sum_to_one(inputs) or len(some) < N_SUSPICIOUS:
         return
     near = (some.sum(-1) - 1).abs() <= 16 * torch.finfo(some.dtype).eps
-    softened = ((some >= 0) & (some <= 1)).all() & near.all()
-    yield Doubt(some, softened.expand(some.shape), "logits. These are probabilities: leave the softmax out.")
+    # probabilities lie in [0, 1] and add up to 1 within rounding; logits hardly ever do in N_SUSPICIOUS examples
+    look_normalised = ((some >= 0) & (some <= 1)).all() & near.all()
+    yield ValueCheck(
+        some, look_normalised.expand(some.shape), "logits. These are probabilities: leave the softmax out."
+    )
 
 
-def guard_positive(given: Given) -> Iterator[Doubt]:
-    """Doubt predictions below 0."""
+def check_positive(inputs: Inputs) -> Iterator[ValueCheck]:
+    """Check that predictions are 0 or more."""
     expected = "predictions of 0 and more. (Of any numbers: torch.nn.functional.softplus of them.)"
-    yield Doubt(given.prediction, given.prediction < 0, expected)
+    yield ValueCheck(inputs.prediction, inputs.prediction < 0, expected)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.encodings import ENCODINGS
-from lossbench.interfaces.guards import Doubt, Given
+from lossbench.interfaces.guards import Inputs
 from lossbench.interfaces.spaces import SPACES
 from lossbench.types import Array, Encoding, Head, Problem, Requirement, Space
 
@@ -21,13 +21,13 @@ class Loss(ABC):
     """One value per example (one per batch if `batch_level`). Never averages over examples, never weights.
 
     A loss is a frozen dataclass: its fields are its configuration, its class facts its documentation and contract,
-    `__call__` the formula. Leading axes are free: a prediction `[B, C]` gives `[B]` and a stack `[r, B, C]` gives
-    `[r, B]`. In a stack a float field may be a tensor with a 1 for each axis of the prediction but the first, so a
+    `__call__` the formula. Leading axes are free: a prediction `[B, C]` gives `[B]` and a stack `[R, B, C]` gives
+    `[R, B]`. In a stack a float field may be a tensor with a 1 for each axis of the prediction but the first, so a
     formula keeps the last axis until its end and then `field * tensor` broadcasts.
     """
 
     family: ClassVar[str] = ""
-    """What kind of loss it is, in a word: `robust`, `margin`, `label noise`. Lists and pages are grouped by it."""
+    """The kind of loss in a word: `robust`, `margin`, `label noise`. Lists and pages are grouped by it."""
     tasks: ClassVar[tuple[str, ...]]
     """Tasks that it fits."""
     space: ClassVar[Space]
@@ -43,7 +43,7 @@ class Loss(ABC):
     has_terms: ClassVar[bool] = False
     """It is a sum of other losses, which a `TermWeighting` can weigh."""
     static_fields: ClassVar[tuple[str, ...]] = ()
-    """Float fields that the formula cannot take as tensors; rows that differ in them do not share a call."""
+    """Float fields that the formula cannot take as tensors; replicas that differ in them do not share a call."""
     aliases: ClassVar[tuple[str, ...]] = ()
     """Its names in other libraries."""
     same_as: ClassVar[str] = ""
@@ -63,18 +63,18 @@ class Loss(ABC):
     held_still: ClassVar[Mapping[str, Any] | None] = None
     """Part of the formula has no gradient, on purpose: the fields at which that does not matter, if there are any."""
     flaws: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """What another library's loss breaks of the contract and is used all the same: names of checks, and why."""
+    """The checks of the contract that another library's loss fails and is used all the same: names, and reasons."""
 
     @abstractmethod
     def __call__(self, prediction: Tensor, target: Tensor, *_: Any, **requires: Any) -> Any:
         """Return one value per example; with `Requirement.STATE` a pair of that and the next state."""
 
     def init_parameters(self, problem: Problem, generator: torch.Generator) -> dict[str, Tensor]:
-        """Trainable tensors of one trial, by name. In a stack each gets a leading `[r]`."""
+        """Return trainable tensors of one trial, by name. In a stack each gets a leading `[R]`."""
         return {}
 
     def init_state(self, problem: Problem) -> Tensor | None:
-        """Return what one trial carries from step to step (`Requirement.STATE`). A stack adds a leading `[r]`."""
+        """Return what one trial carries from step to step (`Requirement.STATE`). A stack adds a leading `[R]`."""
         return None
 
     def score_classes(self, prediction: Tensor, parameters: dict[str, Tensor]) -> Tensor:
@@ -89,7 +89,7 @@ class Loss(ABC):
         """Raise `Incompatible` if it cannot learn from raw training targets that its encoding would let pass."""
 
     def module(self, reduction: str = "mean", **extras: Any) -> "LossModule":
-        """An ordinary `nn.Module` for your own training script: `module(prediction, target)`.
+        """Return an ordinary `nn.Module` for your own training script: `module(prediction, target)`.
 
         `reduction` is mean, sum or none. `extras`: what the loss `requires` (`class_counts=...`), `problem=` for losses
         that have trainable parameters or a state, and `check=False` to leave out the look at the values.
@@ -106,7 +106,7 @@ def check_same_shape(prediction: Tensor, target: Tensor) -> None:
 
 
 def check_index_shape(prediction: Tensor, target: Tensor) -> None:
-    """`target` must hold one class index per vector of `prediction`."""
+    """Refuse targets that do not hold one class index per vector of `prediction`."""
     if prediction.shape[:-1] != target.shape:
         raise InvalidValue(
             f"target must hold one class index per prediction, shape {tuple(prediction.shape[:-1])} for predictions "
@@ -115,13 +115,16 @@ def check_index_shape(prediction: Tensor, target: Tensor) -> None:
 
 
 def is_set(mask: Tensor) -> bool:
-    """Whether a mask is set anywhere, to raise for what values must not be; False inside vmap, which hides values."""
+    """Return True if a mask is set anywhere, before an error is raised; False inside vmap, which hides values."""
     hidden: bool = torch._C._functorch.is_functorch_wrapped_tensor(mask)
     return not hidden and bool(mask.any())
 
 
 def replicate(part: T, **fields: Tensor) -> T:
-    """A copy of a loss or weighting whose float fields are tensors, one value per row, each validated already."""
+    """Copy a loss or weighting, with tensors of one value per replica as float fields.
+
+    The values are not validated again: each comes from a loss that was.
+    """
     copy = object.__new__(type(part))
     copy.__dict__.update(part.__dict__ | fields)
     return copy
@@ -130,29 +133,28 @@ def replicate(part: T, **fields: Tensor) -> T:
 def check_values(loss: Loss, prediction: Tensor, target: Tensor, n_classes: int | None = None) -> None:
     """Raise `InvalidValue` for what the loss's space or encoding does not allow; a GPU waits once."""
     space, encoding = SPACES[loss.space], ENCODINGS[loss.encoding]
-    given = Given(prediction, target, encoding.exclusive, n_classes, getattr(loss, "ignore_index", None))
-    doubts = [*space.guard(given), *encoding.guard(given)]
-    if doubts and is_set(torch.stack([doubt.wrong.any() for doubt in doubts])):
-        _refuse(loss, next(doubt for doubt in doubts if doubt.wrong.any()))
-
-
-def _refuse(loss: Loss, doubt: Doubt) -> None:
-    place = doubt.wrong.nonzero()[0].tolist()
-    value, values = doubt.values[tuple(place)].item(), doubt.values.double()
+    inputs = Inputs(prediction, target, encoding.exclusive, n_classes, getattr(loss, "ignore_index", None))
+    checks = [*space.guard(inputs), *encoding.guard(inputs)]
+    # one answer for all checks: a GPU waits at each
+    if not checks or not is_set(torch.stack([check.wrong.any() for check in checks])):
+        return
+    failed = next(check for check in checks if check.wrong.any())
+    place = failed.wrong.nonzero()[0].tolist()
+    value, values = failed.values[tuple(place)].item(), failed.values.double()
     raise InvalidValue(
-        f"{type(loss).__name__} takes {doubt.expected} Got {value:.4g} for example {place[0] if place else 0}, "
+        f"{type(loss).__name__} takes {failed.expected} Got {value:.4g} for example {place[0] if place else 0}, "
         f"and values from {values.min().item():.4g} to {values.max().item():.4g}."
     )
 
 
-def _mean(losses: Tensor) -> Tensor:
+def _reduce_mean(losses: Tensor) -> Tensor:
     # torch's mean divides the gradient once for each of the losses
     wide = torch.promote_types(losses.dtype, torch.float32)
     return (losses.sum(dtype=wide) / losses.numel()).to(losses.dtype)
 
 
 _REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": _mean,
+    "mean": _reduce_mean,
     "sum": Tensor.sum,
     "none": lambda losses: losses,
 }
@@ -196,42 +198,38 @@ class LossModule(nn.Module):
             raise InvalidValue(f"The 'reduction' must be one of {', '.join(REDUCTIONS)}. Got {reduction!r} instead.")
         self.loss, self.reduction, self.check = loss, reduction, check
         self.trainable = nn.ParameterDict()
-        self._hold(extras)
-        if {Requirement.PARAMETERS, Requirement.STATE} & set(loss.requires):
-            self._make(problem, seed)
+        kind = type(loss).__name__
 
-    def _hold(self, extras: dict[str, Any]) -> None:
-        wanted = {Requirement.CLASS_COUNTS, Requirement.RESIDUAL_SCALE} & set(self.loss.requires)
-        for name in extras.keys() - wanted:
-            given = ", ".join(sorted(wanted)) or "nothing"
-            raise InvalidValue(f"{type(self.loss).__name__} has no use for {name!r}; it can be given: {given}.")
-        if Requirement.CLASS_COUNTS in wanted - extras.keys():
-            raise InvalidValue(f"{type(self.loss).__name__} needs class_counts, the training examples per class.")
+        # 1. constants: buffers, so that they move to a device with the module
+        constants = {Requirement.CLASS_COUNTS, Requirement.RESIDUAL_SCALE} & set(loss.requires)
+        for name in extras.keys() - constants:
+            options = ", ".join(sorted(constants)) or "nothing"
+            raise InvalidValue(f"{kind} has no use for {name!r}; it can be given: {options}.")
+        if Requirement.CLASS_COUNTS in constants - extras.keys():
+            raise InvalidValue(f"{kind} needs class_counts, the training examples per class.")
         self.fixed_scale = "residual_scale" in extras
-        for name in wanted:
-            default = torch.zeros(()) if name == Requirement.RESIDUAL_SCALE else None
-            self.register_buffer(str(name), torch.as_tensor(extras.get(name, default)))
+        for constant in constants:
+            default = torch.zeros(()) if constant == Requirement.RESIDUAL_SCALE else None
+            self.register_buffer(str(constant), torch.as_tensor(extras.get(constant, default)))
 
-    def _make(self, problem: Problem | None, seed: int) -> None:
-        if problem is None:
-            raise InvalidValue(
-                f"{type(self.loss).__name__} has trainable parameters or a state: give problem=Problem(...)."
-            )
-        generator = torch.Generator().manual_seed(seed)
-        self.trainable.update(self.loss.init_parameters(problem, generator))
-        self.register_buffer("state", self.loss.init_state(problem))
+        # 2. trainable parameters and state, whose sizes depend on the problem
+        if {Requirement.PARAMETERS, Requirement.STATE} & set(loss.requires):
+            if problem is None:
+                raise InvalidValue(f"{kind} has trainable parameters or a state: give problem=Problem(...).")
+            self.trainable.update(loss.init_parameters(problem, torch.Generator().manual_seed(seed)))
+            self.register_buffer("state", loss.init_state(problem))
 
-    def _given(self, prediction: Tensor, target: Tensor, call: dict[str, Any]) -> dict[str, Any]:
+    def _collect_required(self, prediction: Tensor, target: Tensor, call: dict[str, Any]) -> dict[str, Any]:
         held: dict[str, Any] = {name: getattr(self, name, None) for name in map(str, self.loss.requires)} | call
         if Requirement.PARAMETERS in self.loss.requires:
             held["parameters"] = dict(self.trainable.items())
         if Requirement.RESIDUAL_SCALE in self.loss.requires:
-            held["residual_scale"] = self._scale(prediction, target)
+            held["residual_scale"] = self._update_scale(prediction, target)
         if missing := [str(name) for name in self.loss.requires if held[name] is None]:
             raise InvalidValue(f"{type(self.loss).__name__} needs {', '.join(missing)} with each call.")
         return {str(name): held[name] for name in self.loss.requires}
 
-    def _scale(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def _update_scale(self, prediction: Tensor, target: Tensor) -> Tensor:
         if self.fixed_scale:
             return self.residual_scale
         refreshed = refresh_scale(self.residual_scale, prediction, target)
@@ -240,20 +238,19 @@ class LossModule(nn.Module):
         # before any training there is no scale to hold on to
         return torch.where(self.residual_scale > 0, self.residual_scale, refreshed)
 
-    def _n_classes(self, prediction: Tensor) -> int | None:
-        if not SPACES[self.loss.space].scored_by_loss:
-            return prediction.shape[-1]
-        return len(self.trainable["weight"]) if "weight" in self.trainable else None
-
     def forward(self, prediction: Tensor, target: Tensor, **call: Any) -> Tensor:
-        """The reduced loss; `[...]` if `reduction` is none."""
+        """Return the reduced loss; `[...]` if `reduction` is none."""
         if self.check:
-            check_values(self.loss, prediction.detach(), target.detach(), self._n_classes(prediction))
+            # of an embedding only the class vectors, if the loss has any, tell the number of classes
+            n_classes: int | None = prediction.shape[-1]
+            if SPACES[self.loss.space].scored_by_loss:
+                n_classes = len(self.trainable["weight"]) if "weight" in self.trainable else None
+            check_values(self.loss, prediction.detach(), target.detach(), n_classes)
         # class indices and tokens stay whole numbers, unless they are the shares of the classes
         shares = target.is_floating_point() and target.shape == prediction.shape
         if shares or not ENCODINGS[self.loss.encoding].whole:
             target = target.to(prediction.dtype)
-        losses = self.loss(prediction, target, **self._given(prediction, target, call))
+        losses = self.loss(prediction, target, **self._collect_required(prediction, target, call))
         if Requirement.STATE in self.loss.requires:
             losses, state = losses
             if self.training:

@@ -1,4 +1,4 @@
-"""A metric: how well a prediction does, whatever loss it was trained with; and what all do with NaN."""
+"""The interface of metrics, and their common treatment of NaN."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -10,22 +10,23 @@ from lossbench.types import Array
 
 
 def widen(prediction: Tensor) -> Tensor:
-    """Half precision as single."""
+    """Convert half precision to single precision."""
     return prediction if prediction.dtype in {torch.float32, torch.float64} else prediction.float()
 
 
 def is_finite(prediction: Tensor) -> Tensor:
-    """Where all numbers of a prediction are finite, `[R, N, ...]` over the last axis."""
-    return prediction.abs().amax(-1).isfinite()  # the largest is NaN where any is; isfinite() of all takes 5x as long
+    """Return True where all numbers of a prediction are finite: `[R, N, D]` to `[R, N]`."""
+    # the largest is NaN where any is; isfinite() of all takes 5x as long
+    return prediction.abs().amax(-1).isfinite()
 
 
 def mask_invalid(values: Tensor, valid: Tensor) -> Tensor:
-    """`values`, NaN where they are not valid."""
+    """Set values that are not valid to NaN."""
     return torch.where(valid, values, torch.nan)
 
 
 class Metric(ABC):
-    """A number per row of a stack from point predictions and targets, as the task gives them.
+    """A number per replica of a stack, from point predictions and targets, as the task gives them.
 
     prediction: `[R, N, D]` in original units, `[R, N, C]` class scores, or `[R, N, 1]` scores of the positive class;
     target: `[R, N, D]`, or `[R, N]` class indices.
@@ -38,11 +39,11 @@ class Metric(ABC):
     limit: ClassVar[float] = 0.0
     """The value of a perfect prediction."""
     transform: ClassVar[str] = "none"
-    """How scores per example become the metric: mean | root (of their mean) | linear | none (it has no such scores)."""
+    """The way from scores per example to the metric: mean | root (of their mean) | linear | none (without scores)."""
 
     @abstractmethod
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The metric of each row, `[R]`."""
+        """Return the metric of each replica, `[R]`."""
 
 
 class ScoredMetric(Metric):
@@ -50,7 +51,7 @@ class ScoredMetric(Metric):
 
     @abstractmethod
     def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One score per example, `[R, N]`."""
+        """Return one score per example, `[R, N]`."""
 
 
 class ExampleMetric(ScoredMetric):
@@ -59,7 +60,7 @@ class ExampleMetric(ScoredMetric):
     transform: ClassVar[str] = "mean"
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean over examples, or its root."""
+        """Return the mean over examples, or its root."""
         mean = self.score_examples(prediction, target).mean(-1)
         return mean.sqrt() if self.transform == "root" else mean
 
@@ -81,33 +82,34 @@ class LinearisedMetric(ScoredMetric):
 
     @abstractmethod
     def compute_influence(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """What each example adds to the metric or takes from it, `[R, N]`, of mean 0."""
+        """Return the amount that each example adds to the metric, `[R, N]`, of mean 0."""
 
     def score_examples(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The metric and each example's influence, `[R, N]`: their mean is the metric."""
+        """Return the metric plus each example's influence, `[R, N]`: their mean is the metric."""
         return self(prediction, target).unsqueeze(-1) + self.compute_influence(prediction, target)
 
 
 def linearise(metric: ScoredMetric, prediction: Tensor, target: Tensor) -> Tensor:
-    """Scores `[R, N]` whose mean is the metric: of a root, sqrt(M) + (x - M) / (2 sqrt(M)) for a mean M."""
+    """Return scores `[R, N]` whose mean is the metric, by a first-order expansion where it is a root."""
     scores = metric.score_examples(prediction, target)
     if metric.transform != "root":
         return scores
+    # sqrt(x) is about sqrt(M) + (x - M) / (2 sqrt(M)) near the mean M; at M = 0 all scores are 0
     mean = scores.mean(-1, keepdim=True)
     root = mean.sqrt()
     return root + (scores - mean) / torch.where(root > 0, 2 * root, 1)
 
 
 def is_better(metric: Metric, new: Tensor, old: Tensor) -> Tensor:
-    """Where `new` is better than `old`; NaN never is."""
+    """Return True where `new` is better than `old`; NaN never is."""
     return new > old if metric.higher_is_better else new < old
 
 
 def get_worst(metric: Metric) -> float:
-    """What any value is better than."""
+    """Return the infinity that every value is better than."""
     return -torch.inf if metric.higher_is_better else torch.inf
 
 
 def to_numpy(values: Tensor) -> Array:
-    """Results leave the device as float64."""
+    """Copy results from the device, as float64."""
     return values.detach().double().cpu().numpy()

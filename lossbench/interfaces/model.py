@@ -16,7 +16,7 @@ class Model(ABC):
 
     @abstractmethod
     def trunk(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
-        """A module from `[B, *input_shape]` to `[B, width]` (`[B, T, width]` if `sequence`), and that width.
+        """Return a module from `[B, *input_shape]` to `[B, width]` (`[B, T, width]` if `sequence`), and that width.
 
         An `nn.Sequential` of well-known layers trains fastest in a stack. Initial weights are drawn under a seeded
         generator, so leave the layers as their constructors make them.

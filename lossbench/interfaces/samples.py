@@ -1,4 +1,4 @@
-"""Samples: small batches of random and extreme numbers, of which checks make predictions and targets."""
+"""Small batches of random and extreme numbers, from which checks make predictions and targets."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ T, S = 9, 3
 """Time steps, and tokens of the longest transcript."""
 
 
-def boxes(raw: Tensor) -> Tensor:
+def make_boxes(raw: Tensor) -> Tensor:
     """Return corners of boxes about the origin, most of which overlap: `[..., 4]` to `[..., 4]`."""
     centre, size = raw[..., :2] / 2, 0.3 + raw[..., 2:].abs()
     return torch.cat([centre - size / 2, centre + size / 2], -1)
@@ -30,7 +30,7 @@ def draw_texts(draw: torch.Generator) -> Tensor:
 
 
 def draw_grades(draw: torch.Generator) -> Tensor:
-    """Draw grades from 0 to 2 of C items, the second of which every third list lacks: `[B, C]`."""
+    """Draw grades from 0 to 2 of C items, of which every third list lacks the second: `[B, C]`."""
     grades = torch.randint(3, (B, C), generator=draw).double()
     absent = (torch.arange(B).view(-1, 1) % 3 == 0) & (torch.arange(C) == 1)
     return torch.where(absent, PADDING, grades)
@@ -42,28 +42,28 @@ def pair_up(predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return predictions.repeat_interleave(m, 0), targets.repeat(n, *[1] * (targets.ndim - 1))
 
 
-def extreme_boxes() -> tuple[Tensor, Tensor]:
+def make_extreme_boxes() -> tuple[Tensor, Tensor]:
     """Return boxes that coincide, touch, contain each other, lie far apart, or have no width, height or neither."""
     corners = [[0, 0, 1, 1], [1, 0, 2, 1], [0.25, 0.25, 0.5, 0.75], [1e4, 1e4, 1e4 + 1, 1e4 + 2], [0, 0, 1e4, 1e-3]]
     empty = [[0.5, 0.5, 0.5, 0.5], [0, 0.5, 1, 0.5], [0.5, 0, 0.5, 1], [5, 5, 5, 5]]
     return pair_up(torch.tensor([*corners, *empty]), torch.tensor(corners))
 
 
-def extreme_pairs(far: float) -> tuple[Tensor, Tensor]:
+def make_extreme_pairs(far: float) -> tuple[Tensor, Tensor]:
     """Return scores of two items, alike, next to each other and `far` apart, against both orders."""
     scores = torch.tensor([0.0, 1e-6, far, -far])
     both = torch.cartesian_prod(scores, scores, torch.tensor([-1.0, 1.0]))
     return both[:, :2], both[:, 2]
 
 
-def extreme_steps(draw: torch.Generator) -> Tensor:
+def make_extreme_steps(draw: torch.Generator) -> Tensor:
     """Return logits `[P, T, C]` that are sure of one token at every step, sure against it, mixed, or undecided."""
     sure = torch.where(torch.arange(C) == torch.arange(C).view(-1, 1, 1), 100.0, -100.0).expand(C, T, C)
     mixed = 200 * torch.rand(2, T, C, generator=draw) - 100
     return torch.cat([sure, -sure, mixed, torch.zeros(1, T, C)])
 
 
-def spikes(low: float, high: float, width: int) -> Tensor:
+def make_peaks(low: float, high: float, width: int) -> Tensor:
     """Return predictions `[3 C, width]` that are sure of one class, sure against it, or undecided."""
-    one = torch.full((C, width), low).fill_diagonal_(high)
-    return torch.cat([one, low + high - one, torch.zeros(C, width)])
+    sure = torch.full((C, width), low).fill_diagonal_(high)
+    return torch.cat([sure, low + high - sure, torch.zeros(C, width)])

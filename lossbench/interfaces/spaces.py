@@ -4,7 +4,7 @@ To add a `Space` or an `Encoding`, write its member in `lossbench.types`, its en
 that uses it. No other module names single members: it reads `SPACES` and `ENCODINGS`, and a test sees to that.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,12 +18,12 @@ from lossbench.interfaces.samples import B, C, T
 from lossbench.types import EMBEDDING_WIDTH, Encoding, Head, Space
 
 DEFAULT_SPACE = Space.VALUE
-"""What a loss takes as prediction that declares nothing."""
+"""The space of a loss that declares none."""
 
 
 @dataclass(frozen=True)
 class SpaceFacts:
-    """All that a space is, beyond its definition in `Space`.
+    """All facts of a space, beyond its definition in `Space`.
 
     words: for people. kinds: what its predictions are of. guard: of predictions' values.
 
@@ -44,7 +44,7 @@ class SpaceFacts:
 
     words: str
     kinds: frozenset[Kind]
-    guard: Guard = guards.guard_nothing
+    guard: Guard = guards.check_nothing
     shape: tuple[int, ...] = (C,)
     link: Callable[[Tensor, bool], Tensor] | None = None
     ends: tuple[float, float] = (-100.0, 100.0)
@@ -81,36 +81,33 @@ def _pair_with_scale(value: Tensor, zero: Tensor) -> Tensor:
     return torch.cat([value, torch.zeros_like(value)], -1)  # log scales of 0
 
 
-def _normalise(raw: Tensor, exclusive: bool) -> Tensor:
+def _to_probabilities(raw: Tensor, exclusive: bool) -> Tensor:
     return raw.softmax(-1) if exclusive else raw.sigmoid()
 
 
-def _log_normalise(raw: Tensor, exclusive: bool) -> Tensor:
+def _to_log_probabilities(raw: Tensor, exclusive: bool) -> Tensor:
     return raw.log_softmax(-1) if exclusive else functional.logsigmoid(raw)
 
 
-def _extreme_scores(space: SpaceFacts, encoding: EncodingFacts) -> tuple[Tensor, Tensor]:
-    return samples.pair_up(samples.spikes(*space.ends, space.shape[-1]), encoding.of_hot(torch.eye(C)))
+def _make_extreme_scores(space: SpaceFacts, encoding: EncodingFacts) -> tuple[Tensor, Tensor]:
+    return samples.pair_up(samples.make_peaks(*space.ends, space.shape[-1]), encoding.from_hot(torch.eye(C)))
 
 
-def _extreme_numbers(space: SpaceFacts, encoding: EncodingFacts) -> tuple[Tensor, Tensor]:
-    """Predictions next to their targets and far from them; targets of 0 where the encoding has them."""
+def _make_extreme_numbers(space: SpaceFacts, encoding: EncodingFacts) -> tuple[Tensor, Tensor]:
+    """Return predictions next to their targets and far from them; targets of 0 where the encoding has them."""
     low, high = space.ends
     places = [0.0, 1e-6, 1.0, high] if low == 0 else [0.0, 1e-6, -1e-6, high, low]
-    prediction, target = (x.view(-1, 1).expand(-1, C) for x in _cross(places, encoding.edges))
+    pairs = torch.cartesian_prod(torch.tensor(places), torch.tensor(encoding.edges))  # [P, 2]
+    prediction, target = (x.view(-1, 1).expand(-1, C) for x in pairs.unbind(-1))
     if space.head is Head.MEAN_SCALE:
         prediction = torch.cat([prediction, torch.tensor([-10.0, -1.0, 0.0, 10.0]).expand_as(prediction)], -1)
     return prediction, target
 
 
-def _cross(places: Iterable[float], edges: Iterable[float]) -> tuple[Tensor, ...]:
-    return torch.cartesian_prod(torch.tensor(places), torch.tensor(edges)).unbind(-1)
-
-
-def _extreme_steps(space: SpaceFacts, encoding: EncodingFacts) -> tuple[Tensor, Tensor]:
-    """Every step sure of one token, rightly or wrongly, or undecided; targets of all lengths."""
+def _make_extreme_steps(space: SpaceFacts, encoding: EncodingFacts) -> tuple[Tensor, Tensor]:
+    """Return steps that are sure of one token, rightly or wrongly, or undecided; targets of all lengths."""
     draw = torch.Generator().manual_seed(0)
-    return samples.pair_up(samples.extreme_steps(draw), encoding.draw(draw))
+    return samples.pair_up(samples.make_extreme_steps(draw), encoding.draw(draw))
 
 
 SPACES: Mapping[Space, SpaceFacts] = {
@@ -118,7 +115,7 @@ SPACES: Mapping[Space, SpaceFacts] = {
         words="standardised values",
         kinds=frozenset({Kind.VALUE}),
         ends=(-1e4, 1e4),
-        extremes=_extreme_numbers,
+        extremes=_make_extreme_numbers,
         standardised=True,
         holds_targets=True,
         reading="value",
@@ -127,7 +124,7 @@ SPACES: Mapping[Space, SpaceFacts] = {
         words="values in original units",
         kinds=NUMBERS,
         ends=(-1e4, 1e4),
-        extremes=_extreme_numbers,
+        extremes=_make_extreme_numbers,
         holds_targets=True,
         reading="value",
         target=Encoding.ORIGINAL,
@@ -135,10 +132,10 @@ SPACES: Mapping[Space, SpaceFacts] = {
     Space.POSITIVE: SpaceFacts(
         words="positive values",
         kinds=frozenset({Kind.AMOUNT}),
-        guard=guards.guard_positive,
+        guard=guards.check_positive,
         link=lambda raw, exclusive: functional.softplus(raw),
         ends=(0.0, 1e4),
-        extremes=_extreme_numbers,
+        extremes=_make_extreme_numbers,
         holds_targets=True,
         target=Encoding.POSITIVE,
     ),
@@ -146,7 +143,7 @@ SPACES: Mapping[Space, SpaceFacts] = {
         words="log rates",
         kinds=frozenset({Kind.AMOUNT}),
         ends=(-20.0, 20.0),  # rates of 2e-9 and 5e8
-        extremes=_extreme_numbers,
+        extremes=_make_extreme_numbers,
         predict=lambda value, zero: value.log(),
         logarithmic=True,
         target=Encoding.POSITIVE,
@@ -156,7 +153,7 @@ SPACES: Mapping[Space, SpaceFacts] = {
         kinds=frozenset({Kind.VALUE}),
         shape=(2 * C,),
         ends=(-1e4, 1e4),
-        extremes=_extreme_numbers,
+        extremes=_make_extreme_numbers,
         predict=_pair_with_scale,
         head=Head.MEAN_SCALE,
         standardised=True,
@@ -167,7 +164,7 @@ SPACES: Mapping[Space, SpaceFacts] = {
         kinds=frozenset({Kind.AMOUNT}),
         shape=(2 * C,),
         ends=(-20.0, 20.0),
-        extremes=_extreme_numbers,
+        extremes=_make_extreme_numbers,
         predict=lambda value, zero: torch.cat([value.log(), zero], -1),
         head=Head.MEAN_SCALE,
         logarithmic=True,
@@ -177,7 +174,7 @@ SPACES: Mapping[Space, SpaceFacts] = {
     Space.LOGIT: SpaceFacts(
         words="logits",
         kinds=CHOICES | {Kind.TEACHER},
-        guard=guards.guard_logits,
+        guard=guards.check_logits,
         per_class=True,
         unbounded=True,
         reading="score",
@@ -186,8 +183,8 @@ SPACES: Mapping[Space, SpaceFacts] = {
     Space.PROBABILITY: SpaceFacts(
         words="probabilities",
         kinds=CHOICES,
-        guard=guards.guard_probabilities,
-        link=_normalise,
+        guard=guards.check_probabilities,
+        link=_to_probabilities,
         ends=(0.0, 1.0),
         per_class=True,
         reading="score",
@@ -196,8 +193,8 @@ SPACES: Mapping[Space, SpaceFacts] = {
     Space.LOG_PROBABILITY: SpaceFacts(
         words="log probabilities",
         kinds=CHOICES,
-        guard=guards.guard_log_probabilities,
-        link=_log_normalise,
+        guard=guards.check_log_probabilities,
+        link=_to_log_probabilities,
         ends=(-200.0, 0.0),
         per_class=True,
         reading="score",
@@ -223,21 +220,21 @@ SPACES: Mapping[Space, SpaceFacts] = {
         words="box corners",
         kinds=frozenset({Kind.BOX}),
         shape=(4,),
-        link=lambda raw, exclusive: samples.boxes(raw),
-        extremes=lambda space, encoding: samples.extreme_boxes(),
+        link=lambda raw, exclusive: samples.make_boxes(raw),
+        extremes=lambda space, encoding: samples.make_extreme_boxes(),
         holds_targets=True,
     ),
     Space.SEQUENCE_LOGIT: SpaceFacts(
         words="logits per step",
         kinds=frozenset({Kind.TRANSCRIPT}),
         shape=(T, C),
-        extremes=_extreme_steps,
+        extremes=_make_extreme_steps,
     ),
     Space.NEXT_TOKEN: SpaceFacts(
         words="next-token logits",
         kinds=frozenset({Kind.TEXT}),
         shape=(T, C),
-        extremes=_extreme_steps,
+        extremes=_make_extreme_steps,
         example="torch.randn(8, 12, 30)",
     ),
     Space.LIST_SCORE: SpaceFacts(
@@ -250,7 +247,7 @@ SPACES: Mapping[Space, SpaceFacts] = {
         kinds=frozenset({Kind.ORDER}),
         shape=(2,),
         ends=(-1e4, 1e4),
-        extremes=lambda space, encoding: samples.extreme_pairs(space.ends[1]),
+        extremes=lambda space, encoding: samples.make_extreme_pairs(space.ends[1]),
         example="torch.randn(8, 2)",
     ),
 }
@@ -258,12 +255,12 @@ SPACES: Mapping[Space, SpaceFacts] = {
 
 def draw_extremes(space: Space, encoding: Encoding) -> tuple[Tensor, Tensor]:
     """Return predictions as wrong and as right as float32 meets them, each against each target: `[P, ...]`."""
-    own = SPACES[space]
-    return (own.extremes or _extreme_scores)(own, ENCODINGS[encoding])
+    facts = SPACES[space]
+    return (facts.extremes or _make_extreme_scores)(facts, ENCODINGS[encoding])
 
 
 def get_reading(space: Space) -> str:
-    """Return what tells spaces apart that take the same number for different things."""
+    """Return the key by which spaces differ that take the same number for different things."""
     return SPACES[space].reading or str(space)
 
 

@@ -1,4 +1,4 @@
-"""A task: what is predicted."""
+"""The interface of tasks: the kind of target, and everything that depends on it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -11,14 +11,16 @@ from lossbench.types import Array, Encoding, Examples, Head, Picture, Problem, S
 
 
 class Scaling(NamedTuple):
-    """The affine map from standardised to original targets, `y = shift + scale * u`; `[r, 1, D]` in a stack."""
+    """The affine map from standardised to original targets, `y = shift + scale * u`; `[R, 1, D]` in a stack."""
 
     shift: Tensor
     scale: Tensor
 
 
 def robust_scale(values: Array) -> tuple[Array, Array]:
-    """Median and 1.4826 MAD of each column of `[N, D]`, in float64; 1.4826 makes it the standard deviation of normals.
+    """Return median and 1.4826 MAD of each column of `[N, D]`, in float64.
+
+    The factor makes the MAD of normal values their standard deviation.
 
     Where more than half of a column is one value the MAD is 0: then its standard deviation, then 1.
     """
@@ -52,7 +54,7 @@ class Task(ABC):
     variety: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Names of the data sets and corruptions of a rigorous comparison, by `data` and `corruption`."""
     picture: ClassVar[Picture] = Picture.NONE
-    """What a picture of an example shows beside its input, if that is an image."""
+    """The part of a picture of an example beside its input, if that is an image."""
     metrics: ClassVar[tuple[str, ...]]
     """Names of its metrics, the primary one first."""
     defaults: ClassVar[Mapping[str, str]]
@@ -60,27 +62,27 @@ class Task(ABC):
     settings: ClassVar[Mapping[str, float]]
     """Default epochs, batch_size and lr."""
     target_share: ClassVar[float]
-    """Where "steps to target" aims: this share of the way from the baseline predictor to a perfect one."""
+    """The aim of "steps to target": this share of the way from the baseline predictor to a perfect one."""
 
     @abstractmethod
     def count_outputs(self, examples: Examples) -> int:
-        """D targets, C classes or tokens, L labels (a binary task has one)."""
+        """Count the outputs: D targets, C classes or tokens, L labels (a binary task has one)."""
 
     @abstractmethod
     def get_head_width(self, head: Head, problem: Problem) -> int:
-        """How many numbers the head puts out per example."""
+        """Return the number of values that the head puts out per example."""
 
     @abstractmethod
     def fit_scaling(self, targets: Array) -> tuple[Array, Array]:
-        """Shift and scale `[D]` from the (corrupted) training targets; zeros and ones where there is none."""
+        """Fit shift and scale `[D]` to the (corrupted) training targets; zeros and ones where there is none."""
 
     @abstractmethod
     def convert(self, raw: Tensor, space: Space, scaling: Scaling) -> Tensor:
-        """The head's raw output `[..., K]` in `space`, in a numerically safe way."""
+        """Convert the head's raw output `[..., K]` to `space`, in a numerically safe way."""
 
     @abstractmethod
     def encode(self, target: Tensor, encoding: Encoding, problem: Problem, scaling: Scaling) -> Tensor:
-        """Raw targets in `encoding`."""
+        """Encode raw targets in `encoding`."""
 
     @abstractmethod
     def check(self, targets: Array, encoding: Encoding) -> None:
@@ -88,16 +90,16 @@ class Task(ABC):
 
     @abstractmethod
     def predict(self, raw: Tensor, space: Space, problem: Problem, scaling: Scaling) -> Tensor:
-        """What the metrics take: values in original units or class scores, for a row trained in `space`."""
+        """Return what metrics take, values in original units or class scores, for a replica trained in `space`."""
 
     def decode_for_picture(self, point: Tensor) -> Tensor:
-        """What a picture shows of point predictions, `[..., n, K]`: corners, label scores, or tokens and `PADDING`."""
+        """Decode point predictions for a picture, `[..., n, K]`: corners, label scores, or tokens and `PADDING`."""
         return point
 
     @abstractmethod
     def predict_baseline(self, targets: Array, n: int, problem: Problem) -> Array:
-        """The best constant prediction from clean training targets, repeated `n` times, as `point` gives it."""
+        """Return the best constant prediction from clean training targets, repeated `n` times, as `point` gives it."""
 
     @abstractmethod
     def count_per_class(self, targets: Array, problem: Problem) -> Array | None:
-        """Training examples per class, `[C]` (positives per label, `[L]`); None where there are no classes."""
+        """Count training examples per class, `[C]` (positives per label, `[L]`); None where there are no classes."""

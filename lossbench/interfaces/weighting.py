@@ -15,7 +15,7 @@ from lossbench.types import Encoding, Requirement, Space
 
 
 class Level(StrEnum):
-    """What a scheme's weights multiply, which decides where in training it is called."""
+    """The values that a scheme's weights multiply, which decides where in training it is called."""
 
     EXAMPLE = "example"
     LABEL = "label"
@@ -23,14 +23,14 @@ class Level(StrEnum):
 
 
 class Misfit(NamedTuple):
-    """Why a scheme cannot weigh a loss."""
+    """The reason for which a scheme cannot weigh a loss."""
 
     message: str  # what the scheme does, and what to use instead
     reason: str  # in short
 
 
 class Scheme(ABC):
-    """What can be chosen as `weighting`: a `Weighting` or a `TermWeighting`. A frozen dataclass, as losses are.
+    """A choice of `weighting`: a `Weighting` or a `TermWeighting`. A frozen dataclass, as losses are.
 
     Fields in a stack are as for `Loss`, with a 1 for each axis of the losses but the first.
     """
@@ -87,13 +87,13 @@ class Weighting(Scheme):
         Losses are detached, the prediction too unless `differentiable`; it and the target are None unless declared.
         """
 
-    def encoding_in(self, task: Task) -> Encoding | None:
-        """Return what it is given as target in `task`."""
+    def select_encoding(self, task: Task) -> Encoding | None:
+        """Return the encoding of its target in `task`: the first that both have; None if there is none."""
         return next((e for e in self.encodings if e in task.encodings), None)
 
     def get_level(self, task: Task, n_outputs: int) -> Level:
         """Return LABEL if its target is one of several labels, none of which excludes another, else EXAMPLE."""
-        encoding = self.encoding_in(task)
+        encoding = self.select_encoding(task)
         of_labels = encoding is not None and ENCODINGS[encoding].per_label
         several = n_outputs > 1 and not any(ENCODINGS[e].exclusive for e in task.encodings)
         return Level.LABEL if of_labels and several else Level.EXAMPLE
@@ -117,8 +117,8 @@ class Weighting(Scheme):
 class TermWeighting(Scheme):
     """One multiplier per term of a combined loss, from the terms' means over the batch.
 
-    Rows of a stack share nothing here either: each weighs the terms of its own loss. With `Requirement.GRAMIAN` it is
-    given the inner products of the terms' gradients, which costs a backward pass per term.
+    Replicas of a stack share nothing here either: each weighs the terms of its own loss. With `Requirement.GRAMIAN` it
+    gets the inner products of the terms' gradients, which costs a backward pass per term.
     """
 
     tasks = ("*",)
@@ -145,11 +145,11 @@ class TermWeighting(Scheme):
         )
 
     def init_parameters(self, n_terms: int) -> dict[str, Tensor]:
-        """Return trainable tensors of one trial, by name. In a stack each gets a leading `[r]`."""
+        """Return trainable tensors of one trial, by name. In a stack each gets a leading `[R]`."""
         return {}
 
     def init_state(self, n_terms: int, generator: torch.Generator) -> Tensor | None:
-        """Return what one trial carries on, if it declares `Requirement.STATE`. In a stack it gets a leading `[r]`."""
+        """Return what one trial carries on, if it declares `Requirement.STATE`. In a stack it gets a leading `[R]`."""
         return None
 
     def penalty(self, parameters: dict[str, Tensor]) -> Tensor | float:

@@ -274,7 +274,7 @@ class WeightGroup(Group):
     """Rows whose weightings are one class."""
 
     def __init__(self, rows: slice, weightings: Sequence[Weighting], task: Task, problem: Problem) -> None:
-        super().__init__(rows, weightings[0], weightings[0].encoding_in(task), task, problem)
+        super().__init__(rows, weightings[0], weightings[0].select_encoding(task), task, problem)
         self.weightings, self.weighting = list(weightings), weightings[0]
 
     def weights_of(self, losses: Tensor, raw: Tensor, feed: Maps, batch: Batch, moment: Moment) -> Tensor:

@@ -75,7 +75,7 @@ def test_targets_exist_in_its_tasks(name):
     weighting = build(name)
     tasks = [registry.tasks.get(t) for t in weighting.tasks if t != "*"]
     if weighting.encodings:
-        assert all(weighting.encoding_in(task) for task in tasks)
+        assert all(weighting.select_encoding(task) for task in tasks)
     if weighting.space:
         assert all(weighting.space in task.spaces for task in tasks)
 

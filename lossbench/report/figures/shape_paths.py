@@ -165,7 +165,7 @@ def _build_class_paths(loss: Loss) -> PathsByAxis:
 
     def at(u: Tensor, label: int = 0) -> tuple[Tensor, Tensor]:
         hot = functional.one_hot(torch.full(u.shape, label), N_CLASSES).to(u)  # [N, C]
-        return space.apply_link(u.unsqueeze(-1) * hot, exclusive=True), encoding.of_hot(hot)
+        return space.apply_link(u.unsqueeze(-1) * hot, exclusive=True), encoding.from_hot(hot)
 
     mates = [(partial(at, label=label), 1.0) for label in range(1, N_CLASSES)]  # an example of each other class
     fixed = (f"{N_CLASSES} classes, the others alike",)
@@ -186,7 +186,7 @@ def _build_label_paths(loss: Loss) -> PathsByAxis:
     def at(u: Tensor, side: int) -> tuple[Tensor, Tensor]:
         score = _stack_columns(u, side * u) if alone else _stack_columns(u, side * u, 0)
         signed = _stack_columns(u, side) if alone else _stack_columns(u, side, -side)
-        return space.apply_link(score, exclusive=False), encoding.of_hot((signed + 1) / 2)
+        return space.apply_link(score, exclusive=False), encoding.from_hot((signed + 1) / 2)
 
     paths = []
     for side, variant in ((1, "y = 1"), (-1, "y = 0")):
@@ -257,7 +257,7 @@ def _build_class_vector_paths(loss: Loss) -> PathsByAxis:
     encoding = ENCODINGS[loss.encoding]
 
     def at(u: Tensor) -> tuple[Tensor, Tensor]:
-        return LENGTH * _rotate(u), encoding.of_hot(torch.eye(N_CLASSES)[0].to(u).expand(len(u), -1))
+        return LENGTH * _rotate(u), encoding.from_hot(torch.eye(N_CLASSES)[0].to(u).expand(len(u), -1))
 
     fixed = (f"{N_CLASSES} class vectors at right angles", f"embeddings of length {LENGTH:g}")
     weight = {"weight": torch.eye(N_CLASSES, EMBEDDING_WIDTH)}
@@ -273,7 +273,7 @@ def _build_neighbour_paths(loss: Loss) -> PathsByAxis:
     def at_angle(u: Tensor, labels: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         others = torch.eye(3, EMBEDDING_WIDTH).to(u).expand(len(u), -1, -1)  # [N, 3, E]
         hot = functional.one_hot(torch.tensor(labels), 2).to(u)  # [4, 2]
-        target = encoding.of_hot(hot.expand(len(u), -1, -1))
+        target = encoding.from_hot(hot.expand(len(u), -1, -1))
         return torch.cat([_rotate(u).unsqueeze(1), others], 1), target
 
     def at_distance(u: Tensor, labels: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from lossbench import losses
 from lossbench.check.calls import PROBLEM, draw_call
 from lossbench.errors import InvalidValue
 from lossbench.interfaces.encodings import ENCODINGS
-from lossbench.interfaces.guards import guard_nothing
+from lossbench.interfaces.guards import check_nothing
 from lossbench.interfaces.spaces import SPACES
 from lossbench.types import Encoding, Requirement, Space
 
@@ -166,7 +166,7 @@ def test_every_space_and_encoding_is_guarded_or_free_on_purpose():
     # any number will do, or the loss itself looks (boxes, tokens, grades, orders)
     free = {Space.VALUE, Space.ORIGINAL, Space.LOG_RATE, Space.MEAN_LOG_SCALE, Space.ZERO_INFLATED, Space.SCORE}
     free |= {Space.EMBEDDING, Space.BOX_XYXY, Space.SEQUENCE_LOGIT, Space.NEXT_TOKEN, Space.LIST_SCORE}
-    assert {s for s, facts in SPACES.items() if facts.guard is guard_nothing} == free | {Space.PAIR_SCORE}
+    assert {s for s, facts in SPACES.items() if facts.guard is check_nothing} == free | {Space.PAIR_SCORE}
     looked_at = {Encoding.BOX_XYXY, Encoding.TOKENS, Encoding.SEQUENCE, Encoding.RELEVANCE, Encoding.ORDER}
     looked_at |= {Encoding.VALUE, Encoding.ORIGINAL}
-    assert {e for e, facts in ENCODINGS.items() if facts.guard is guard_nothing} == looked_at
+    assert {e for e, facts in ENCODINGS.items() if facts.guard is check_nothing} == looked_at

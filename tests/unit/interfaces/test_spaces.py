@@ -7,7 +7,7 @@ import torch
 from modules import parse_modules
 
 from lossbench.interfaces.encodings import ENCODINGS, Kind, draw_raw
-from lossbench.interfaces.guards import Given
+from lossbench.interfaces.guards import Inputs
 from lossbench.interfaces.spaces import SPACES, draw_extremes, find_space
 from lossbench.types import Encoding, Space
 
@@ -83,7 +83,7 @@ def test_targets_of_classes_are_what_their_zeros_and_ones_are(encoding):
     target = facts.draw(torch.Generator().manual_seed(0))
     hot = facts.hot(target)
     assert set(hot.unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(facts.of_hot(hot), target)
+    assert torch.equal(facts.from_hot(hot), target)
     assert not facts.exclusive or hot.sum(-1).eq(1).all()
 
 
@@ -96,7 +96,7 @@ def test_random_targets_pass_their_guard_and_have_one_kind_of_space(encoding):
         draw = torch.Generator().manual_seed(0)
         prediction, target = space.apply_link(space.draw(draw), facts.exclusive), facts.draw(draw)
         assert prediction.shape[0] == target.shape[0]
-        given = Given(prediction, target, facts.exclusive)
+        given = Inputs(prediction, target, facts.exclusive)
         doubts = [*space.guard(given), *facts.guard(given)]
         assert not any(doubt.wrong.any() for doubt in doubts)
 

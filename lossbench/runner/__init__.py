@@ -1,1 +1,1 @@
-"""Run experiments: what is missing, who trains it, where, and what is told meanwhile. No terminal, no Hydra."""
+"""Run experiments: queue, locks, executors, tuning, reporters, interrupts, log. No terminal, no Hydra."""

@@ -1,4 +1,4 @@
-"""A study's log file: what was trained when, how fast, and what went wrong, with tracebacks."""
+"""A study's log file: trainings with their times and speed, and errors with tracebacks."""
 
 import logging
 import resource
@@ -15,13 +15,13 @@ NAME = "lossbench.log"
 log = logging.getLogger("lossbench")
 
 
-class _File(logging.FileHandler):
-    """Gives up where it cannot write: the records say so, and the log is not worth a second message."""
+class _LogFile(logging.FileHandler):
+    """A log file that gives up where it cannot write: saving the records fails as well, with a message."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             super().emit(record)
-        except OSError:  # the file is opened here, outside of what logging handles
+        except OSError:  # logging handles errors of writing, but not of opening
             self.handleError(record)
 
     def close(self) -> None:
@@ -32,8 +32,8 @@ class _File(logging.FileHandler):
         log.removeHandler(self)
 
 
-class _Told(logging.Handler):
-    """Hands warnings to the reporter, without their tracebacks."""
+class _ReporterHandler(logging.Handler):
+    """Passes warnings on to the reporter, without their tracebacks."""
 
     def __init__(self, reporter: Reporter) -> None:
         super().__init__(logging.WARNING)
@@ -45,14 +45,14 @@ class _Told(logging.Handler):
 
 @contextmanager
 def keep_log(folder: Path, reporter: Reporter) -> Iterator[None]:
-    """Append to the log of the study in `folder` meanwhile, and hand warnings to the reporter."""
+    """Append to the log of the study in `folder` inside the block, and pass warnings on to the reporter."""
     with explain_errors("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    file = _File(folder / NAME, encoding="utf-8", delay=True)
+    file = _LogFile(folder / NAME, encoding="utf-8", delay=True)
     file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
-    handlers: list[logging.Handler] = [file, _Told(reporter)]
+    handlers: list[logging.Handler] = [file, _ReporterHandler(reporter)]
     thread = threading.get_ident()
-    with _verbosely():
+    with _open_logger():
         for handler in handlers:
             handler.addFilter(lambda record: record.thread == thread)  # another thread's run has a log of its own
             log.addHandler(handler)
@@ -66,12 +66,12 @@ def keep_log(folder: Path, reporter: Reporter) -> Iterator[None]:
 
 _changing = threading.Lock()
 _before: list[tuple[int, bool]] = []
-"""Level and propagation of the logger before the first of the runs that go on, and again for each of the others."""
+"""For each concurrent run, the logger's level and propagation before the first of them."""
 
 
 @contextmanager
-def _verbosely() -> Iterator[None]:
-    """Let the logger take what is of a log's level; the last of several runs at once puts it back as it was."""
+def _open_logger() -> Iterator[None]:
+    """Let the logger accept messages of level INFO; the last of several concurrent runs restores its settings."""
     with _changing:
         _before.append(_before[0] if _before else (log.level, log.propagate))
         log.setLevel(logging.INFO)
@@ -87,7 +87,9 @@ def _verbosely() -> Iterator[None]:
 
 
 def describe_peak_memory(workers: bool) -> str:
-    """The largest resident memory so far of this process, and of the largest of its workers if it had any."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    own, child = (resource.getrusage(who).ru_maxrss * unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return f"{own / 1e9:.1f} GB" + (f", {child / 1e9:.1f} GB in the largest worker" if workers else "")
+    """Describe the peak resident memory of this process, and of the largest of its workers if it had any."""
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts kilobytes
+    process, child = (
+        resource.getrusage(who).ru_maxrss * unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return f"{process / 1e9:.1f} GB" + (f", {child / 1e9:.1f} GB in the largest worker" if workers else "")

@@ -1,4 +1,4 @@
-"""Who is told what a run does: a progress bar, TensorBoard's writer, a notebook, nobody."""
+"""Reporters, which a run calls: a progress bar, TensorBoard's writer, a notebook, none at all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # choices import torch, for which locks need not wait
 
 
 class Level(IntEnum):
-    """How much a message matters, in the numbers of `logging`."""
+    """The level of a message, with the numbers of `logging`."""
 
     INFO = 20
     WARNING = 30
@@ -18,32 +18,29 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
-
-    done: trials, with the shares of those under way. steps: of all trials together, so far.
-    """
+    """The progress of a run."""
 
     n_trials: int
-    done: float
-    steps: int
+    done: float  # trials, with the shares of those that are being trained
+    steps: int  # of all trials together, so far
     seconds: float  # since the first step
 
 
 class Reporter(Protocol):
-    """What a run calls, in the thread that called it. What a reporter raises ends the run; what is saved stays."""
+    """The calls of a run to its listener, in the thread of the run. An exception ends the run; saved records stay."""
 
     def on_progress(self, progress: Progress) -> None:
-        """Take how far the run is; called at most ten times a second, and whenever trials have ended."""
+        """Receive the progress; called at most ten times a second, and whenever trials have ended."""
 
     def on_saved(self, experiments: "Sequence[Experiment]") -> None:
-        """Take note that trials of these experiments have just been put on record."""
+        """Receive the experiments of which trials have just been put on record."""
 
     def on_message(self, text: str, level: Level = Level.INFO) -> None:
-        """Take one line for people."""
+        """Receive one line for people."""
 
 
 class SilentReporter:
-    """Tells nobody. A base for reporters that care for some of the calls."""
+    """A reporter that does nothing. A base for reporters that need some of the calls."""
 
     def on_progress(self, progress: Progress) -> None:
         """Do nothing."""
@@ -62,16 +59,16 @@ class Reporters:
         self.reporters = reporters
 
     def on_progress(self, progress: Progress) -> None:
-        """Pass it on."""
+        """Call each reporter."""
         for reporter in self.reporters:
             reporter.on_progress(progress)
 
     def on_saved(self, experiments: "Sequence[Experiment]") -> None:
-        """Pass it on."""
+        """Call each reporter."""
         for reporter in self.reporters:
             reporter.on_saved(experiments)
 
     def on_message(self, text: str, level: Level = Level.INFO) -> None:
-        """Pass it on."""
+        """Call each reporter."""
         for reporter in self.reporters:
             reporter.on_message(text, level)

@@ -13,9 +13,9 @@ from lossbench.config.resolve import ExperimentPlan, load_plugins, make_plan, to
 from lossbench.config.schema import refuse_ignored_choices
 from lossbench.errors import InvalidValue, LossbenchError, describe_skipped
 from lossbench.runner.log import keep_log
+from lossbench.runner.plan_result import PlanResult
 from lossbench.runner.reporter import Level, Reporter, Reporters, SilentReporter
 from lossbench.runner.runner import run as run_all
-from lossbench.runner.trained import Trained
 from lossbench.study.objects import name_objects
 from lossbench.study.reporters import BoardWriter, ProgressBar
 from lossbench.study.results import Results
@@ -102,7 +102,7 @@ def _lists_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def run_with_boards(
     asked: Sequence[ExperimentPlan], reporter: Reporter, workers: int | None
-) -> tuple[list[Trained], Study]:
+) -> tuple[list[PlanResult], Study]:
     """Do as `lossbench.runner.runner.run`, and keep TensorBoard's files up with the records; return these, too.
 
     They are read once, for the boards as well: what was read may hold more than the trials of this run.

@@ -17,7 +17,7 @@ from lossbench.records import CURVES, TRIALS, UNTRAINED
 from lossbench.report.tables import summaries as summary_tables
 from lossbench.report.tables.html import preformat
 from lossbench.report.tables.text import render_text
-from lossbench.runner.trained import Trained
+from lossbench.runner.plan_result import PlanResult
 from lossbench.seeds import trial_id
 from lossbench.study.comparison import Comparison
 from lossbench.study.recommendation import Recommendation, recommend
@@ -43,7 +43,7 @@ class Results:
         self.skipped = list(skipped)
         self.messages = list(messages)
 
-    def select(self, *parts: Trained) -> "Results":
+    def select(self, *parts: PlanResult) -> "Results":
         """Return the results of just these experiments: their folders may hold more seeds and rates."""
         experiments = dict.fromkeys(e for one in parts for e in (*one.experiments, *one.tuning))
         ids = {trial_id(trial) for experiment in experiments for trial in experiment.list_trials()}

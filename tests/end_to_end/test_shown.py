@@ -34,7 +34,7 @@ def drawn(experiments):
 
 def test_a_stopped_command_leaves_the_pictures_to_the_next(made):
     queue, board_writer = TrialQueue(made), BoardWriter()
-    assert queue.cut(queue.estimate_sizes(), 2) == 2
+    assert queue.cut_parts(queue.estimate_sizes(), 2) == 2
     part = queue.take()
     queue.save(part, run_stack(part.stack))
     queue.close()

@@ -289,12 +289,12 @@ def test_trials_of_several_stacks_are_taken_over_apart(experiments, tmp_path):
     shutil.rmtree(tmp_path / "results")
     locks, queue = Locks(Path("results")), TrialQueue(made)
     held = [locks.acquire([trial_id(t) for t in e.list_trials()]) for e in made]
-    assert queue.cut(queue.estimate_sizes(), 1) == 2
+    assert queue.cut_parts(queue.estimate_sizes(), 1) == 2
     assert queue.take() is None  # another process trains them
     for lock in held:
         lock.release()  # and dies
     assert queue.wait_for_others(lambda: False, lambda n: None)
-    assert queue.cut(queue.estimate_sizes(), 1) == 2
+    assert queue.cut_parts(queue.estimate_sizes(), 1) == 2
     while part := queue.take():
         queue.save(part, run_stack(part.stack))
     queue.close()
@@ -305,7 +305,7 @@ def test_a_trial_that_failed_elsewhere_is_not_waited_for(experiments, monkeypatc
     made = experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1")
     queue, (trial,) = TrialQueue(made), made[0].list_trials()
     lock = Locks(Path("results")).acquire([trial_id(trial)])
-    queue.cut(queue.estimate_sizes(), 1)
+    queue.cut_parts(queue.estimate_sizes(), 1)
     assert queue.take() is None
     records.save(made[0].folder, [make_failed_record(trial, "it raised")], made[0].to_config())
     lock.release()
@@ -317,14 +317,14 @@ def test_a_worker_that_somebody_stops_is_replaced(experiments, tmp_path, monkeyp
     made = experiments("losses=[mse,mae]", "seeds=4", "rates=[0,0.4]", "epochs=100", "precision=64")
     sent = []
 
-    def hearing(pool, worker, events, hear=processes.ProcessExecutor._hear):
+    def hearing(pool, worker, events, hear=processes.ProcessExecutor._receive):
         kind = pool.__dict__.setdefault("heard", [])
         kind.append(worker)
         if len(kind) > 2 and not sent:  # it has told of its progress
             sent.append(os.kill(worker.process.pid, signal.SIGTERM))
         return hear(pool, worker, events)
 
-    monkeypatch.setattr(processes.ProcessExecutor, "_hear", hearing)
+    monkeypatch.setattr(processes.ProcessExecutor, "_receive", hearing)
     train(made, workers=2)
     assert sent
     assert set(trials(tmp_path)["status"]) == {"finished"}

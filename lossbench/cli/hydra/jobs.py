@@ -27,7 +27,7 @@ from lossbench.errors import Incompatible, InvalidValue, LossbenchError, describ
 
 if TYPE_CHECKING:  # what trains is imported when there is something to train
     from lossbench.analysis.study import Study
-    from lossbench.runner.trained import Trained
+    from lossbench.runner.plan_result import PlanResult
     from lossbench.study import Comparison, Results
 
 ELSEWHERE = "The jobs ran in other processes: the same command without hydra/launcher= shows what they recorded."
@@ -39,7 +39,7 @@ class Job:
 
     name: str  # its overrides
     asked: ExperimentPlan | None = None
-    trained: "Trained | None" = None
+    trained: "PlanResult | None" = None
     error: Exception | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""Where parts of a run train: in this process, or in workers. What is sent to an executor is serialisable."""
+"""Executors train the parts of a run: in this process, or in workers. They get and return serialisable values."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from lossbench.types import Stack
 
 
 class CannotStart(Exception):
-    """An executor has no worker to train with: the reason."""
+    """An executor has no worker to train with. The message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Events:
-    """What an executor calls while it runs.
+    """The functions that an executor calls while it runs.
 
-    progress(part, n_replicas, step, n_steps). ended(part, records): None if it was stopped, and what it has done is in
-    its checkpoints. stopping(): whether to stop.
+    progress(part, n_replicas, step, n_steps).
+    ended(part, records): records are None if the part was stopped; its progress is in its checkpoints.
+    stopping(): True if training is to stop.
     """
 
     progress: Callable[[Part, int, int, int], None]

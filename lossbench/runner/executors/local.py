@@ -1,4 +1,4 @@
-"""Training in the process that asked for it."""
+"""Train in the process of the caller."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from lossbench.runner.executors import Events, Part
 
 
-class _Raised(BaseException):
-    """What a reporter has raised: no `Exception`, as training records those as failures of the trials."""
+class _ReporterError(BaseException):
+    """Carries an exception of a reporter through training, which records an `Exception` as a failure of the trials."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -26,33 +26,33 @@ class LocalExecutor:
         from lossbench.training.run import attempt  # Lightning loads only in a process that trains
 
         while not events.stopping() and (part := next_part()):
-            watch = Watch(_progress(events, part), events.stopping, part.checkpoints, self.started)
+            watch = Watch(_make_progress(events, part), events.stopping, part.checkpoints, self.started)
             try:
-                with _as_raised():
-                    found = attempt(part.stack, watch)
+                with _restore_errors():
+                    records = attempt(part.stack, watch)
             except Stopped:
                 events.ended(part, None)
                 return
-            events.ended(part, found)
+            events.ended(part, records)
 
 
-def _progress(events: Events, part: Part) -> Callable[[int, int, int], None]:
-    def tell(n_replicas: int, step: int, n_steps: int) -> None:
+def _make_progress(events: Events, part: Part) -> Callable[[int, int, int], None]:
+    def report_progress(n_replicas: int, step: int, n_steps: int) -> None:
         try:
             events.progress(part, n_replicas, step, n_steps)
         except Exception as error:
-            raise _Raised(error) from error
+            raise _ReporterError(error) from error
 
-    return tell
+    return report_progress
 
 
 @contextmanager
-def _as_raised() -> Iterator[None]:
-    """Undo what became of an exception on its way through Lightning and the records."""
+def _restore_errors() -> Iterator[None]:
+    """Raise the original exceptions of reporters and of Ctrl-C, which have come through Lightning as others."""
     try:
         yield
-    except _Raised as raised:
-        raise raised.error from None
+    except _ReporterError as error:
+        raise error.error from None
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into sys.exit(1)
             raise error.__context__ from None

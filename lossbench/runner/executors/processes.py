@@ -1,6 +1,6 @@
-"""Worker processes on this machine. Each trains one part at a time and tells of it through a pipe.
+"""A pool of worker processes on this machine. Each trains one part at a time and reports through a pipe.
 
-They come from a fork server that has imported everything once, and die with the process that they work for.
+They come from a fork server that has imported everything once, and end with the process that they work for.
 """
 
 import logging
@@ -31,17 +31,20 @@ from lossbench.types import Stack, Trial
 
 log = logging.getLogger("lossbench")
 
-PAUSE = 0.1
-"""Seconds between two reports of progress."""
+REPORT_SECONDS = 0.1
+"""The shortest time between two reports of progress."""
 GRACE = 5.0
-"""Seconds that a worker has to end by itself."""
+"""Seconds for a worker to end by itself."""
 DEATHS = 2
 """Times that a part may kill its worker before it is split to find the trial that does."""
+
+Ended = list[tuple[Part, Sequence[Record] | None]]
+"""Parts that have ended with their records; None if a part was stopped."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker begins with."""
+    """The values that a worker starts with."""
 
     started: float  # when the command began to train, time.time()
     device: str = ""  # CUDA_VISIBLE_DEVICES, where it is to be set
@@ -50,25 +53,27 @@ class Setup:
 
 
 def pickle_registered(trials: Sequence[Trial]) -> bytes:
-    """Return the classes of these trials that no installed package offers, pickled, what they hold beside them.
+    """Pickle the registered classes of these trials that no installed package offers.
 
-    By value where a script or a notebook defines them: a worker does not import that. Raises `CannotStart` if that
-    fails.
+    By value where a script or a notebook defines them, as a worker does not import that. Raises `CannotStart` if
+    pickling fails.
     """
-    chosen = {(group, getattr(t, group)) for t in trials for group in GROUPS}
-    used = [(GROUPS[group], one.name) for group, choice in chosen for one in registry.unfold(choice)]
+    # 1. all names in the trials, with those inside combined losses and deferred weightings
+    choices = {(group, getattr(t, group)) for t in trials for group in GROUPS}
+    used = [(GROUPS[group], part.name) for group, choice in choices for part in registry.unfold(choice)]
     used += [(registry.metrics, t.metric) for t in trials]
-    found = {(names.group, name): names.entries()[name] for names, name in dict.fromkeys(used)}
-    entries = [(group, entry) for (group, _), entry in found.items() if not entry.installed]
+    # 2. their classes, without installed ones
+    entries = {(kinds.group, name): kinds.entries()[name] for kinds, name in dict.fromkeys(used)}
+    local = [(group, entry) for (group, _), entry in entries.items() if not entry.installed]
     try:
-        return cloudpickle.dumps(entries)
-    except Exception as error:  # pickle raises what a stranger's class raises
-        names = ", ".join(sorted(entry.name for _, entry in entries))
+        return cloudpickle.dumps(local)
+    except Exception as error:  # a user's class may raise anything when it is pickled
+        names = ", ".join(sorted(entry.name for _, entry in local))
         raise CannotStart(f"{names} cannot be pickled: {error}") from error
 
 
 class Worker:
-    """One process, and the part that it works on."""
+    """A worker process, and the part that it trains."""
 
     def __init__(self, context: Any, setup: Setup) -> None:
         self.context, self.setup = context, setup
@@ -76,19 +81,19 @@ class Worker:
         self._start()
 
     def _start(self) -> None:
-        self.pipe, theirs = self.context.Pipe()
-        self.process = self.context.Process(target=serve, args=(theirs, self.setup), daemon=True)
-        with _without_main():
+        self.pipe, child_pipe = self.context.Pipe()
+        self.process = self.context.Process(target=serve, args=(child_pipe, self.setup), daemon=True)
+        with _hide_main():
             self.process.start()
-        theirs.close()
+        child_pipe.close()
 
     def give(self, part: Part) -> None:
-        """Let it train `part`."""
+        """Let the process train `part`."""
         self.part = part
         self.pipe.send((part.stack, part.checkpoints))
 
     def restart(self) -> str:
-        """A new process for one that has ended: how it did."""
+        """Start a new process in place of one that has ended; return how that one ended."""
         self.part = None
         self.close(time.monotonic() + GRACE)
         code = self.process.exitcode or 0
@@ -96,12 +101,12 @@ class Worker:
         return f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
 
     def stop(self) -> None:
-        """Ask it to write a checkpoint and end."""
+        """Ask the process to write a checkpoint and end."""
         if self.process.is_alive():
             self.process.terminate()
 
     def close(self, deadline: float) -> None:
-        """Close its pipe, at which it ends by itself; at the deadline it is killed."""
+        """Close the pipe, at which the process ends by itself; kill it at the deadline."""
         self.pipe.close()
         self.process.join(max(0.0, deadline - time.monotonic()))
         if self.process.is_alive():
@@ -116,132 +121,126 @@ class ProcessExecutor:
         self.setups = list(setups)
         self.workers: list[Worker] = []
         self.deaths: dict[tuple[Trial, ...], int] = {}
-        self.spare: list[Part] = []  # of parts that have lost their workers
+        self.spare: list[Part] = []  # parts that have lost their workers
 
     def run(self, next_part: Callable[[], Part | None], events: Events) -> None:
         """Train parts until there are no more, or until `events.stopping()` and all have written checkpoints.
 
-        Raises `CannotStart` if a worker does not come up.
+        Raises `CannotStart` if a worker does not start.
         """
         try:
-            self._start()
-            self._run(next_part, events)
+            self._start_workers()
+            self._train(next_part, events)
         finally:
             deadline = time.monotonic() + GRACE
             for worker in self.workers:
                 worker.close(deadline)
             self.workers = []
 
-    def _start(self) -> None:
-        context = _context()
+    def _start_workers(self) -> None:
+        if sys.platform == "darwin":  # Apple's libraries do not survive a fork
+            context: Any = mp.get_context("spawn")
+        else:
+            context = mp.get_context("forkserver")
+            context.set_forkserver_preload(["lossbench.training.run"])
         try:
-            with _environment(get_one_core_environment()):  # also because a fork server must not have threads
+            with _set_environment(get_one_core_environment()):  # also because a fork server must not have threads
                 self.workers += (Worker(context, setup) for setup in self.setups)
-        except Exception as error:  # in a pool's process, for one, which may have no children
+        except Exception as error:  # for example in a daemonic process, which may have no children
             raise CannotStart(f"a worker process cannot be started: {error}") from error
         for worker in self.workers:
-            self._await(worker)
+            self._wait_until_ready(worker)
 
-    def _await(self, worker: Worker) -> None:
+    def _wait_until_ready(self, worker: Worker) -> None:
         try:
             worker.pipe.recv()
         except (EOFError, OSError) as error:
             raise CannotStart("a worker process ended before it was ready") from error
 
-    def _run(self, next_part: Callable[[], Part | None], events: Events) -> None:
-        told = False
-        self._assign(next_part, events)
-        while busy := self._busy():
-            if events.stopping() and not told:
-                told = True
+    def _train(self, next_part: Callable[[], Part | None], events: Events) -> None:
+        is_stopped = False
+        self._assign_parts(next_part, events)
+        while busy := [w for w in self.workers if w.part is not None]:
+            # 1. ask all workers to stop, once
+            if events.stopping() and not is_stopped:
+                is_stopped = True
                 for worker in busy:
                     worker.stop()
+            # 2. receive messages, and give free workers their next parts
             ready = wait([w.pipe for w in busy], timeout=0.2)
-            ended: list[tuple[Part, Sequence[Record] | None]] = []
+            ended: Ended = []
             try:
                 for worker in busy:
                     if worker.pipe in ready:
-                        ended += self._hear(worker, events)
-                self._assign(next_part, events)  # before records are written, so that nobody waits for that
+                        ended += self._receive(worker, events)
+                self._assign_parts(next_part, events)  # before records are written, so that no worker waits for that
+            # 3. save the records, also of parts that have ended before another message raised
             finally:
-                for part, found in ended:
-                    events.ended(part, found)
+                for part, records in ended:
+                    events.ended(part, records)
 
-    def _assign(self, next_part: Callable[[], Part | None], events: Events) -> None:
+    def _assign_parts(self, next_part: Callable[[], Part | None], events: Events) -> None:
         for worker in self.workers:
-            if worker.part is None and not events.stopping():
-                part = self.spare.pop() if self.spare else next_part()
-                if part is not None:
-                    self._give(worker, part)
+            if worker.part is not None or events.stopping():
+                continue
+            part = self.spare.pop() if self.spare else next_part()
+            if part is None:
+                continue
+            try:
+                worker.give(part)
+            except OSError:  # it has died while it had nothing to do
+                self._replace(worker, part)
 
-    def _give(self, worker: Worker, part: Part) -> None:
-        try:
-            worker.give(part)
-        except OSError:  # it has died while it had nothing to do
-            worker.restart()
-            self._await(worker)
-            self.spare.append(part)
+    def _replace(self, worker: Worker, part: Part) -> None:
+        """Restart a worker and keep its part for the next free one."""
+        worker.restart()
+        self._wait_until_ready(worker)
+        self.spare.append(part)
 
-    def _busy(self) -> list[Worker]:
-        return [w for w in self.workers if w.part is not None]
-
-    def _hear(self, worker: Worker, events: Events) -> list[tuple[Part, Sequence[Record] | None]]:
-        """One message of a worker; its part with the records (None if stopped) when that has ended."""
+    def _receive(self, worker: Worker, events: Events) -> Ended:
+        """Receive one message of a worker; return its part if that has ended."""
         part = worker.part
         assert part is not None
         try:
             kind, value = worker.pipe.recv()
         except (EOFError, OSError):
             worker.part = None
-            return [(part, None)] if events.stopping() else self._after_death(part, worker)
+            return [(part, None)] if events.stopping() else self._handle_death(part, worker)
         if kind == "progress":
             events.progress(part, *value)
-        elif kind == "said":
+        elif kind == "log":
             log.handle(logging.makeLogRecord(value))
-        elif value is None and not events.stopping():  # somebody else has stopped it
-            worker.restart()
-            self._await(worker)
-            self.spare.append(part)
+        elif value is None and not events.stopping():  # a signal from outside has stopped this worker
+            self._replace(worker, part)
         else:
             worker.part = None
             return [(part, value)]
         return []
 
-    def _after_death(self, part: Part, worker: Worker) -> list[tuple[Part, Sequence[Record] | None]]:
-        """Train it again, then its halves; a trial that alone kills its worker has failed."""
-        how = worker.restart()
-        self._await(worker)
+    def _handle_death(self, part: Part, worker: Worker) -> Ended:
+        """Train the part again, then its halves; a trial that kills its worker alone has failed."""
+        ending = worker.restart()
+        self._wait_until_ready(worker)
         trials = part.stack.trials
         self.deaths[trials] = deaths = self.deaths.get(trials, 0) + 1
-        log.warning("A worker process with %d trials %s.", len(trials), how)
+        log.warning("A worker process with %d trials %s.", len(trials), ending)
         if deaths >= DEATHS and len(trials) == 1:
-            return [(part, [_fatal(trials[0], how)])]
-        middle = len(trials) // 2
-        halves = (trials[:middle], trials[middle:])
+            from lossbench.training.run import make_failed_record
+
+            reason = f"The process that trained it {ending}, {DEATHS} times."
+            return [(part, [make_failed_record(trials[0], reason)])]
         if deaths < DEATHS:
             self.spare.append(part)
         else:
+            middle = len(trials) // 2
+            halves = (trials[:middle], trials[middle:])
             self.spare += (replace(part, name=f"{part.name}.{i}", stack=Stack(h)) for i, h in enumerate(halves))
-        return [(part, [])]  # no records: it ends as this part
-
-
-def _fatal(trial: Trial, how: str) -> Record:
-    from lossbench.training.run import make_failed_record
-
-    return make_failed_record(trial, f"The process that trained it {how}, {DEATHS} times.")
-
-
-def _context() -> Any:
-    if sys.platform == "darwin":  # Apple's libraries do not survive a fork
-        return mp.get_context("spawn")
-    context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["lossbench.training.run"])
-    return context
+        return [(part, [])]  # no records: the part ends under this name
 
 
 @contextmanager
-def _without_main() -> Iterator[None]:
-    """Hide the user's script meanwhile: multiprocessing would have each worker run it, up to its `__main__` guard."""
+def _hide_main() -> Iterator[None]:
+    """Hide the user's script: multiprocessing would have each worker run it, up to its `__main__` guard."""
     main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     try:
         yield
@@ -250,7 +249,8 @@ def _without_main() -> Iterator[None]:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def _set_environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables inside the block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -264,15 +264,15 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def serve(pipe: Connection, setup: Setup) -> None:
-    """A worker's life: train what comes through `pipe` until it closes."""
-    stopped: list[int] = []  # an Event has a lock, on which a second signal would wait for the first
+    """Run in a worker: train the stacks that come through `pipe` until it closes."""
+    stop_signals: list[int] = []  # an Event has a lock, on which a second signal would wait for the first
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+    signal.signal(signal.SIGTERM, lambda number, _: stop_signals.append(number))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
-        train = _ready(pipe, setup, lambda: bool(stopped))
+        train = _set_up(pipe, setup, lambda: bool(stop_signals))
         pipe.send(("ready", None))
-        while not stopped:
+        while not stop_signals:
             pipe.send(train(*pipe.recv()))
     except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent has closed the pipe: nothing more to do
         return
@@ -282,26 +282,27 @@ def _die_with_parent() -> None:
     parent = mp.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # whatever it trains is in the last checkpoint
+        os._exit(1)  # the last checkpoint has its progress
 
 
-def _ready(pipe: Connection, setup: Setup, stop: Callable[[], bool]) -> Callable[[Stack, Path], tuple[str, Any]]:
+def _set_up(pipe: Connection, setup: Setup, stop: Callable[[], bool]) -> Callable[[Stack, Path], tuple[str, Any]]:
+    """Prepare the worker and return the function that trains a stack and returns the message for the parent."""
     if setup.device:
-        os.environ["CUDA_VISIBLE_DEVICES"] = setup.device
+        os.environ["CUDA_VISIBLE_DEVICES"] = setup.device  # before torch looks
     import torch
 
     from lossbench.training.checkpoint import Stopped, Watch
     from lossbench.training.run import attempt
 
     torch.set_num_threads(1)
-    _tell_through(pipe)
+    _redirect_log(pipe)
     for plugin in setup.plugins:  # before the classes, which are pickled by name
         register_plugin(plugin)
     for group, entry in pickle.loads(setup.kinds) if setup.kinds else ():
         registry.ALL[group].register(entry.name, entry.kind, entry.source)
 
     def train(stack: Stack, folder: Path) -> tuple[str, Any]:
-        watch = Watch(_progress(pipe), stop, folder, setup.started)
+        watch = Watch(_make_progress(pipe), stop, folder, setup.started)
         try:
             return "ended", attempt(stack, watch)
         except Stopped:
@@ -310,27 +311,28 @@ def _ready(pipe: Connection, setup: Setup, stop: Callable[[], bool]) -> Callable
     return train
 
 
-def _progress(pipe: Connection) -> Callable[[int, int, int], None]:
+def _make_progress(pipe: Connection) -> Callable[[int, int, int], None]:
     last = 0.0
 
-    def tell(rows: int, step: int, steps: int) -> None:
+    def send_progress(n_replicas: int, step: int, n_steps: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last > PAUSE or step == steps:
+        if now - last > REPORT_SECONDS or step == n_steps:
             last = now
-            pipe.send(("progress", (rows, step, steps)))
+            pipe.send(("progress", (n_replicas, step, n_steps)))
 
-    return tell
+    return send_progress
 
 
-def _tell_through(pipe: Connection) -> None:
-    """Let this process's log records appear in the parent's log."""
+def _redirect_log(pipe: Connection) -> None:
+    """Send this process's log records to the parent's log."""
 
     class Sender(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
+            # as plain values: arguments and tracebacks of a record need not be picklable
             trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
             facts = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
-            pipe.send(("said", facts | {"msg": record.getMessage(), "process": os.getpid(), "exc_text": trace}))
+            pipe.send(("log", facts | {"msg": record.getMessage(), "process": os.getpid(), "exc_text": trace}))
 
     log.handlers, log.propagate = [Sender()], False
     log.setLevel(logging.INFO)

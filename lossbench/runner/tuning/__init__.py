@@ -1,4 +1,4 @@
-"""Tuning as rounds of training: what to train next follows from the records of what was trained before."""
+"""Tuning in rounds of training: the records of earlier rounds decide what the next one trains."""
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
@@ -7,58 +7,58 @@ from dataclasses import replace
 from lossbench.config.choices import Experiment
 from lossbench.config.protocol import Protocol, get_contender
 from lossbench.config.resolve import ExperimentPlan
+from lossbench.runner.plan_result import PlanResult
 from lossbench.runner.reporter import Reporter
-from lossbench.runner.trained import Trained
 from lossbench.runner.tuning.grid import tune_by_grid
-from lossbench.runner.tuning.outcome import Outcomes, Tell
+from lossbench.runner.tuning.outcome import Announce
 
 
 def tune(
-    asked: Sequence[ExperimentPlan], reporter: Reporter, train: Callable[[list[Experiment]], None]
-) -> list[Trained]:
-    """Tune round by round, those of all configurations together; what each of them reports, untuned ones as they are.
+    plans: Sequence[ExperimentPlan], reporter: Reporter, train: Callable[[list[Experiment]], None]
+) -> list[PlanResult]:
+    """Tune all plans together, round by round; return each plan's experiments with the chosen settings.
 
-    train: is given the experiments of a round.
+    Plans without tuning are returned as they are. train: trains the experiments of a round.
     """
-    done = [Trained(one.experiments) for one in asked]
-    going = {
-        i: choose_settings(one.experiments, one.protocol, reporter.on_message)
-        for i, one in enumerate(asked)
-        if one.protocol.tunes
+    results = [PlanResult(plan.experiments) for plan in plans]
+    generators = {
+        i: choose_settings(plan.experiments, plan.protocol, reporter.on_message)
+        for i, plan in enumerate(plans)
+        if plan.protocol.tunes
     }
-    while going:
-        wanted: dict[Experiment, None] = {}
-        for i, rounds in list(going.items()):
+    while generators:
+        # 1. collect the next round of every plan; one that has finished returns its choice
+        experiments: dict[Experiment, None] = {}  # a dictionary as an ordered set: plans may share experiments
+        for i, rounds in list(generators.items()):
             try:
                 new = next(rounds)
-                done[i] = replace(done[i], tuning=(*done[i].tuning, *new))
-                wanted |= dict.fromkeys(new)
-            except StopIteration as ended:
-                done[i] = replace(done[i], experiments=tuple(ended.value))
-                del going[i]
-        if wanted:
-            train(list(wanted))
-    return done
+                results[i] = replace(results[i], tuning=(*results[i].tuning, *new))
+                experiments |= dict.fromkeys(new)
+            except StopIteration as finished:
+                results[i] = replace(results[i], experiments=tuple(finished.value))
+                del generators[i]
+        # 2. train them together
+        if experiments:
+            train(list(experiments))
+    return results
 
 
 def choose_settings(
-    candidates: Sequence[Experiment], protocol: Protocol, tell: Tell = lambda text: None
+    candidates: Sequence[Experiment], protocol: Protocol, announce: Announce = lambda text: None
 ) -> Generator[list[Experiment], None, list[Experiment]]:
     """Tune by the grid or by a search: yield experiments to be trained, and return those that are reported."""
     if protocol.search:
         from lossbench.runner.tuning.search import tune_by_search  # Optuna is an extra
 
-        found = yield from tune_by_search(candidates, protocol, tell)
+        outcomes = yield from tune_by_search(candidates, protocol, announce)
     else:
-        found = yield from tune_by_grid(candidates, protocol, tell)
-    return _choose(found, candidates, protocol.clean)
-
-
-def _choose(found: Outcomes, candidates: Sequence[Experiment], clean: bool) -> list[Experiment]:
-    """Each contender's choice at each rate, or that at rate 0 at all of its own, on the seeds that are asked for."""
-    asked = {get_contender(one): one for one in candidates}
+        outcomes = yield from tune_by_grid(candidates, protocol, announce)
+    # each contender's best settings at each corruption rate, or those at rate 0 at all of its rates, on the
+    # reported seeds; rates with the same settings become one experiment
+    candidate_of = {get_contender(candidate): candidate for candidate in candidates}
     chosen: dict[Experiment, list[float]] = defaultdict(list)
-    for (key, rate), own in found.items():
-        rates = asked[key].rates if clean else [rate]
-        chosen[replace(own[0].candidate, seeds=asked[key].seeds, rates=())] += rates
-    return [replace(one, rates=tuple(sorted(own))) for one, own in chosen.items()]
+    for (contender, corruption_rate), ranked in outcomes.items():
+        candidate = candidate_of[contender]
+        rates = candidate.rates if protocol.clean else [corruption_rate]
+        chosen[replace(ranked[0].candidate, seeds=candidate.seeds, rates=())] += rates
+    return [replace(experiment, rates=tuple(sorted(rates))) for experiment, rates in chosen.items()]

@@ -1,4 +1,4 @@
-"""What tuning trials came to: the candidates of each loss at each rate, best first."""
+"""Outcomes of tuning trials: the candidates of each loss at each corruption rate, best first."""
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
@@ -13,15 +13,16 @@ from lossbench.config.protocol import Contender, get_contender
 from lossbench.seeds import trial_id
 
 Outcomes = dict[tuple[Contender, float], list["Outcome"]]
-"""By contender and rate, what became of its candidates, best first."""
+"""By contender and corruption rate, the outcomes of its candidates, best first."""
 Rounds = Generator[list[Experiment], None, Outcomes]
-"""Yields experiments to be trained, and returns what all of them came to."""
-Tell = Callable[[str], None]
+"""Yields experiments to be trained, and returns the outcomes of all of them."""
+Announce = Callable[[str], None]
+"""Passes one line on to people."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a candidate's tuning trials at one rate came to; None if none of them could be trained."""
+    """The outcome of a candidate's tuning trials at one corruption rate; None if none of them could be trained."""
 
     candidate: Experiment
     summary: Summary | None
@@ -33,26 +34,25 @@ class Outcome:
 
 
 def collect_outcomes(tuning: Sequence[Experiment]) -> Outcomes:
-    """Read the records of tuning trials: by contender and rate, what became of the candidates, best first."""
+    """Read the records of tuning trials and return the outcomes of the candidates, best first."""
     summaries = _summarise_by_trial(tuning)
+    # 1. one trial of a candidate at each corruption rate leads to the summary of all its seeds
     groups: Outcomes = defaultdict(list)
     for candidate in tuning:
-        for trial in candidate.list_trials()[:: len(candidate.seeds)]:  # one of each rate
-            groups[get_contender(candidate), trial.corruption_rate].append(
-                Outcome(candidate, summaries.get(trial_id(trial)))
-            )
-    return {key: _sorted(group) for key, group in groups.items()}
-
-
-def _sorted(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    order = {
-        id(summary): place for place, summary in enumerate(rank_settings([o.summary for o in outcomes if o.summary]))
-    }
-    return sorted(outcomes, key=lambda o: (order.get(id(o.summary), len(order)), o.lr))
+        for trial in candidate.list_trials()[:: len(candidate.seeds)]:
+            outcome = Outcome(candidate, summaries.get(trial_id(trial)))
+            groups[get_contender(candidate), trial.corruption_rate].append(outcome)
+    # 2. best first; candidates without a summary last; of equal ones the lower learning rate first
+    ranked: Outcomes = {}
+    for key, group in groups.items():
+        best_first = rank_settings([outcome.summary for outcome in group if outcome.summary])
+        places = {id(summary): place for place, summary in enumerate(best_first)}
+        ranked[key] = sorted(group, key=lambda o: (places.get(id(o.summary), len(places)), o.lr))
+    return ranked
 
 
 def _summarise_by_trial(tuning: Sequence[Experiment]) -> dict[str, Summary]:
-    """Each trial's summary. Curves and scores are left alone: what is chosen by stands in the table of trials."""
+    """Return each trial's summary, from the table of trials alone: choosing needs neither curves nor scores."""
     import pandas as pd
 
     ids = {trial_id(trial) for experiment in tuning for trial in experiment.list_trials()}
@@ -66,6 +66,6 @@ def _summarise_by_trial(tuning: Sequence[Experiment]) -> dict[str, Summary]:
 
 
 def count_losses(candidates: Sequence[Experiment]) -> str:
-    """Say how many losses these are, each with its weighting, corruption and data."""
-    n = len({get_contender(one) for one in candidates})
+    """Return "3 losses": the number of contenders, each a loss with its weighting, corruption and data."""
+    n = len({get_contender(candidate) for candidate in candidates})
     return "1 loss" if n == 1 else f"{n} losses"

@@ -270,9 +270,9 @@ def quick_folder() -> str | None:
 
 def verdicts(found: Study, scenario: Scenario) -> dict[str, Any]:
     """What a comparison says."""
-    from lossbench.analysis.comparison import Asked, compare
+    from lossbench.analysis.comparison import ComparisonOptions, compare
 
-    (comparison,) = compare(found, Asked())
+    (comparison,) = compare(found, ComparisonOptions())
     (level,) = comparison.levels
     values = {row.name: row.summary.last.value if row.summary.last else None for row in level.rows}
     said = {"recommended": list(level.recommended), "values": values, "lost": {}}
@@ -285,10 +285,10 @@ def verdicts(found: Study, scenario: Scenario) -> dict[str, Any]:
 
 def differing(found: Study) -> set[tuple[str, str]]:
     """Pairs of which one is called better: from as many comparisons as there are baselines."""
-    from lossbench.analysis.comparison import Asked, compare
+    from lossbench.analysis.comparison import ComparisonOptions, compare
 
     names = sorted(set(found.trials["loss"]))
-    rows = [(name, row) for name in names for row in compare(found, Asked(name))[0].levels[0].rows]
+    rows = [(name, row) for name in names for row in compare(found, ComparisonOptions(name))[0].levels[0].rows]
     return {(name, row.name) for name, row in rows if row.against and row.against.verdict == "worse"}
 
 
@@ -296,11 +296,11 @@ def by_seeds_alone(level: Level) -> int:
     """How many pairs a paired t over seeds, with Holm's correction, would call different."""
     from scipy.stats import ttest_rel
 
-    from lossbench.analysis.verdicts import holm
+    from lossbench.analysis.verdicts import adjust_holm
 
-    table = [level.scale.of_values(np.array([*row.summary.values.values()])) for row in level.rows]
+    table = [level.scale.compute_harm(np.array([*row.summary.values.values()])) for row in level.rows]
     p = [ttest_rel(a, b).pvalue for i, a in enumerate(table) for b in table[:i]]
-    return int((holm(np.array(p)) < 0.05).sum())
+    return int((adjust_holm(np.array(p)) < 0.05).sum())
 
 
 def truth(name: str, number: int, sizes: Sizes) -> dict[str, Any]:

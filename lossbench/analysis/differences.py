@@ -1,4 +1,4 @@
-"""Paired differences between losses, with the variance that new seeds and new test rows would give them."""
+"""Paired differences between losses, with the variance that new seeds and new test examples would give them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,19 +9,20 @@ from scipy.special import stdtr, stdtrit
 from lossbench.types import Array
 
 FLOOR = 1e-3
-"""Standard errors are not taken for less: a tenth of a percent of the metric is rounding, however alike the seeds."""
+"""The least standard error: a tenth of a percent of the metric is rounding, however alike the seeds."""
 SAME = 1e-6
-"""Differences of less are no differences: two ways of computing the same."""
+"""Smaller differences are none: two ways of computing the same number."""
 
 
 @dataclass(frozen=True)
 class Differences:
-    r"""Of each of L losses (rows) from each (columns), in harm: positive, the row is worse.
+    r"""The differences of each of L losses (rows) from each (columns), in harm: where positive, the row is worse.
 
     .. math:: \mathrm{var} = s^2_\mathrm{seed}/S + s^2_\mathrm{example}/m
 
-    seeds, examples: the two parts, from the variances of the row means and of the column means of the differences.
-    n_seeds: that both have. n_examples: 0 where the metric is no mean over examples, and the second part is unknown.
+    value: the differences. seeds, examples: the two parts of their variance, from the seeds' and the examples' means.
+    n_seeds: the seeds that both losses have. n_examples: 0 where the metric is no mean over examples, and the second
+        part is unknown.
 
     Reference: Owen, The Pigeonhole Bootstrap, 2007, https://arxiv.org/abs/0712.1111
     """
@@ -34,7 +35,7 @@ class Differences:
 
     @property
     def error(self) -> Array:
-        """Standard errors; NaN where a single seed, or none, tells nothing of others."""
+        """The standard errors; NaN where a single seed, or none, tells nothing of others."""
         error = np.sqrt(np.maximum(self.seeds + self.examples, FLOOR**2))
         return np.where(self.n_seeds > 1, error, np.nan)
 
@@ -47,75 +48,84 @@ class Differences:
 
     @property
     def same(self) -> Array:
-        """Where there is no difference at all, in no seed and no test row."""
+        """True where there is no difference at all, in no seed and no test example."""
         return (np.abs(self.value) < SAME) & (self.seeds + self.examples < SAME**2) & (self.n_seeds > 0)
 
-    def limits(self, confidence: float) -> tuple[Array, Array]:
-        """The interval of each difference by itself; NaN for a single seed."""
+    def compute_limits(self, confidence: float) -> tuple[Array, Array]:
+        """Return the limits of each difference's own interval, uncorrected; NaN for a single seed."""
         half = stdtrit(self.freedom, (1 + confidence) / 2) * self.error
         return self.value - half, self.value + half
 
-    def better(self) -> Array:
-        """The probability that the row is better: of a difference below 0, by its t distribution (a flat prior)."""
+    def compute_probability_better(self) -> Array:
+        """Return the probability that the row is better: P(difference < 0) by its t distribution (a flat prior)."""
         return stdtr(self.freedom, -self.value / self.error)
 
 
-def differences(harm: Sequence[Array], seeds: Sequence[Sequence[int]], crossed: bool = True) -> Differences:
-    """All pairs of losses, each on the seeds that both have.
+def compute_differences(harm: Sequence[Array], seeds: Sequence[Sequence[int]], crossed: bool = True) -> Differences:
+    """Compute the differences of all pairs of losses, each on the seeds that both have.
 
-    harm: per loss ``[S, m]``, of the same m examples. seeds: per loss, the rows' S seeds.
-    crossed: the m examples are a sample of their own; else m is 1, and only seeds are.
+    harm: ``[S, m]`` per loss, of the same m examples. seeds: the S seeds per loss.
+    crossed: the m examples are a sample of their own. Otherwise m is 1, and the seeds are the only sample.
     """
     sets = [frozenset(own) for own in seeds]
     shared = [[one & other for other in sets] for one in sets]
     n = len(sets)
     value, seed_part, example_part, n_seeds = (np.full((n, n), np.nan) for _ in range(4))
+    # Pairs with the same common seeds are computed together: mostly there is one such set, of all pairs.
     for common in {pair for row in shared for pair in row}:
-        at = [i for i, own in enumerate(sets) if own >= common]
-        here = np.ix_(at, at)
-        wanted = np.array([[shared[i][j] == common for j in at] for i in at])
-        rows = np.stack([_rows(harm[i], seeds[i], common) for i in at])  # [k, S, m]
-        found = _parts(rows, crossed) if common else [np.full((len(at), len(at)), x) for x in (np.nan, 0, 0)]
-        for whole, part in zip((value, seed_part, example_part), found, strict=True):
-            whole[here] = np.where(wanted, part, whole[here])
-        n_seeds[here] = np.where(wanted, len(common), n_seeds[here])
+        members = [i for i, own in enumerate(sets) if own >= common]
+        block = np.ix_(members, members)  # other pairs among these may share more seeds than `common`
+        is_pair = np.array([[shared[i][j] == common for j in members] for i in members])  # [k, k]
+        if common:
+            # 1. harm of the common seeds, in one order
+            tables = np.stack([_pick_seeds(harm[i], seeds[i], common) for i in members])  # [k, S, m]
+            # 2. the difference of the grand means
+            by_seed, by_example = tables.mean(axis=2), tables.mean(axis=1)  # [k, S], [k, m]
+            means = by_seed.mean(axis=1)  # [k]
+            # 3. the two parts of its variance, over the differences per seed and per example
+            parts = (
+                means[:, None] - means,
+                _compute_variances(by_seed),
+                _compute_variances(by_example) if crossed else np.zeros(is_pair.shape),
+            )
+        else:
+            unknown, none = np.full(is_pair.shape, np.nan), np.zeros(is_pair.shape)
+            parts = unknown, none, none
+        for whole, part in zip((value, seed_part, example_part), parts, strict=True):
+            whole[block] = np.where(is_pair, part, whole[block])
+        n_seeds[block] = np.where(is_pair, len(common), n_seeds[block])
     return Differences(value, seed_part, example_part, n_seeds, harm[0].shape[1] if crossed else 0)
 
 
-def contrast(
+def compute_contrast(
     harm: Sequence[Array], seeds: Sequence[Sequence[int]], signs: Sequence[int], crossed: bool
 ) -> Differences | None:
-    """A sum of losses with signs, as one difference ``[1, 1]``: of differences, say. None without a common seed."""
+    """Compute a sum of losses with signs (a difference of differences, say) as one difference: entry ``[0, 1]``.
+
+    None without a seed that all have.
+    """
     common = frozenset.intersection(*map(frozenset, seeds))
     if not common:
         return None
-    rows = [_rows(own, names, common) * sign for own, names, sign in zip(harm, seeds, signs, strict=True)]
-    total = np.sum(rows, axis=0)
-    return differences([total, np.zeros_like(total)], [sorted(common)] * 2, crossed)
+    tables = [_pick_seeds(own, names, common) * sign for own, names, sign in zip(harm, seeds, signs, strict=True)]
+    total = np.sum(tables, axis=0)  # [S, m]
+    return compute_differences([total, np.zeros_like(total)], [sorted(common)] * 2, crossed)
 
 
-def _rows(harm: Array, seeds: Sequence[int], common: frozenset[int]) -> Array:
-    """``[S, m]``, of the common seeds in their order."""
+def _pick_seeds(harm: Array, seeds: Sequence[int], common: frozenset[int]) -> Array:
+    """Return ``[S, m]`` of the common seeds, rising."""
     place = {seed: row for row, seed in enumerate(seeds)}
     return harm[[place[seed] for seed in sorted(common)]]
 
 
-def _parts(rows: Array, crossed: bool) -> tuple[Array, Array, Array]:
-    """Differences between the means of ``[k, S, m]``, and the two parts of their variances, all ``[k, k]``."""
-    by_seed, by_example = rows.mean(axis=2), rows.mean(axis=1)
-    means = by_seed.mean(axis=1)
-    examples = _variance(by_example) if crossed else np.zeros((len(rows), len(rows)))
-    return means[:, None] - means, _variance(by_seed), examples
-
-
-def _variance(means: Array) -> Array:
-    """Of the mean of each difference between rows of ``[k, n]``; 0 where n is 1 and it cannot be known."""
+def _compute_variances(means: Array) -> Array:
+    """Return the variance of the mean of each difference between rows of ``[k, n]``; 0 where n is 1 (unknown)."""
     k, n = means.shape
     if n < 2:
         return np.zeros((k, k))
-    # var(a - b) = var a + var b - 2 cov(a, b): all pairs at once; centred, so that it loses no digits
+    # var(a - b) = var a + var b - 2 cov(a, b), for all pairs at once; centred first, so that no digits are lost
     centred = means - means.mean(axis=1, keepdims=True)
-    products = centred @ centred.T
-    own = np.diag(products)
-    squares: Array = np.maximum(own[:, None] + own - 2 * products, 0) / (n - 1) / n
-    return squares
+    products = centred @ centred.T  # [k, k]
+    squares = np.diag(products)
+    variances: Array = np.maximum(squares[:, None] + squares - 2 * products, 0) / (n - 1) / n
+    return variances

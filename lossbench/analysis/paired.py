@@ -1,4 +1,4 @@
-"""What is known of each pair of losses at one rate, by name and in the units that people read."""
+"""The pairs of losses at one corruption rate, by name and in the units that people read."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,18 @@ import numpy as np
 
 from lossbench.analysis.rivals import Rivals
 from lossbench.analysis.scale import Scale
-from lossbench.analysis.verdicts import Judgement, Verdict, more_seeds
+from lossbench.analysis.verdicts import Judgement, Verdict, estimate_more_seeds
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one loss from another, in the scale's unit and in the metric's direction: of accuracy, + is better.
+    """The difference of one loss from another, in the scale's unit and the metric's direction: + is more accuracy.
 
     better: the probability that the first is better at all.
-    more_seeds: what would settle an inconclusive verdict; infinite where no number would, NaN where none can be told.
-    n_seeds: that both have.
-    seed_share: of the variance: near 1, more seeds narrow the interval; near 0, only more test rows do.
+    more_seeds: the number that would settle an inconclusive verdict; infinite where none would, NaN where that cannot
+        be known.
+    n_seeds: the seeds that both have.
+    seed_share: the seeds' share of the variance. Near 1 more seeds narrow the interval, near 0 only more test examples.
     """
 
     other: str
@@ -31,50 +32,53 @@ class Difference:
 
 
 class Paired:
-    """All pairs of the losses at one rate."""
+    """All pairs of the losses at one corruption rate."""
 
-    def __init__(self, rivals: Rivals, judged: Judgement, scale: Scale, confidence: float) -> None:
-        self.rivals, self.judged, self.scale, self.alpha = rivals, judged, scale, 1 - confidence
-        self._low, self._high = rivals.found.limits(confidence)
-        self._better = rivals.found.better()
+    def __init__(self, rivals: Rivals, judgement: Judgement, scale: Scale, confidence: float) -> None:
+        self.rivals, self.judgement, self.scale, self.alpha = rivals, judgement, scale, 1 - confidence
+        self._low, self._high = rivals.found.compute_limits(confidence)
+        self._better = rivals.found.compute_probability_better()
 
-    def difference(self, one: str, other: str) -> Difference | None:
-        """None of a loss from itself, and where one has no finished trial or they have no seed in common."""
+    def get_difference(self, name: str, other: str) -> Difference | None:
+        """Return a loss's difference from another.
+
+        None from itself, where one has no finished trial, and where they have no seed in common.
+        """
         names, found = self.rivals.names, self.rivals.found
-        if one not in names or other not in names or one == other:
+        if name not in names or other not in names or name == other:
             return None
-        at = names.index(one), names.index(other)
+        at = names.index(name), names.index(other)
         if not found.n_seeds[at]:
             return None
         value, *limits = (self.scale.to_display(float(harm[at])) for harm in (found.value, self._low, self._high))
-        verdict, same = Verdict(self.judged.verdicts[at]), self.rivals.same[at]
-        unsettled = verdict is Verdict.INCONCLUSIVE and not self.judged.flattered[at]
+        verdict = Verdict(self.judgement.verdicts[at])
+        is_open = verdict is Verdict.INCONCLUSIVE and not self.judgement.flattered[at]
+        variance = float(found.seeds[at] + found.examples[at])
         return Difference(
             other=other,
             value=value,
             low=min(limits),
             high=max(limits),
             verdict=verdict,
-            better=0.5 if same else float(self._better[at]),
-            more_seeds=more_seeds(found, at, self.scale.rope, self.alpha) if unsettled else np.nan,
+            better=0.5 if self.rivals.same[at] else float(self._better[at]),
+            more_seeds=estimate_more_seeds(found, at, self.scale.rope, self.alpha) if is_open else np.nan,
             n_seeds=int(found.n_seeds[at]),
-            seed_share=_share(float(found.seeds[at]), float(found.examples[at])),
+            seed_share=float(found.seeds[at]) / variance if variance > 0 else np.nan,
         )
 
-    def beaten(self, name: str) -> Difference | None:
-        """The difference from the rival that most surely beats it by more than the ROPE, at best a recommended one."""
+    def find_defeat(self, name: str) -> Difference | None:
+        """Return the difference from the rival that most surely beats a loss by more than the ROPE, None if none does.
+
+        A recommended rival is preferred.
+        """
         if name not in self.rivals.names:
             return None
-        surely = self.judged.beaten[self.rivals.names.index(name)]
-        recommended = np.where(self.judged.recommended, surely, 0)
-        surely = recommended if recommended.any() else surely
-        return self.difference(name, self.rivals.names[int(surely.argmax())]) if surely.max() > 0 else None
+        t = self.judgement.beaten[self.rivals.names.index(name)]  # [L], 0 where it is not beaten
+        recommended = np.where(self.judgement.recommended, t, 0)
+        t = recommended if recommended.any() else t
+        return self.get_difference(name, self.rivals.names[int(t.argmax())]) if t.max() > 0 else None
 
-    def recommended(self, name: str) -> bool:
-        """Whether no other is shown to beat it by more than the ROPE."""
+    def is_recommended(self, name: str) -> bool:
+        """Return whether no other loss is shown to beat it by more than the ROPE."""
         names = self.rivals.names
-        return name in names and bool(self.judged.recommended[names.index(name)])
-
-
-def _share(part: float, other: float) -> float:
-    return part / (part + other) if part + other > 0 else np.nan
+        return name in names and bool(self.judgement.recommended[names.index(name)])

@@ -1,84 +1,89 @@
-"""What corruption does to a loss, over the rates on record."""
+"""Robustness of losses: what corruption does to each, over the corruption rates on record."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from lossbench.analysis.comparison import Comparison, Row
 from lossbench.analysis.paired import Difference
-from lossbench.analysis.summary import area, degradation
+from lossbench.analysis.summary import area_under_curve, measure_degradation
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """One loss over all rates; rates at which all its trials diverged, or none is on record, are missing.
+    """One loss over all corruption rates. Rates at which all its trials diverged, or none is on record, are missing.
 
     values: the metric at the last epoch, by rate.
-    area: the mean over the rates of what is lost against rate 0, in percent of an error or in points; NaN where a rate
-        is missing, or some trial diverged.
-    clean: the difference from the baseline at rate 0: the price of robustness.
-    gap: last against best epoch at the highest rate, in the metric's unit; positive: training on memorised.
-    falls_at: the rate at which the metric is no better than the baseline predictor's, between two rates by a straight
-        line, or at which all trials diverged; infinite where it stays better.
+    mean_degradation: the mean over the rates of the degradation against rate 0, in percent of an error or in points;
+        NaN where a rate is missing, or some trial diverged.
+    clean: the difference from the baseline at rate 0, which is the price of robustness.
+    overfitting_gap: last minus best epoch at the highest rate, in the metric's unit; positive: it got worse.
+    useless_from: the rate at which the metric is no better than the baseline predictor's, linear between two rates, or
+        at which all trials diverged; infinite where it stays better.
     """
 
     name: str
     values: dict[float, float]
-    area: float
+    mean_degradation: float
     clean: Difference | None
-    gap: float
-    falls_at: float
+    overfitting_gap: float
+    useless_from: float
 
 
 def measure_robustness(comparison: Comparison) -> list[Robustness]:
-    """Each loss over all rates, the least degraded first; nothing of a single rate."""
+    """Return each loss over all corruption rates, the least degraded first; nothing where there is one rate only."""
     rates = [level.corruption_rate for level in comparison.levels]
+    if len(rates) < 2:
+        return []
     rows: dict[str, dict[float, Row]] = {}
     for level in comparison.levels:
         for row in level.rows:
             rows.setdefault(row.name, {})[level.corruption_rate] = row
-    found = [_robustness(name, own, rates, comparison.baseline_predictor) for name, own in rows.items()]
-    return sorted(found, key=lambda r: (np.nan_to_num(r.area, nan=np.inf), r.name)) if len(rates) > 1 else []
+    measured = []
+    for name, by_rate in rows.items():
+        clean, worst = by_rate.get(0.0), by_rate.get(rates[-1])
+        measured.append(
+            Robustness(
+                name=name,
+                values={rate: row.summary.last.value for rate, row in by_rate.items() if row.summary.last},
+                mean_degradation=_average_degradation(by_rate, rates),
+                clean=clean.against if clean else None,
+                overfitting_gap=worst.summary.overfitting_gap if worst else np.nan,
+                useless_from=_find_crossing(by_rate, comparison.baseline_predictor),
+            )
+        )
+    return sorted(measured, key=lambda r: (np.nan_to_num(r.mean_degradation, nan=np.inf), r.name))
 
 
-def _robustness(name: str, rows: Mapping[float, Row], rates: list[float], trivial: float) -> Robustness:
-    values = {rate: row.summary.last.value for rate, row in rows.items() if row.summary.last}
-    clean, worst = rows.get(0.0), rows.get(rates[-1])
-    up = next(iter(rows.values())).summary.higher_is_better
-    return Robustness(
-        name=name,
-        values=values,
-        area=_area(rows, rates),
-        clean=clean.against if clean else None,
-        gap=worst.summary.gap if worst else np.nan,
-        falls_at=_falls_at({**_diverged(rows, up), **values}, trivial, up),
-    )
-
-
-def _area(rows: Mapping[float, Row], rates: list[float]) -> float:
-    """Of relative degradation, paired by seed, as a mean height over the rates."""
+def _average_degradation(rows: dict[float, Row], rates: list[float]) -> float:
+    """Return the degradation, paired by seed, as a mean height over the rates (trapezoids)."""
     if 0.0 not in rows or any(rate not in rows or rows[rate].summary.n_diverged for rate in rates):
         return np.nan
     clean = rows[0.0].summary
-    losses = [degradation(rows[r].summary.values, clean.values, clean.higher_is_better, clean.perfect) for r in rates]
-    return area(np.array(rates), np.array([found.value if found else np.nan for found in losses]))
+    heights = []
+    for rate in rates:
+        lost = measure_degradation(rows[rate].summary.values, clean.values, clean.higher_is_better, clean.perfect)
+        heights.append(lost.value if lost else np.nan)
+    return area_under_curve(np.array(rates), np.array(heights))
 
 
-def _diverged(rows: Mapping[float, Row], higher_is_better: bool) -> dict[float, float]:
-    """Rates at which nothing but divergence is on record, as bad as can be."""
-    worst = -np.inf if higher_is_better else np.inf
-    return {rate: worst for rate, row in rows.items() if not row.summary.trials and row.summary.n_diverged}
-
-
-def _falls_at(values: Mapping[float, float], trivial: float, higher_is_better: bool) -> float:
-    rates = sorted(values)
-    ahead = np.array([(values[r] - trivial) * (1 if higher_is_better else -1) for r in rates])
-    below = np.flatnonzero(ahead <= 0)
-    if not len(below):
-        return np.inf if np.isfinite(trivial) else np.nan
-    last = int(below[0])
-    if last == 0 or not np.isfinite(ahead[last]):
-        return rates[last]
-    share = ahead[last - 1] / (ahead[last - 1] - ahead[last])
-    return float(rates[last - 1] + share * (rates[last] - rates[last - 1]))
+def _find_crossing(rows: dict[float, Row], baseline_predictor: float) -> float:
+    """Return the first rate at which the loss is no better than the baseline predictor; infinite if it always is."""
+    sign = 1 if next(iter(rows.values())).summary.higher_is_better else -1
+    ahead = {}  # by how much it is better, by rate; minus infinity where nothing but divergence is on record
+    for rate, row in rows.items():
+        if row.summary.last:
+            ahead[rate] = sign * (row.summary.last.value - baseline_predictor)
+        elif row.summary.n_diverged and not row.summary.trials:
+            ahead[rate] = -np.inf
+    if not np.isfinite(baseline_predictor) and not any(np.isneginf(value) for value in ahead.values()):
+        return np.nan
+    rates = sorted(ahead)
+    at = next((i for i, rate in enumerate(rates) if ahead[rate] <= 0), None)
+    if at is None:
+        return np.inf if np.isfinite(baseline_predictor) else np.nan
+    if at == 0 or not np.isfinite(ahead[rates[at]]):
+        return rates[at]
+    low, high = rates[at - 1], rates[at]
+    share = ahead[low] / (ahead[low] - ahead[high])  # of the way between the two rates
+    return float(low + share * (high - low))

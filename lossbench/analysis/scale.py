@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossbench.analysis.intervals import linearised
+from lossbench.analysis.intervals import linearise_root
 from lossbench.types import Array
 
 ROPE_PERCENT, ROPE_POINTS = 2.0, 1.0
@@ -14,9 +14,10 @@ ROPE_PERCENT, ROPE_POINTS = 2.0, 1.0
 
 @dataclass(frozen=True)
 class Scale:
-    """Harm: a number that is the higher the worse a metric is, and on which differences are taken.
+    """The scale of differences. Harm is a number that grows as a metric gets worse, and differences are taken on it.
 
-    log: the logarithm of an error, whose differences are shares; else the metric itself as a share of `reference`.
+    log: harm is the logarithm of an error, and a difference a ratio. Otherwise it is the metric as a share of
+        `reference`.
     rope: the region of practical equivalence, as a difference in harm.
     """
 
@@ -27,35 +28,38 @@ class Scale:
 
     @property
     def unit(self) -> str:
-        """What differences are told in."""
+        """The unit in which differences are shown."""
         return " points" if self.higher_is_better else "%"
 
     def to_display(self, harm: float) -> float:
-        """A difference in harm as one in the metric, in `unit`: of accuracy, more is better."""
+        """Convert a difference in harm to one in the metric, in `unit`. For accuracy, more is better."""
         if self.log:
-            return float(100 * np.expm1(harm))
+            return float(100 * np.expm1(harm))  # log(b / a) to the percentage by which b exceeds a
         return -100 * harm if self.higher_is_better else 100 * harm
 
-    def of_values(self, values: Array) -> Array:
-        """Harm of a metric's values."""
+    def compute_harm(self, values: Array) -> Array:
+        """Convert values of a metric to harm, elementwise."""
         values = np.asarray(values, np.float64)
         harm: Array = np.log(values) if self.log else values * (-1 if self.higher_is_better else 1) / self.reference
         return harm
 
-    def of_scores(self, scores: Array, transform: str) -> Array:
-        """Harm per example, linearised about each seed's metric, so that its row means are the metric's harm.
+    def compute_example_harm(self, scores: Array, transform: str) -> Array:
+        """Convert scores per example to harm per example, linear about each seed's metric.
+
+        The mean over the examples of a seed is then the harm of that seed's metric, to first order.
 
         scores: ``[S, m]``. transform: ``mean``, or ``root`` of it.
         """
         if not self.log:
-            return self.of_values(linearised(scores) if transform == "root" else scores)
-        means = scores.mean(axis=1, keepdims=True)
+            return self.compute_harm(linearise_root(scores) if transform == "root" else scores)
+        # log M is log mean + (x - mean) / mean to first order; of a root, half of that
+        means = scores.mean(axis=1, keepdims=True)  # [S, 1]
         harm: Array = (np.log(means) + (scores - means) / means) / (2 if transform == "root" else 1)
         return harm
 
 
-def scale(values: Sequence[float], higher_is_better: bool, perfect: float, rope: float | None = None) -> Scale:
-    """The scale for a metric with these values: of positive errors the logarithm, and of all else the metric itself.
+def choose_scale(values: Sequence[float], higher_is_better: bool, perfect: float, rope: float | None = None) -> Scale:
+    """Choose the scale for a metric with these values: the logarithm for positive errors, else the metric itself.
 
     rope: in percent of an error, or in points (hundredths of a perfect value).
     """

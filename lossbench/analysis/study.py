@@ -1,4 +1,4 @@
-"""Reading a study: many folders of records at once, and of each only what tables, comparisons and boards look at."""
+"""A study: many folders of records, read at once, and of each only what tables, comparisons and boards need."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ KNOWN = frozenset(
 
 @dataclass(frozen=True)
 class Study:
-    """What was read once, for the table, the comparisons and the boards.
+    """The trials of many folders, read once for tables, comparisons and boards.
 
     trials: a row per trial, with its folder.
     evidence: curves, and scores at the last and the best epoch, of the metric.
@@ -47,17 +47,13 @@ class Study:
 
     @property
     def reported(self) -> pd.DataFrame:
-        """The trials on seeds that are reported: those for tuning are left out."""
-        return self.trials[~self._for_tuning]
+        """The trials on reported seeds, without those on tuning seeds."""
+        return self.trials[self.trials["seed"].to_numpy() < FIRST_TUNING_SEED]
 
     @property
     def tuning(self) -> pd.DataFrame:
-        """The trials on seeds that are for tuning alone."""
-        return self.trials[self._for_tuning]
-
-    @property
-    def _for_tuning(self) -> Array:
-        return self.trials["seed"].to_numpy() >= FIRST_TUNING_SEED
+        """The trials on tuning seeds."""
+        return self.trials[self.trials["seed"].to_numpy() >= FIRST_TUNING_SEED]
 
     def summarise(self, confidence: float = 0.95) -> list[Summary]:
         """Return the summaries of what is reported, computed once for each `confidence`."""
@@ -90,144 +86,144 @@ class Study:
 
 
 def read(roots: Sequence[Path], where: Mapping[str, Sequence[str]] | None = None, metric: str = "") -> Study:
-    """All trials at or below `roots` that have one of the values that `where` asks for, judged by `metric`.
+    """Read all trials at or below `roots` that have the values that `where` lists, to be judged by `metric`.
 
     metric: one of those on record; by default each trial's own.
 
     Raises RecordError where there is no folder, or no record in it, and LossbenchError for unknown names.
     """
-    trials = _judged(_selected(_trials(_folders(roots)), where or {}), metric)
-    return Study(trials, _evidence(trials))
+    trials = _read_trials(_find_folders(roots))
+    trials = _filter_trials(trials, where or {})
+    trials = _set_metric(trials, metric)
+    return Study(trials, _read_evidence(trials))
 
 
-def _folders(roots: Sequence[Path]) -> list[Path]:
+def _find_folders(roots: Sequence[Path]) -> list[Path]:
     for root in roots:
         if not root.is_dir():
-            raise RecordError(f"There is no folder {str(root)!r}.{_near(root)} Give the folders that hold records.")
-    found = {folder.resolve(): folder for root in roots for folder in records.find_folders(root)}
-    if not found:
+            beside = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
+            near = get_close_matches(root.name, beside, n=1)
+            hint = f" Did you mean {str(root.with_name(near[0]))!r}?" if near else ""
+            raise RecordError(f"There is no folder {str(root)!r}.{hint} Give the folders that hold records.")
+    folders = {folder.resolve(): folder for root in roots for folder in records.find_folders(root)}
+    if not folders:
         places = ", ".join(map(str, roots))
         raise RecordError(f"There are no records at or below {places}. An experiment leaves them in results/.")
-    return list(found.values())
+    return list(folders.values())
 
 
-def _near(root: Path) -> str:
-    beside = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
-    near = get_close_matches(root.name, beside, n=1)
-    return f" Did you mean {str(root.with_name(near[0]))!r}?" if near else ""
+def _read_trials(folders: Sequence[Path]) -> pd.DataFrame:
+    import pyarrow as pa
 
-
-def _trials(folders: Sequence[Path]) -> pd.DataFrame:
     with ThreadPoolExecutor() as pool:
-        tables = list(pool.map(lambda folder: records.read_columns(folder, TRIALS, is_wanted), folders))
-    trials = _joined(tables)
+        tables = list(pool.map(lambda folder: records.read_columns(folder, TRIALS, is_known_column), folders))
+    try:
+        trials = fill_columns(pa.concat_tables(tables, promote_options="permissive").to_pandas())
+    except pa.ArrowTypeError:  # a column holds numbers here and text there; ten times slower
+        trials = fill_columns(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
     if trials.empty:
         raise RecordError(f"There are no trials on record in {folders[0]}.")
     trials[FOLDER] = np.repeat(np.array(folders, object), [len(table) for table in tables])
     return trials.drop_duplicates("trial", keep="last")
 
 
-def _joined(tables: Sequence["pa.Table"]) -> pd.DataFrame:
-    import pyarrow as pa
-
-    try:
-        return fill_columns(pa.concat_tables(tables, promote_options="permissive").to_pandas())
-    except pa.ArrowTypeError:  # a column is of numbers here and of text there; ten times slower
-        return fill_columns(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
-
-
-def is_wanted(name: str) -> bool:
-    """Whether a column of the trials' table is looked at here: a setting, a fact, or a metric's value."""
+def is_known_column(name: str) -> bool:
+    """Return whether a column of the table of trials is read: a setting, a fact, or a metric's value."""
     return name in KNOWN or name.startswith(("test/", "validation/"))
 
 
-def _selected(trials: pd.DataFrame, where: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def _filter_trials(trials: pd.DataFrame, where: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     keys = sorted(KNOWN.intersection(trials))
     for key, values in where.items():
         if key not in keys:
             raise make_unknown("setting", key, keys, "Settings on record")
-        kept = trials[[any(_is_same(own, value) for value in values) for own in trials[key]]]
+        kept = trials[[any(_is_same(recorded, value) for value in values) for recorded in trials[key]]]
         if kept.empty:
-            there = ", ".join(sorted({str(own) for own in trials[key]})[:20])
-            raise InvalidValue(f"No trial has {key}={','.join(values)}. On record: {there}.")
+            recorded = ", ".join(sorted({str(value) for value in trials[key]})[:20])
+            raise InvalidValue(f"No trial has {key}={','.join(values)}. On record: {recorded}.")
         trials = kept
     return trials
 
 
-def _is_same(own: Any, value: str) -> bool:
+def _is_same(recorded: Any, value: str) -> bool:
     try:
-        return float(own) == float(value)
+        return float(recorded) == float(value)
     except (TypeError, ValueError):
-        return str(own) == value
+        return str(recorded) == value
 
 
-def _judged(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The trials with `metric` for their own, and the column of its scores."""
+def _set_metric(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Make `metric` the one that trials are judged by, and add the column of `test.parquet` that holds its scores."""
     if not metric:
         return trials.assign(scored=SCORE)
     names = {c.split("/")[1] for c in map(str, trials) if c.startswith("test/") and c.endswith("/last")}
     if metric not in names:
         raise make_unknown("metric", metric, names, "On record")
-    own = trials["metric"] == metric
-    if own.all():
+    is_primary = trials["metric"] == metric
+    if is_primary.all():
         return trials.assign(scored=SCORE)
-    facts = {n: trials.loc[own, n].iloc[0] for n in ("higher_is_better", "perfect")} if own.any() else _facts(metric)
-    strange: dict[str, Any] = {"metric": metric, "transform": "linear", "target": np.nan, "baseline_predictor": np.nan}
-    others = trials[~own].assign(**facts, **strange, scored=name_score_column(metric))
-    return pd.concat([trials[own].assign(scored=SCORE), others], ignore_index=True)
+    # the direction and the perfect value, from trials that were judged by it, or else from the metric itself
+    if is_primary.any():
+        facts = {name: trials.loc[is_primary, name].iloc[0] for name in ("higher_is_better", "perfect")}
+    else:
+        from lossbench import registry  # imports torch, which is needed for nothing else here
+
+        kind = registry.metrics.find(metric)
+        facts = {"higher_is_better": kind.higher_is_better, "perfect": kind.limit}
+    unknown: dict[str, Any] = {"transform": "linear", "target": np.nan, "baseline_predictor": np.nan}
+    others = trials[~is_primary].assign(metric=metric, **facts, **unknown, scored=name_score_column(metric))
+    return pd.concat([trials[is_primary].assign(scored=SCORE), others], ignore_index=True)
 
 
-def _facts(metric: str) -> dict[str, Any]:
-    from lossbench import registry  # imports torch, which is wanted for nothing else
-
-    kind = registry.metrics.find(metric)
-    return {"higher_is_better": kind.higher_is_better, "perfect": kind.limit}
-
-
-def _evidence(trials: pd.DataFrame) -> Evidence:
-    asked = trials[["trial", "metric", SCORED, FOLDER]]
-    parts = [(Path(str(folder)), part) for folder, part in asked.groupby(FOLDER, sort=False)]
+def _read_evidence(trials: pd.DataFrame) -> Evidence:
+    columns = trials[["trial", "metric", SCORED, FOLDER]]
+    parts = [(Path(str(folder)), part) for folder, part in columns.groupby(FOLDER, sort=False)]
     evidence = Evidence({}, {})
     with ThreadPoolExecutor() as pool:
-        for curves, scores in pool.map(lambda part: _evidence_of(*part), parts):
+        for curves, scores in pool.map(lambda part: _read_folder(*part), parts):
             evidence.curves.update(curves)
             evidence.scores.update(scores)
     return evidence
 
 
-def _evidence_of(folder: Path, trials: pd.DataFrame) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    metrics = set(trials["metric"])
-    own, scored = (dict(zip(trials["trial"], trials[name], strict=True)) for name in ("metric", SCORED))
-    curves = records.read_columns(folder, CURVES, {"trial", "step", "split", "metric", "value"}.__contains__)
-    scores = records.read_columns(folder, TEST, {"trial", "example", "epoch", GROUP, *scored.values()}.__contains__)
-    drawn = {
+def _read_folder(folder: Path, trials: pd.DataFrame) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """Read the test curves of the trials of one folder by trial, and their scores by trial and epoch."""
+    metrics = dict(zip(trials["trial"], trials["metric"], strict=True))
+    score_columns = dict(zip(trials["trial"], trials[SCORED], strict=True))
+    curve_table = records.read_columns(folder, CURVES, {"trial", "step", "split", "metric", "value"}.__contains__)
+    wanted = {"trial", "example", "epoch", GROUP, *score_columns.values()}
+    score_table = records.read_columns(folder, TEST, wanted.__contains__)
+    curves = {
         trial: values
-        for metric in metrics
-        for trial, values in _parts(curves, {"split": "test", "metric": metric}, "step", "value")
-        if own.get(trial) == metric
+        for metric in set(metrics.values())
+        for trial, values in _split_by_trial(curve_table, {"split": "test", "metric": metric}, "step", "value")
+        if metrics.get(trial) == metric
     }
-    measured = {
+    present = {*score_table.column_names}
+    scores = {
         (trial, epoch): Scores(*values)
         for epoch in ("last", "best")
-        for column in {*scored.values()} & {*scores.column_names}
-        for trial, values in _parts(scores, {"epoch": epoch}, "example", column, *({GROUP} & {*scores.column_names}))
-        if scored.get(trial) == column and np.isfinite(values[1]).all()
+        for column in {*score_columns.values()} & present
+        for trial, values in _split_by_trial(score_table, {"epoch": epoch}, "example", column, *({GROUP} & present))
+        if score_columns.get(trial) == column and np.isfinite(values[1]).all()
     }
-    return drawn, measured
+    return curves, scores
 
 
-def _parts(table: "pa.Table", where: Mapping[str, str], *columns: str) -> Iterator[tuple[str, tuple[Array, ...]]]:
-    """Some columns of each trial, of the rows that have the values asked for."""
+def _split_by_trial(
+    table: "pa.Table", where: Mapping[str, str], *columns: str
+) -> Iterator[tuple[str, tuple[Array, ...]]]:
+    """Yield some columns of each trial, of the lines that have the values in `where`."""
     if not table.num_rows:
         return
     table = table.unify_dictionaries().combine_chunks()
     kept = np.ones(table.num_rows, bool)
     for name, value in where.items():
-        codes, names = _coded(table, name)
+        codes, names = _encode_column(table, name)
         kept &= codes == (names.index(value) if value in names else -1)
-    codes, names = _coded(table, "trial")
+    codes, names = _encode_column(table, "trial")
     trial, values = codes[kept], [table[name].to_numpy()[kept] for name in columns]
-    if (np.diff(trial) < 0).any():
+    if (np.diff(trial) < 0).any():  # the lines of a trial need not lie side by side
         order = np.argsort(trial, kind="stable")
         trial, values = trial[order], [column[order] for column in values]
     starts = np.flatnonzero(np.diff(trial, prepend=-1))
@@ -235,8 +231,8 @@ def _parts(table: "pa.Table", where: Mapping[str, str], *columns: str) -> Iterat
     yield from zip([names[code] for code in trial[starts]], zip(*pieces, strict=True), strict=True)
 
 
-def _coded(table: "pa.Table", name: str) -> tuple[Array, list[Any]]:
-    """A column's values as numbers of `names`."""
+def _encode_column(table: "pa.Table", name: str) -> tuple[Array, list[Any]]:
+    """Return a column's values as numbers, and the names that these stand for."""
     column = table[name].chunk(0)
     column = column if hasattr(column, "dictionary") else column.dictionary_encode()
     return column.indices.to_numpy(zero_copy_only=False), column.dictionary.to_pylist()

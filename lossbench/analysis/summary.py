@@ -1,4 +1,4 @@
-"""From records to one summary per loss, weighting, corruption and rate; and what curves come to."""
+"""Summaries of trials: one per loss, weighting, corruption and rate, with its interval, steps and learning curve."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lossbench.analysis.intervals import SCORED, Estimate, Scores, crossed, estimate_over_seeds, interval, is_sample
+from lossbench.analysis.intervals import (
+    SCORED,
+    Estimate,
+    Scores,
+    align_scores,
+    estimate_interval,
+    estimate_over_seeds,
+    is_sample,
+)
 from lossbench.records import GROUP, UNTRAINED, Results
 from lossbench.types import Array, Optimizer, Trial, list_settings
 
@@ -24,7 +32,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Degradation:
-    """What corruption costs; positive is worse than rate 0."""
+    """The cost of corruption; positive is worse than at rate 0."""
 
     value: float
     unit: str  # "points" (hundredths of a perfect value) | "%"
@@ -32,7 +40,7 @@ class Degradation:
 
 
 def steps_to_target(steps: Array, curve: Array, target: float, higher_is_better: bool) -> float:
-    """The step of the first evaluation at which `curve` is at least as good as `target`; infinite if none is.
+    """Return the step of the first evaluation at which `curve` is at least as good as `target`; infinite if none is.
 
     steps, curve: ``[E]``. Values that are not finite reach nothing.
     """
@@ -41,15 +49,15 @@ def steps_to_target(steps: Array, curve: Array, target: float, higher_is_better:
     return float(np.asarray(steps)[good.argmax()]) if good.any() else np.inf
 
 
-def reach(steps: Sequence[float]) -> Reach:
-    """The median over trials, those that never arrived being infinite (censored)."""
+def measure_reach(steps: Sequence[float]) -> Reach:
+    """Return the median over trials, those that never arrived being infinite (censored)."""
     values = np.sort(np.asarray(steps, np.float64))
     lower, upper = values[(len(values) - 1) // 2], values[len(values) // 2]
     return Reach(float((lower + upper) / 2), int(np.isfinite(values).sum()), len(values))
 
 
-def area(steps: Array, curve: Array) -> float:
-    r"""The mean height of `curve` over the training, by the trapezoid rule; NaN if a value is not finite.
+def area_under_curve(steps: Array, curve: Array) -> float:
+    r"""Compute the mean height of `curve` over the training, by the trapezoid rule; NaN if a value is not finite.
 
     .. math:: \frac{1}{x_E - x_1} \sum_i (x_{i+1} - x_i) (y_i + y_{i+1}) / 2
 
@@ -61,10 +69,10 @@ def area(steps: Array, curve: Array) -> float:
     return float(np.diff(steps) @ (curve[1:] + curve[:-1]) / 2 / (steps[-1] - steps[0]))
 
 
-def degradation(
+def measure_degradation(
     at_rate: Mapping[int, float], at_zero: Mapping[int, float], higher_is_better: bool, perfect: float
 ) -> Degradation | None:
-    r"""What the metric loses against rate 0, paired by seed; positive is worse. None without a pair.
+    r"""Measure what the metric loses against rate 0, paired by seed; positive is worse. None without a pair.
 
     Where higher is better, in points: the mean of :math:`100 (y_0 - y) / y_\mathrm{perfect}`. For errors, in percent:
     :math:`100 (\exp \mathrm{mean} \log (y / y_0) - 1)`, the scale on which errors are compared; None where one is
@@ -96,7 +104,7 @@ CELL = ("corruption", "loss", "weighting", "corruption_rate")
 
 @dataclass(frozen=True)
 class Summary:
-    """What the seeds of one loss, weighting, corruption and rate say. Means are over trials that did not diverge."""
+    """The trials of one loss, weighting, corruption and rate over seeds. Means leave out trials that diverged."""
 
     settings: dict[str, Any]  # those of SETTINGS that the records know
     loss: str
@@ -109,18 +117,16 @@ class Summary:
     higher_is_better: bool
     perfect: float
     baseline_predictor: float  # the baseline predictor's value on test
-    target: (
-        float  # what "steps to target" aims at; like `baseline_predictor`, the mean over seeds where each has its own
-    )
-    last: Estimate | None  # test metric at the last epoch; None without a trial to average
+    target: float  # of "steps to target"; like `baseline_predictor`, the mean over seeds where each has its own
+    last: Estimate | None  # test metric at the last epoch; None where no trial finished
     best: Estimate | None  # at the epoch that validation calls best
     validation: float  # mean validation metric at the last epoch, by which a learning rate is chosen
     steps: Reach | None  # None without a target or curves
-    area: float  # mean height of the test curve
-    gap: float  # last against best epoch, in the metric's unit; positive: training on made it worse (memorisation)
+    aulc: float  # area under the learning curve: mean height of the test curve
+    overfitting_gap: float  # last minus best epoch, in the metric's unit; positive: training on made it worse
     degradation: Degradation | None  # None at rate 0, or where rate 0 is missing
     values: dict[int, float]  # test metric at the last epoch by seed, the diverged left out
-    seeds: tuple[int, ...]  # all that there is a record of
+    seeds: tuple[int, ...]  # all on record
     trials: tuple[str, ...]  # ids of those that means are over, by seed
     diverged: tuple[str, ...]  # ids of those left out of the means
     n_failed: int
@@ -138,12 +144,12 @@ class Summary:
 
     @property
     def n_diverged(self) -> int:
-        """How many trials diverged."""
+        """The number of trials that diverged."""
         return len(self.diverged)
 
     @property
     def n_trials(self) -> int:
-        """How many trials there is a record of, failed and skipped ones included."""
+        """The number of trials on record, failed and skipped ones included."""
         return len(self.seeds)
 
 
@@ -156,11 +162,11 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Some rows of the table of trials. A data frame per cell would take most of the time."""
+class _Cell:
+    """Some lines of the table of trials. A data frame per cell would take most of the time."""
 
     table: dict[str, Array]  # columns of objects
-    at: Array  # the rows' numbers
+    at: Array  # the lines' numbers
 
     def __len__(self) -> int:
         return len(self.at)
@@ -168,73 +174,87 @@ class _Rows:
     def __getitem__(self, name: str) -> Array:
         return self.table[name][self.at]
 
-    def where(self, kept: Array) -> "_Rows":
-        return _Rows(self.table, self.at[kept])
+    def select(self, kept: Array) -> "_Cell":
+        return _Cell(self.table, self.at[kept])
 
-    def numbers(self, name: str) -> Array:
-        """A column as numbers, NaN for what is none."""
+    def get_numbers(self, name: str) -> Array:
+        """Return a column as numbers, NaN for what is none."""
         if name not in self.table:
             return np.full(len(self), np.nan)
         try:
             return self[name].astype(np.float64)
-        except (TypeError, ValueError):  # by pandas takes twenty times as long
+        except (TypeError, ValueError):  # pandas takes twenty times as long
             return pd.to_numeric(pd.Series(self[name], dtype=object), errors="coerce").to_numpy(np.float64)
 
-    def judged(self, epoch: str, split: str = "test") -> Array:
-        """``[n]``, the primary metric."""
-        return self.numbers(f"{split}/{self['metric'][0]}/{epoch}") if len(self) else np.zeros(0)
+    def get_metric(self, epoch: str, split: str = "test") -> Array:
+        """Return the primary metric, ``[n]``."""
+        return self.get_numbers(f"{split}/{self['metric'][0]}/{epoch}") if len(self) else np.zeros(0)
 
-    def first(self, name: str) -> Any:
-        """The first row's value; None where there is no such column."""
+    def get_first(self, name: str) -> Any:
+        """Return the first line's value; None where there is no such column."""
         return self[name][0] if name in self.table else None
 
 
 def summarise(results: Sequence[Results]) -> list[Summary]:
-    """One summary per setting, corruption, loss, weighting and rate, in that order, whatever the order of `results`.
+    """Return a summary per setting, corruption, loss, weighting and rate, in that order, however `results` are ordered.
 
     A trial that several results hold counts once.
     """
     trials = pd.concat([fill_columns(result.trials) for result in results] or [pd.DataFrame({"trial": []})])
     trials = trials.drop_duplicates("trial", keep="last")
-    return summarise_trials(trials, _evidence(results, trials)) if len(trials) else []
+    return summarise_trials(trials, _collect_evidence(results, trials)) if len(trials) else []
 
 
 def summarise_trials(trials: pd.DataFrame, evidence: Evidence, confidence: float = 0.95) -> list[Summary]:
-    """The same from a table of trials, each in one row and `filled`, and what is known of them."""
+    """Summarise a table of trials, which has the columns that `fill_columns` adds, with their curves and scores."""
     keys = [*(name for name in SETTINGS if name in trials), *CELL]
-    return _compared([_summary(rows, keys, evidence, confidence) for rows in _cells(trials, keys)])
-
-
-def _cells(trials: pd.DataFrame, keys: list[str]) -> list[_Rows]:
+    # 1. the lines of each cell: sorted by its key, then split where the key changes
     table = {str(name): trials[name].to_numpy(object) for name in trials}
-    cells = trials.groupby(keys, sort=True, dropna=False, observed=True).ngroup().to_numpy()
-    order = np.argsort(cells, kind="stable")
-    starts = np.flatnonzero(np.diff(cells[order]) > 0) + 1
-    return [_Rows(table, at) for at in np.split(order, starts)]
+    codes = trials.groupby(keys, sort=True, dropna=False, observed=True).ngroup().to_numpy()
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order]) > 0) + 1
+    cells = [_Cell(table, at) for at in np.split(order, starts)]
+    # 2. each by itself
+    summaries = [_summarise_cell(cell, keys, evidence, confidence) for cell in cells]
+    # 3. what a cell is only beside others: its degradation, and seeds that others of the same data have
+    clean = {(*_get_kind(s), s.corruption): s for s in summaries if s.corruption_rate == 0}
+    seeds: dict[tuple[Any, ...], set[int]] = defaultdict(set)
+    for summary in summaries:
+        seeds[_get_subject(summary)] |= set(summary.seeds)
+    completed = []
+    for summary in summaries:
+        missing = sorted(seeds[_get_subject(summary)] - set(summary.seeds))
+        notes = (f"seeds that other rows have are missing: {', '.join(map(str, missing))}",) if missing else ()
+        lost = _compare_with_clean(summary, clean)
+        completed.append(replace(summary, degradation=lost, notes=summary.notes + notes))
+    return completed
 
 
 def fill_columns(trials: pd.DataFrame) -> pd.DataFrame:
-    """The same with the columns that a cell needs, where records do not have them."""
+    """Add the columns that a summary needs, where records do not have them."""
     defaults = {"weighting": "none", "corruption": "none", "corruption_rate": 0.0, "seed": 0}
     missing = pd.DataFrame({name: value for name, value in defaults.items() if name not in trials}, trials.index)
     return pd.concat([trials, missing], axis=1)
 
 
-def _evidence(results: Sequence[Results], trials: pd.DataFrame) -> Evidence:
+def _collect_evidence(results: Sequence[Results], trials: pd.DataFrame) -> Evidence:
+    """Collect the test curves of each trial's own metric, and its scores per example."""
     metric = dict(zip(trials["trial"], trials["metric"], strict=True))
     evidence = Evidence({}, {})
     for result in results:
         test = result.curves[result.curves["split"] == "test"]
         test = test[test["metric"].astype(object) == test["trial"].astype(object).map(metric)]
         test = test.sort_values("step", kind="stable")
-        evidence.curves.update({trial: part for (trial,), part in _parts(test, ["trial"], "step", "value")})
+        for (trial,), curve in _split_by_keys(test, ["trial"], "step", "value"):
+            evidence.curves[trial] = curve
         columns = ["example", "score", *({GROUP} & {*result.test})]
-        evidence.scores.update((key, Scores(*part)) for key, part in _parts(result.test, ["trial", "epoch"], *columns))
+        for key, scores in _split_by_keys(result.test, ["trial", "epoch"], *columns):
+            evidence.scores[key] = Scores(*scores)
     return evidence
 
 
-def _parts(rows: pd.DataFrame, keys: list[str], *columns: str) -> Iterator[tuple[Any, Any]]:
-    """The columns of each group of rows with equal keys: what groupby gives, some hundred times faster."""
+def _split_by_keys(rows: pd.DataFrame, keys: list[str], *columns: str) -> Iterator[tuple[Any, Any]]:
+    """Yield the columns of each group of lines with equal keys: groupby's result, some hundred times faster."""
     groups = rows.groupby(keys, observed=True, sort=False).ngroup().to_numpy()
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
@@ -244,132 +264,114 @@ def _parts(rows: pd.DataFrame, keys: list[str], *columns: str) -> Iterator[tuple
         yield from zip(zip(*names, strict=True), zip(*parts, strict=True), strict=True)
 
 
-def _summary(rows: _Rows, keys: list[str], evidence: Evidence, confidence: float) -> Summary:
-    n = len(rows)
-    rows = _latest(rows)
-    failed, skipped = (rows.where(rows["status"] == status) for status in UNTRAINED)
-    untrained = np.isin(rows["status"].astype(str), UNTRAINED)
-    explained = untrained | (rows.numbers("diverged_step") == 0)
-    tried = rows.where(~untrained)
-    first = tried if len(tried) else rows  # failed trials may leave no more than their settings
-    better = first.first("higher_is_better") in (True, 1)
-    good = tried.where((tried["status"] == "finished") & np.isfinite(tried.judged("last")))
+def _summarise_cell(cell: _Cell, keys: list[str], evidence: Evidence, confidence: float) -> Summary:
+    # 1. the latest trial of each seed, by seed
+    n_lines = len(cell)
+    latest = {int(seed): number for number, seed in enumerate(cell["seed"])}
+    cell = cell.select(np.array([latest[seed] for seed in sorted(latest)]))
+    repeated = n_lines - len(cell)
+    # 2. trials that failed or were skipped leave no numbers, trials that diverged are no part of means
+    failed, skipped = (cell.select(cell["status"] == status) for status in UNTRAINED)
+    untrained = np.isin(cell["status"].astype(str), UNTRAINED)
+    tried = cell.select(~untrained)
+    good = tried.select((tried["status"] == "finished") & np.isfinite(tried.get_metric("last")))
+    explained = cell.select(untrained | (cell.get_numbers("diverged_step") == 0))
+    reasons = explained["reason"] if "reason" in cell.table else ()
+    # 3. facts that all trials share; failed ones may have no more than their settings
+    shared = tried if len(tried) else cell
+    better = shared.get_first("higher_is_better") in (True, 1)
+    gaps = (good.get_metric("last") - good.get_metric("best")) * (-1 if better else 1)
+    areas = [area_under_curve(*evidence.curves[trial]) for trial in good["trial"] if trial in evidence.curves]
     return Summary(
-        settings={key: _plain(first.first(key)) for key in keys if key not in CELL},
-        loss=str(first.first("loss")),
-        weighting=str(first.first("weighting")),
-        corruption=str(first.first("corruption")),
-        corruption_rate=float(first.first("corruption_rate")),
-        realised_rate=_mean(rows.numbers("realised_rate")),
-        metric=str(first.first("metric")),
-        transform=str(first.first("transform")),
+        settings={key: _to_scalar(shared.get_first(key)) for key in keys if key not in CELL},
+        loss=str(shared.get_first("loss")),
+        weighting=str(shared.get_first("weighting")),
+        corruption=str(shared.get_first("corruption")),
+        corruption_rate=float(shared.get_first("corruption_rate")),
+        realised_rate=_average(cell.get_numbers("realised_rate")),
+        metric=str(shared.get_first("metric")),
+        transform=str(shared.get_first("transform")),
         higher_is_better=better,
-        perfect=_mean(rows.numbers("perfect")),
-        baseline_predictor=_mean(rows.numbers("baseline_predictor")),
-        target=_mean(rows.numbers("target")),
-        last=_estimate(good, "last", evidence, confidence),
-        best=_estimate(good, "best", evidence, confidence),
-        validation=_mean(good.judged("last", "validation")),
-        steps=_steps(tried, good, evidence),
-        area=_mean([area(*evidence.curves[trial]) for trial in good["trial"] if trial in evidence.curves]),
-        gap=_mean((good.judged("last") - good.judged("best")) * (-1 if better else 1)),
+        perfect=_average(cell.get_numbers("perfect")),
+        baseline_predictor=_average(cell.get_numbers("baseline_predictor")),
+        target=_average(cell.get_numbers("target")),
+        last=_estimate_metric(good, "last", evidence, confidence),
+        best=_estimate_metric(good, "best", evidence, confidence),
+        validation=_average(good.get_metric("last", "validation")),
+        steps=_count_steps(tried, good, evidence),
+        aulc=_average(areas),
+        overfitting_gap=_average(gaps),
         degradation=None,
-        values=dict(zip(map(int, good["seed"]), good.judged("last").tolist(), strict=True)),
-        seeds=tuple(map(int, rows["seed"])),
+        values=dict(zip(map(int, good["seed"]), good.get_metric("last").tolist(), strict=True)),
+        seeds=tuple(map(int, cell["seed"])),
         trials=tuple(good["trial"]),
         diverged=tuple(tried["trial"][~np.isin(tried["trial"].astype(str), good["trial"].astype(str))]),
         n_failed=len(failed),
         n_skipped=len(skipped),
-        reasons=tuple(sorted({str(reason) for reason in _texts(rows.where(explained), "reason")})),
-        wall_seconds=_median(good.numbers("wall_seconds")),
-        gradient_norm=_median(good.numbers("gradient_norm")),
-        residual_scale=_median(good.numbers("residual_scale")),
-        notes=(f"{n - len(rows)} trials repeat a seed; the latest of each is used",) if n > len(rows) else (),
+        reasons=tuple(sorted({str(reason) for reason in reasons if not pd.isna(reason)})),
+        wall_seconds=_take_median(good.get_numbers("wall_seconds")),
+        gradient_norm=_take_median(good.get_numbers("gradient_norm")),
+        residual_scale=_take_median(good.get_numbers("residual_scale")),
+        notes=(f"{repeated} trials repeat a seed; the latest of each is used",) if repeated else (),
     )
 
 
-def _latest(rows: _Rows) -> _Rows:
-    """The last of each seed, by seed."""
-    latest = {int(seed): number for number, seed in enumerate(rows["seed"])}
-    return rows.where(np.array([latest[seed] for seed in sorted(latest)]))
-
-
-def _texts(rows: _Rows, name: str) -> list[Any]:
-    return [text for text in (rows[name] if name in rows.table else ()) if not pd.isna(text)]
-
-
-def _estimate(rows: _Rows, epoch: str, evidence: Evidence, confidence: float) -> Estimate | None:
-    """The test metric at `epoch`, with test rows as a sample wherever scores allow it."""
-    if not len(rows):
+def _estimate_metric(cell: _Cell, epoch: str, evidence: Evidence, confidence: float) -> Estimate | None:
+    """Estimate the test metric at `epoch`, with test examples as a sample wherever scores allow it."""
+    if not len(cell):
         return None
-    better, perfect = bool(rows.first("higher_is_better")), float(rows.numbers("perfect")[0])
-    known = [part for trial in rows["trial"] if (part := evidence.scores.get((trial, epoch)))]
-    if (transform := rows.first("transform")) in SCORED and len(known) == len(rows):
-        (table,), groups = crossed([known])
+    better, perfect = bool(cell.get_first("higher_is_better")), float(cell.get_numbers("perfect")[0])
+    scores = [part for trial in cell["trial"] if (part := evidence.scores.get((trial, epoch)))]
+    if (transform := cell.get_first("transform")) in SCORED and len(scores) == len(cell):
+        (table,), groups = align_scores([scores])
         if is_sample(table, groups):
-            return interval(table, str(transform), better, confidence, perfect, groups)
-    return estimate_over_seeds(rows.judged(epoch), better, confidence, perfect)
+            return estimate_interval(table, str(transform), better, confidence, perfect, groups)
+    return estimate_over_seeds(cell.get_metric(epoch), better, confidence, perfect)
 
 
-def _steps(tried: _Rows, good: _Rows, evidence: Evidence) -> Reach | None:
-    """Steps to the target; a diverged trial never gets there, whatever it passed on its way."""
-    drawn = np.array([trial in evidence.curves for trial in good["trial"]], bool)
-    rows = good.where(drawn & np.isfinite(good.numbers("target")))
-    if not len(tried) or (not len(rows) and len(good)):
+def _count_steps(tried: _Cell, good: _Cell, evidence: Evidence) -> Reach | None:
+    """Return the steps to the target; a diverged trial never gets there, whatever it passed on its way."""
+    has_curve = np.array([trial in evidence.curves for trial in good["trial"]], bool)
+    cell = good.select(has_curve & np.isfinite(good.get_numbers("target")))
+    if not len(tried) or (not len(cell) and len(good)):
         return None
-    columns = zip(rows["trial"], rows.numbers("target"), rows["higher_is_better"], strict=True)
-    found = [steps_to_target(*evidence.curves[trial], float(target), bool(better)) for trial, target, better in columns]
-    return reach(found + [np.inf] * (len(tried) - len(rows)))
+    columns = zip(cell["trial"], cell.get_numbers("target"), cell["higher_is_better"], strict=True)
+    steps = [steps_to_target(*evidence.curves[trial], float(target), bool(better)) for trial, target, better in columns]
+    return measure_reach(steps + [np.inf] * (len(tried) - len(cell)))
 
 
-def _compared(summaries: list[Summary]) -> list[Summary]:
-    """Add what a cell is only by comparison: its degradation, and seeds that others of the same data have."""
-    clean = {(*_kind(s), s.corruption): s for s in summaries if s.corruption_rate == 0}
-    seeds: dict[tuple[Any, ...], set[int]] = defaultdict(set)
-    for summary in summaries:
-        seeds[_subject(summary)] |= set(summary.seeds)
-    return [
-        replace(s, degradation=_degradation(s, clean), notes=s.notes + _gaps(s, seeds[_subject(s)])) for s in summaries
-    ]
-
-
-def _degradation(summary: Summary, clean: Mapping[tuple[Any, ...], Summary]) -> Degradation | None:
-    """Against rate 0 of the same corruption, or of none."""
-    same = (clean.get((*_kind(summary), corruption)) for corruption in (summary.corruption, "none"))
+def _compare_with_clean(summary: Summary, clean: Mapping[tuple[Any, ...], Summary]) -> Degradation | None:
+    """Measure the degradation against rate 0 of the same corruption, or else of none."""
+    same = (clean.get((*_get_kind(summary), corruption)) for corruption in (summary.corruption, "none"))
     base = next((other for other in same if other), None)
     if summary.corruption_rate == 0 or base is None:
         return None
-    return degradation(summary.values, base.values, summary.higher_is_better, summary.perfect)
+    return measure_degradation(summary.values, base.values, summary.higher_is_better, summary.perfect)
 
 
-def _gaps(summary: Summary, seeds: set[int]) -> tuple[str, ...]:
-    missing = sorted(seeds - set(summary.seeds))
-    return (f"seeds that other rows have are missing: {', '.join(map(str, missing))}",) if missing else ()
-
-
-def _kind(summary: Summary) -> tuple[Any, ...]:
-    """All but corruption and rate."""
+def _get_kind(summary: Summary) -> tuple[Any, ...]:
+    """Return all that identifies a cell but corruption and rate."""
     return (*summary.settings.items(), summary.loss, summary.weighting)
 
 
-def _subject(summary: Summary) -> tuple[Any, ...]:
+def _get_subject(summary: Summary) -> tuple[Any, ...]:
     return summary.metric, summary.settings.get("task"), summary.settings.get("data")
 
 
-def _mean(values: Array | list[float]) -> float:
-    """The mean of what is finite; NaN of nothing."""
+def _average(values: Array | list[float]) -> float:
+    """Return the mean of the finite values; NaN of none."""
     finite = np.asarray(values, np.float64)
     finite = finite[np.isfinite(finite)]
     return float(finite.mean()) if finite.size else np.nan
 
 
-def _median(values: Array) -> float:
-    """The median of what is finite; NaN of nothing."""
+def _take_median(values: Array) -> float:
+    """Return the median of the finite values; NaN of none."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else np.nan
 
 
-def _plain(value: Any) -> Any:
-    """A Python scalar, missing as None (which, unlike NaN, equals itself)."""
+def _to_scalar(value: Any) -> Any:
+    """Convert to a Python scalar, missing as None (which, unlike NaN, equals itself)."""
     value = value.item() if isinstance(value, np.generic) else value
     return None if pd.isna(value) else value

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lossbench import records
-from lossbench.analysis.comparison import Asked, compare
+from lossbench.analysis.comparison import ComparisonOptions, compare
 from lossbench.analysis.study import FOLDER, Study
 from lossbench.analysis.summary import Summary
 from lossbench.errors import InvalidValue, make_unknown
@@ -109,7 +109,7 @@ class Results:
             raise InvalidValue(f"rope must be a number in the range (0, 100). Got {rope!r} instead.")
         if not (_is_number(confidence) and 0.5 <= confidence < 1):
             raise InvalidValue(f"confidence must be a share from 0.5 to below 1. Got {confidence!r} instead.")
-        return Comparison(tuple(compare(self.study, Asked(baseline, rope, confidence))))
+        return Comparison(tuple(compare(self.study, ComparisonOptions(baseline, rope, confidence))))
 
     def plot(self, kind: str = "curves", baseline: str = "", part: int = 0) -> "Figure":
         """Return a matplotlib figure: `curves`, `robustness`, `differences` from a baseline, or `tuning`.
@@ -192,7 +192,7 @@ def _table_row(summary: Summary) -> dict[str, Any]:
             row[f"{prefix}{name}"] = getattr(estimate, name) if estimate else np.nan
     row |= {
         "steps_to_target": summary.steps.median if summary.steps else np.nan,
-        "area": summary.area,
+        "aulc": summary.aulc,
         "degradation": summary.degradation.value if summary.degradation else np.nan,
         "baseline_predictor": summary.baseline_predictor,
         "n_trials": summary.n_trials,

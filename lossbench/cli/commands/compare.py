@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lossbench.analysis import study
-from lossbench.analysis.comparison import Asked, Comparison, compare
+from lossbench.analysis.comparison import Comparison, ComparisonOptions, compare
 from lossbench.cli.output import OutputMode, print_document, print_message, results_console
 from lossbench.errors import InvalidValue, make_unknown
 from lossbench.report.tables import comparison, markup, rankings, rows
@@ -27,7 +27,7 @@ def run_compare(arguments: Sequence[str], mode: OutputMode) -> int:
     """Compare the losses of one or more studies, from their records alone."""
     asked = _asked(arguments)
     found = study.read([Path(folder) for folder in asked.folders], _where(asked.where), asked.metric)
-    comparisons = compare(found, Asked(asked.baseline, asked.rope, asked.confidence))
+    comparisons = compare(found, ComparisonOptions(asked.baseline, asked.rope, asked.confidence))
     shape = "json" if mode is OutputMode.JSON else asked.format
     if mode is not OutputMode.QUIET:
         FORMATS[shape](comparisons, asked.sort)

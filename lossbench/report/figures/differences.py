@@ -123,7 +123,7 @@ def _format_verdict(row: Row | None, level: Level) -> str:
 
 def _write_caption(comparison: Comparison, n_more: int) -> Iterator[str]:
     level, percent = comparison.levels[0], f"{100 * comparison.confidence:g}%"
-    over = "seeds and test examples" if level.sample.n_rows else "seeds"
+    over = "seeds and test examples" if level.sample.n_examples else "seeds"
     differences = [row.against for level in comparison.levels for row in level.rows if row.against]
     if any(np.isfinite(difference.low) for difference in differences):
         yield f"Point and line: mean paired difference and its {percent} CI over {over}."

@@ -62,7 +62,7 @@ def plot_robustness(comparison: Comparison) -> "Figure":
     # 3. words
     heading = compose_title("Robustness", comparison.first)
     figure.suptitle(heading, x=0.008, ha="left", fontsize=11, fontweight="bold")
-    over = "seeds and test examples" if comparison.levels[0].sample.n_rows else "seeds"
+    over = "seeds and test examples" if comparison.levels[0].sample.n_examples else "seeds"
     n_more = len(losses) - len(listed)
     caption = [
         f"Mean over seeds at the last epoch, with its {100 * comparison.confidence:g}% CI over {over}.",

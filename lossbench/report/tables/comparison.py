@@ -39,7 +39,7 @@ def sort_rows(level: Level, sort: str) -> list[Row]:
         "difference": lambda row: (-1 if up else 1) * (row.against.value if row.against else 0.0),
         "steps": lambda row: row.steps.median if row.steps else np.nan,
         "seconds": lambda row: row.summary.wall_seconds,
-        "area": lambda row: (-1 if up else 1) * row.summary.area,
+        "area": lambda row: (-1 if up else 1) * row.summary.aulc,
     }
     return sorted(level.rows, key=lambda row: (np.nan_to_num(keys[sort](row), nan=np.inf), row.name))
 
@@ -181,7 +181,7 @@ def _way_columns(entries: Sequence[Entry], comparison: Comparison) -> dict[str, 
         "rate": [f"{level.corruption_rate:g}" for level, _ in entries],
         f"steps to\n{comparison.target:.3g}": [format_reach(row.steps) for row in rows],
         "seconds\nto that": [format_number(row.seconds) for row in rows],
-        "area": [format_number(row.summary.area) for row in rows],
+        "area": [format_number(row.summary.aulc) for row in rows],
         "memorised": [_gap(row) for row in rows],
         "seconds\nper trial": [format_number(row.summary.wall_seconds) for row in rows],
         "settings\nas good": [f"{100 * ease:.0f}%" if np.isfinite(ease) else NOTHING for ease in eases],
@@ -191,7 +191,7 @@ def _way_columns(entries: Sequence[Entry], comparison: Comparison) -> dict[str, 
 
 
 def _gap(row: Row) -> str:
-    gap, last = row.summary.gap, row.summary.last
+    gap, last = row.summary.overfitting_gap, row.summary.last
     if not np.isfinite(gap):
         return NOTHING
     rounding = last is not None and abs(gap) < SAME * abs(last.value)  # metrics are computed in single precision
@@ -212,7 +212,9 @@ def _robust_columns(found: Sequence[Robustness], comparison: Comparison) -> dict
     columns = {
         "loss": [r.name for r in found],
         **by_rate,
-        "lost to\ncorruption": [f"{r.area:+.1f}{unit}" if np.isfinite(r.area) else NOTHING for r in found],
+        "lost to\ncorruption": [
+            f"{r.mean_degradation:+.1f}{unit}" if np.isfinite(r.mean_degradation) else NOTHING for r in found
+        ],
         "clean price": [format_difference(r.clean, first.scale) if r.clean else NOTHING for r in found],
         "useless\nfrom rate": [_falls(r) for r in found],
     }
@@ -220,9 +222,9 @@ def _robust_columns(found: Sequence[Robustness], comparison: Comparison) -> dict
 
 
 def _falls(found: Robustness) -> str:
-    if np.isnan(found.falls_at) or not found.values:
+    if np.isnan(found.useless_from) or not found.values:
         return NOTHING
-    return f"{found.falls_at:.2g}" if np.isfinite(found.falls_at) else f"> {max(found.values):g}"
+    return f"{found.useless_from:.2g}" if np.isfinite(found.useless_from) else f"> {max(found.values):g}"
 
 
 def _interactions(comparison: Comparison) -> Iterable[RenderableType]:

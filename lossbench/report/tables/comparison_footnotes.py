@@ -36,7 +36,7 @@ def explain_comparison(comparison: Comparison) -> list[str]:
 
 def _speaks(comparison: Comparison) -> str:
     level, percent = comparison.levels[-1], f"{100 * comparison.confidence:g}%"
-    if level.sample.n_rows:
+    if level.sample.n_examples:
         return (
             f"[low, high]: {percent} interval, for new seeds and {_new_rows(level.sample)}, not for other data sets. "
             "Differences are paired by seed and test row."
@@ -49,9 +49,9 @@ def _speaks(comparison: Comparison) -> str:
 
 def _new_rows(sample: Sample) -> str:
     if not sample.n_groups:
-        return f"new test rows of this data ({sample.n_rows} here)"
+        return f"new test rows of this data ({sample.n_examples} here)"
     return (
-        f"new groups of test rows of this data (here {sample.n_groups} groups of {sample.n_rows} rows: those of one "
+        f"new groups of test rows of this data (here {sample.n_groups} of {sample.n_examples} rows: those of one "
         "group are alike, and count as one)"
     )
 

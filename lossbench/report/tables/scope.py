@@ -19,13 +19,13 @@ def speaks_for(level: Level) -> str:
     """Return what the differences would hold for, beside this very data."""
     if not any(row.against and np.isfinite(row.against.low) for row in level.rows):
         return "nothing"
-    return f"new seeds and {_rows(level)}" if level.sample.n_rows else "new seeds on these very test rows only"
+    return f"new seeds and {_rows(level)}" if level.sample.n_examples else "new seeds on these very test rows only"
 
 
 def narrowed_by(level: Level) -> str:
     """Return what would narrow the intervals of the differences from the baseline; "" where it is not known."""
     shares = [row.against.seed_share for row in level.rows if row.against and np.isfinite(row.against.seed_share)]
-    if not (shares and level.sample.n_rows):
+    if not (shares and level.sample.n_examples):
         return ""
     share = float(np.median(shares))
     if share > MOST:

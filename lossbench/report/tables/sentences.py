@@ -88,4 +88,4 @@ def settled_by(row: Row, level: Level) -> str:
         return "seeds" if found.n_seeds < 2 else ""
     if np.isfinite(found.more_seeds):
         return f"{found.more_seeds:.0f} seed{'' if found.more_seeds == 1 else 's'}"
-    return "test rows" if level.sample.n_rows else "too close"
+    return "test rows" if level.sample.n_examples else "too close"

@@ -286,7 +286,7 @@ def _columns(rows: Sequence[Summary], section: Sequence[Summary]) -> dict[str, l
         f"last epoch {arrow}": format_estimates([row.last for row in rows]),
         f"best epoch {arrow}": format_estimates([row.best for row in rows]),
         _steps_name(rows): [format_reach(row.steps) for row in rows],
-        "area": [format_number(row.area) for row in rows],
+        "area": [format_number(row.aulc) for row in rows],
         "vs\nrate 0": [_degradation(row) for row in rows],
         "diverged": [f"{row.n_diverged}/{row.n_trials}" if diverged else NOTHING for row in rows],
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lossbench.analysis import Summary
-from lossbench.analysis.comparison import OWN
+from lossbench.analysis.comparison import LOSS_SETTINGS
 from lossbench.seeds import hash_values
 
 LETTERS = 100
@@ -54,7 +54,7 @@ def shown(summary: Summary) -> tuple[str, ...]:
 
 def subject(summary: Summary) -> Settings:
     """Return the settings that rivals share."""
-    known = {k: v for k, v in summary.settings.items() if k not in OWN and v is not None}
+    known = {k: v for k, v in summary.settings.items() if k not in LOSS_SETTINGS and v is not None}
     return known | {"metric": summary.metric}
 
 
@@ -83,7 +83,7 @@ def _runs(cells: Sequence[Summary]) -> list[Run]:
 
 def _told_apart(cells: Sequence[Summary]) -> list[Run]:
     """As few runs as can be, none of which has two cells of one corruption and rate."""
-    for names in ((), ("head",), ("lr",), OWN):
+    for names in ((), ("head",), ("lr",), LOSS_SETTINGS):
         groups: dict[tuple[Any, ...], list[Summary]] = defaultdict(list)
         for cell in cells:
             groups[tuple(cell.settings.get(name) for name in names)].append(cell)

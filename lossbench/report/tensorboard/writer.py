@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from lossbench.analysis import Summary
-from lossbench.analysis.comparison import OWN, Asked, Comparison, compare
+from lossbench.analysis.comparison import LOSS_SETTINGS, Comparison, ComparisonOptions, compare
 from lossbench.analysis.study import FOLDER, Study, read
 from lossbench.analysis.summary import SETTINGS
 from lossbench.errors import InvalidValue
@@ -151,7 +151,7 @@ def _of(found: Study, folders: Collection[Path]) -> Study:
     trials, homes = found.trials, found.trials[FOLDER].map(str)
     asked = {folder.resolve() for folder in folders}
     there = [home for home in homes.unique() if Path(home).resolve() in asked]  # a study may spell them otherwise
-    shared = [name for name in SETTINGS if name in trials and name not in OWN]
+    shared = [name for name in SETTINGS if name in trials and name not in LOSS_SETTINGS]
     subjects = trials.groupby(shared, sort=False, dropna=False).ngroup()
     trained = ~trials["status"].isin(UNTRAINED)
     wanted = subjects[trained & homes.isin(there)]
@@ -163,7 +163,7 @@ def _comparisons(found: Study) -> list[Comparison]:
     if len(found.reported[["loss", "weighting", "head"]].drop_duplicates()) < 2:
         return []
     try:
-        return compare(found, Asked())
+        return compare(found, ComparisonOptions())
     except InvalidValue:  # there is but one loss
         return []
 

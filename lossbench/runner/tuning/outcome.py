@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from lossbench import records
-from lossbench.analysis.study import is_wanted
+from lossbench.analysis.study import is_known_column
 from lossbench.analysis.summary import Evidence, Summary, fill_columns, summarise_trials
 from lossbench.analysis.tuning import rank_settings
 from lossbench.config.choices import Experiment
@@ -57,7 +57,8 @@ def _summarise_by_trial(tuning: Sequence[Experiment]) -> dict[str, Summary]:
 
     ids = {trial_id(trial) for experiment in tuning for trial in experiment.list_trials()}
     tables = [
-        records.read_columns(folder, records.TRIALS, is_wanted) for folder in dict.fromkeys(e.folder for e in tuning)
+        records.read_columns(folder, records.TRIALS, is_known_column)
+        for folder in dict.fromkeys(e.folder for e in tuning)
     ]
     trials = fill_columns(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
     trials = trials[trials["trial"].isin(ids) & ~trials["status"].isin(records.UNTRAINED)]

@@ -8,7 +8,7 @@ from scipy import stats
 
 from lossbench.analysis import study
 from lossbench.analysis.across import compute_profiles, rank_losses
-from lossbench.analysis.comparison import Asked, compare
+from lossbench.analysis.comparison import ComparisonOptions, compare
 from lossbench.records import save
 
 
@@ -19,7 +19,7 @@ def compared(tmp_path, made_up):
     def make(*changes):
         for data in {change["data"] for change in changes}:
             save(tmp_path / data, [made_up(**change) for change in changes if change["data"] == data], {})
-        return compare(study.read([tmp_path]), Asked())
+        return compare(study.read([tmp_path]), ComparisonOptions())
 
     return make
 

@@ -8,7 +8,15 @@ import pytest
 from counting import count_calls
 from scipy import stats
 
-from lossbench.analysis import area, degradation, estimate_over_seeds, interval, reach, steps_to_target, summarise
+from lossbench.analysis import (
+    area_under_curve,
+    estimate_interval,
+    estimate_over_seeds,
+    measure_degradation,
+    measure_reach,
+    steps_to_target,
+    summarise,
+)
 from lossbench.records import load, save
 
 
@@ -20,7 +28,7 @@ def crossed(generator, n, n_seeds, n_examples, seed_sd, example_sd, noise_sd):
 
 
 def covered(scores, truth, **settings):
-    estimates = [interval(s, **settings) for s in scores]
+    estimates = [estimate_interval(s, **settings) for s in scores]
     return np.mean([e.low <= truth <= e.high for e in estimates])
 
 
@@ -55,19 +63,19 @@ def test_intervals_of_a_root_cover_the_mean_over_seeds_of_the_root(n_seeds):
 
 def test_with_one_seed_it_is_the_interval_over_rows():
     scores = np.random.default_rng(2).uniform(size=(1, 50))
-    estimate = interval(scores, higher_is_better=True)
+    estimate = estimate_interval(scores, higher_is_better=True)
     low, high = stats.t.interval(0.95, 49, scores.mean(), stats.sem(scores[0]))
     assert (estimate.low, estimate.high) == pytest.approx((low, high))
-    assert estimate.speaks_for == "new test rows"
+    assert estimate.speaks_for == "new test examples"
     assert estimate.seed_share == 0
 
 
 def test_without_spread_over_rows_it_is_the_interval_over_seeds():
     values = np.array([0.8, 0.9, 0.7])
-    estimate = interval(np.repeat(values[:, None], 40, axis=1), higher_is_better=True)
+    estimate = estimate_interval(np.repeat(values[:, None], 40, axis=1), higher_is_better=True)
     low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
     assert (estimate.low, estimate.high) == pytest.approx((low, high))
-    assert estimate.speaks_for == "new seeds and new test rows"
+    assert estimate.speaks_for == "new seeds and new test examples"
     assert estimate.seed_share == 1
 
 
@@ -76,11 +84,11 @@ def test_satterthwaite_freedom():
     seed, example = 2.0 / 2, np.var([2, 2, 5], ddof=1) / 3
     freedom = (seed + example) ** 2 / (seed**2 / 1 + example**2 / 2)
     half = stats.t.ppf(0.975, freedom) * np.sqrt(seed + example)
-    estimate = interval(rows, higher_is_better=True)
+    estimate = estimate_interval(rows, higher_is_better=True)
     assert (estimate.low, estimate.high) == pytest.approx((0, 3 + half))  # the scores are not negative
-    estimate = interval(rows - 10, higher_is_better=True)
+    estimate = estimate_interval(rows - 10, higher_is_better=True)
     assert (estimate.low, estimate.high) == pytest.approx((-7 - half, -7 + half))
-    estimate = interval(rows)
+    estimate = estimate_interval(rows)
     assert (estimate.low, estimate.high) == pytest.approx((3 * np.exp(-half / 3), 3 * np.exp(half / 3)))
 
 
@@ -88,15 +96,17 @@ def test_satterthwaite_freedom():
 def test_the_value_is_what_averaging_over_seeds_gives(transform):
     scores = np.random.default_rng(3).exponential(size=(4, 30))
     each = scores.mean(axis=1)
-    assert interval(scores, transform).value == pytest.approx((np.sqrt(each) if transform == "root" else each).mean())
+    assert estimate_interval(scores, transform).value == pytest.approx(
+        (np.sqrt(each) if transform == "root" else each).mean()
+    )
 
 
 def test_diverged_rows_are_left_out():
     scores = np.random.default_rng(4).exponential(size=(4, 30))
     bad = np.vstack([scores, np.full((1, 30), np.nan), np.full((1, 30), np.inf)])
-    assert interval(bad) == interval(scores)
-    assert np.isnan(interval(bad[4:]).value)
-    assert interval(bad[4:]).speaks_for == "nothing"
+    assert estimate_interval(bad) == estimate_interval(scores)
+    assert np.isnan(estimate_interval(bad[4:]).value)
+    assert estimate_interval(bad[4:]).speaks_for == "nothing"
     assert estimate_over_seeds(np.array([1.0, 2.0, np.nan])) == estimate_over_seeds(np.array([1.0, 2.0]))
     assert np.isnan(estimate_over_seeds(np.array([np.nan])).value)
 
@@ -104,16 +114,16 @@ def test_diverged_rows_are_left_out():
 def test_no_limit_passes_a_perfect_value():
     scores = np.ones((3, 20))
     scores[0, :2] = 0
-    assert interval(scores, higher_is_better=True).high > 1
-    assert interval(scores, higher_is_better=True, perfect=1.0).high == 1
-    assert interval(scores, higher_is_better=True, perfect=float("inf")).high > 1
+    assert estimate_interval(scores, higher_is_better=True).high > 1
+    assert estimate_interval(scores, higher_is_better=True, perfect=1.0).high == 1
+    assert estimate_interval(scores, higher_is_better=True, perfect=float("inf")).high > 1
 
 
 def test_degenerate_scores():
-    assert interval(np.zeros((3, 10))).low == 0
-    assert interval(np.zeros((3, 10)), "root").high == 0
-    assert np.isnan(interval(np.ones((1, 1))).low)
-    negative = interval(np.random.default_rng(5).normal(-2, 1, (3, 20)))  # a log-likelihood has no logarithm
+    assert estimate_interval(np.zeros((3, 10))).low == 0
+    assert estimate_interval(np.zeros((3, 10)), "root").high == 0
+    assert np.isnan(estimate_interval(np.ones((1, 1))).low)
+    negative = estimate_interval(np.random.default_rng(5).normal(-2, 1, (3, 20)))  # a log-likelihood has no logarithm
     assert negative.low < negative.value < negative.high < 0
 
 
@@ -133,30 +143,30 @@ def test_steps_to_target():
 
 
 def test_reach_counts_the_censored():
-    assert reach([30, np.inf, 10]) == reach([10, 30, np.inf])
-    assert reach([30, np.inf, 10]).median == 30
-    assert reach([10, np.inf]).median == np.inf
-    assert (reach([10, np.inf]).n_reached, reach([10, np.inf]).n_trials) == (1, 2)
-    assert reach([np.inf, np.inf]).median == np.inf
-    assert reach([10, 20]).median == 15
+    assert measure_reach([30, np.inf, 10]) == measure_reach([10, 30, np.inf])
+    assert measure_reach([30, np.inf, 10]).median == 30
+    assert measure_reach([10, np.inf]).median == np.inf
+    assert (measure_reach([10, np.inf]).n_reached, measure_reach([10, np.inf]).n_trials) == (1, 2)
+    assert measure_reach([np.inf, np.inf]).median == np.inf
+    assert measure_reach([10, 20]).median == 15
 
 
 def test_area():
-    assert area([0, 10, 30], [4, 2, 0]) == pytest.approx((30 + 20) / 30)
-    assert area([7], [3]) == 3
-    assert np.isnan(area([0, 1], [1, np.nan]))
-    assert np.isnan(area([], []))
+    assert area_under_curve([0, 10, 30], [4, 2, 0]) == pytest.approx((30 + 20) / 30)
+    assert area_under_curve([7], [3]) == 3
+    assert np.isnan(area_under_curve([0, 1], [1, np.nan]))
+    assert np.isnan(area_under_curve([], []))
 
 
 def test_degradation_is_paired_and_positive_when_worse():
-    cost = degradation({0: 2.0, 1: 4.0, 2: 9.0}, {0: 1.0, 1: 2.0, 3: 1.0}, False, 0.0)
+    cost = measure_degradation({0: 2.0, 1: 4.0, 2: 9.0}, {0: 1.0, 1: 2.0, 3: 1.0}, False, 0.0)
     assert (cost.value, cost.unit, cost.n_pairs) == (pytest.approx(100), "%", 2)
-    cost = degradation({0: 0.7}, {0: 0.9}, True, 1.0)
+    cost = measure_degradation({0: 0.7}, {0: 0.9}, True, 1.0)
     assert (cost.value, cost.unit) == (pytest.approx(20), "points")
-    assert degradation({0: 70.0}, {0: 90.0}, True, 100.0).value == pytest.approx(20)
-    assert degradation({0: 1.0}, {1: 1.0}, False, 0.0) is None
-    assert degradation({0: np.nan}, {0: 1.0}, False, 0.0) is None
-    assert degradation({0: 1.0}, {0: 0.0}, False, 0.0) is None
+    assert measure_degradation({0: 70.0}, {0: 90.0}, True, 100.0).value == pytest.approx(20)
+    assert measure_degradation({0: 1.0}, {1: 1.0}, False, 0.0) is None
+    assert measure_degradation({0: np.nan}, {0: 1.0}, False, 0.0) is None
+    assert measure_degradation({0: 1.0}, {0: 0.0}, False, 0.0) is None
 
 
 @pytest.fixture
@@ -191,10 +201,10 @@ def test_a_summary_says_what_the_records_say(summaries):
     assert clean.last.value == pytest.approx(np.mean(list(clean.values.values())))
     assert clean.last.n_examples == 200
     assert clean.best.value == pytest.approx(0.97 * clean.last.value)
-    assert clean.gap == pytest.approx(0.03 * clean.last.value)
+    assert clean.overfitting_gap == pytest.approx(0.03 * clean.last.value)
     assert clean.steps.n_trials == clean.steps.n_reached == 3
     assert clean.steps.median < noisy.steps.median
-    assert clean.area < noisy.area
+    assert clean.aulc < noisy.aulc
     assert (clean.target, clean.baseline_predictor, clean.realised_rate) == (2.0, 4.1, 0.0)
     assert clean.settings["lr"] == 0.003
 
@@ -202,7 +212,7 @@ def test_a_summary_says_what_the_records_say(summaries):
 def test_gap_is_positive_when_training_on_made_it_worse(summaries):
     (summary,) = summaries({"metric": "accuracy", "higher_is_better": True, "perfect": 1.0})
     assert summary.best.value < summary.last.value
-    assert summary.gap == pytest.approx(summary.best.value - summary.last.value)
+    assert summary.overfitting_gap == pytest.approx(summary.best.value - summary.last.value)
 
 
 def test_diverged_and_failed_trials_are_counted_and_left_out(summaries):
@@ -221,7 +231,7 @@ def test_cells_of_diverged_or_failed_trials_only(summaries):
     bad, worse = summaries({"status": "diverged"}, {"status": "failed", "loss": "mae", "higher_is_better": None})
     assert (bad.last, bad.n_diverged, bad.steps.median, bad.steps.n_reached) == (None, 1, np.inf, 0)
     assert (worse.last, worse.n_failed, worse.steps) == (None, 1, None)
-    assert np.isnan(bad.area)
+    assert np.isnan(bad.aulc)
 
 
 def test_without_rate_zero_there_is_no_degradation(summaries):
@@ -293,7 +303,7 @@ def test_records_without_optional_columns(tmp_path, made_up):
 def test_no_limit_of_a_share_lies_below_zero():
     """Two seeds give one degree of freedom, and a t interval that reaches far below."""
     scores = np.array([[0, 0, 1, 0, 0, 0], [1, 1, 1, 1, 1, 0]], float)
-    found = interval(scores, higher_is_better=True, perfect=1.0)
+    found = estimate_interval(scores, higher_is_better=True, perfect=1.0)
     assert (found.low, found.high) == (0.0, 1.0)
 
 

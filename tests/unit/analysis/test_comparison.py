@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lossbench.analysis import study
-from lossbench.analysis.comparison import Asked, compare
+from lossbench.analysis.comparison import ComparisonOptions, compare
 from lossbench.analysis.rivals import Sample
 from lossbench.analysis.robustness import measure_robustness
 from lossbench.analysis.verdicts import Verdict
@@ -22,7 +22,7 @@ def compared(tmp_path, made_up):
     def make(*changes, where=None, metric="", **asked):
         for loss in {change["loss"] for change in changes}:
             save(tmp_path / loss, [made_up(**change) for change in changes if change["loss"] == loss], {})
-        return compare(study.read([tmp_path], where, metric), Asked(**asked))
+        return compare(study.read([tmp_path], where, metric), ComparisonOptions(**asked))
 
     return make
 
@@ -158,11 +158,11 @@ def test_robustness_over_rates(compared):
     (comparison,) = compared(*grid(["mae", "mse"], rates=[0.0, 0.2, 0.4]), baseline="mse")
     mae, mse = measure_robustness(comparison)
     assert (mae.name, mse.name) == ("mae", "mse")
-    assert 0 < mae.area < mse.area
-    assert mae.falls_at == np.inf
+    assert 0 < mae.mean_degradation < mse.mean_degradation
+    assert mae.useless_from == np.inf
     values = mse.values
     at = 0.2 + 0.2 * (4.1 - values[0.2]) / (values[0.4] - values[0.2])  # 4.1: the baseline predictor
-    assert mse.falls_at == pytest.approx(at)
+    assert mse.useless_from == pytest.approx(at)
     assert mae.clean.other == "mse"
     assert mse.clean is None
 
@@ -171,22 +171,22 @@ def test_a_loss_is_useless_from_the_rate_at_which_all_its_trials_diverge(compare
     changes = [*grid(["mae", "mse"]), *grid(["mse"], rates=[0.4]), *grid(["mae"], rates=[0.4], status="diverged")]
     (comparison,) = compared(*changes)
     found = {r.name: r for r in measure_robustness(comparison)}
-    assert found["mae"].falls_at == 0.4
-    assert np.isnan(found["mae"].area)
+    assert found["mae"].useless_from == 0.4
+    assert np.isnan(found["mae"].mean_degradation)
     assert set(found["mae"].values) == {0.0}
 
 
 def test_a_linearised_metric_speaks_for_new_test_rows_too(compared):
     ((level,),) = (c.levels for c in compared(*grid(["mae", "mse"], rates=[0.4], transform="linear")))
     assert level.sample == Sample(200)
-    assert row(level, "mae").summary.last.speaks_for == "new seeds and new test rows"
+    assert row(level, "mae").summary.last.speaks_for == "new seeds and new test examples"
 
 
 def test_rows_of_one_group_count_as_one(compared):
     wide, narrow = (compared(*grid(["mae", "mse"], rates=[0.4], n_groups=n))[0].levels[0] for n in (8, None))
     assert (wide.sample, narrow.sample) == (Sample(200, 8), Sample(200))
     assert row(wide, "mse").against.value == pytest.approx(row(narrow, "mse").against.value)
-    assert row(wide, "mae").summary.last.speaks_for == "new seeds and new groups of test rows"
+    assert row(wide, "mae").summary.last.speaks_for == "new seeds and new groups of test examples"
 
 
 def test_a_single_group_of_test_rows_is_no_sample(compared):
@@ -198,7 +198,7 @@ def test_a_single_group_of_test_rows_is_no_sample(compared):
 def test_a_metric_without_scores_speaks_for_seeds_only(compared):
     changes = grid(["mae", "mse"], rates=[0.4], metric="auroc", transform="none", higher_is_better=True, perfect=1.0)
     ((level,),) = (c.levels for c in compared(*changes))
-    assert level.sample.n_rows == 0
+    assert level.sample.n_examples == 0
     assert row(level, "mae").summary.last.speaks_for == "new seeds"
     assert level.scale.unit == " points"
 
@@ -215,9 +215,9 @@ def test_another_metric_than_the_primary_one_has_scores_of_its_own(compared, tmp
 
 def test_another_metric_without_scores(compared):
     (comparison,) = compared(*grid(["mae", "mse"], rates=[0.4]), metric="rmse")
-    assert (comparison.first.metric, comparison.levels[0].sample.n_rows) == ("rmse", 0)
+    assert (comparison.first.metric, comparison.levels[0].sample.n_examples) == ("rmse", 0)
     assert not comparison.first.higher_is_better
-    assert row(comparison.levels[0], "mae").summary.area > 0
+    assert row(comparison.levels[0], "mae").summary.aulc > 0
 
 
 def test_settings_are_never_averaged(compared):
@@ -229,8 +229,8 @@ def test_other_test_rows_are_compared_on_those_that_all_have(tmp_path, made_up):
     for loss, shift in (("mae", 0), ("mse", 50)):
         own = [made_up(loss=loss, seed=s, corruption_rate=0.2) for s in range(3)]
         save(tmp_path / loss, [replace(r, test_index=r.test_index + shift) for r in own], {})
-    (comparison,) = compare(study.read([tmp_path]), Asked())
-    assert comparison.levels[0].sample.n_rows == 150
+    (comparison,) = compare(study.read([tmp_path]), ComparisonOptions())
+    assert comparison.levels[0].sample.n_examples == 150
     one, other = scores_of(tmp_path, "mae")[:, 50:], scores_of(tmp_path, "mse")[:, :150]
     expected = np.log(other.mean(axis=1) / one.mean(axis=1)).mean()
     assert row(comparison.levels[0], "mse").against.value == pytest.approx(100 * np.expm1(expected))
@@ -297,7 +297,7 @@ def test_trials_of_tuning_choose_and_are_not_reported(made_up, tmp_path):
     for record in chosen_by:
         record.row["validation/mae/last"] = {0.003: 1.0, 0.03: 2.0}[record.row["lr"]]
     save(tmp_path, [*worse, *both, *chosen_by], {})
-    (comparison,) = compare(study.read([tmp_path]), Asked())
+    (comparison,) = compare(study.read([tmp_path]), ComparisonOptions())
     for one in comparison.levels[0].rows:
         assert one.summary.settings["lr"] == 0.003
         assert one.summary.seeds == (0, 1, 2)
@@ -307,4 +307,4 @@ def test_trials_of_tuning_choose_and_are_not_reported(made_up, tmp_path):
 def test_a_study_of_tuning_alone_has_nothing_to_report(made_up, tmp_path):
     save(tmp_path, [made_up(loss=n, seed=FIRST_TUNING_SEED) for n in ("mae", "mse")], {})
     with pytest.raises(InvalidValue, match="only trials of tuning"):
-        compare(study.read([tmp_path]), Asked())
+        compare(study.read([tmp_path]), ComparisonOptions())

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lossbench import metrics
-from lossbench.analysis.differences import differences
+from lossbench.analysis.differences import compute_differences
 
 N = 150
 
@@ -81,10 +81,13 @@ def test_equal_learners_are_seldom_called_different_on_new_seeds_and_new_test_ro
         prediction = scored(draw, target.double())
         labels = target[:, 0].long() if name == "auroc" else target.long()
         tables = metric.score_examples(prediction.flatten(0, 1), labels[None]).unflatten(0, (2, 10)).numpy()
-        both = differences(list(tables), [range(10)] * 2)
-        over_seeds = differences([t.mean(1, keepdims=True) for t in tables], [range(10)] * 2, crossed=False)
+        both = compute_differences(list(tables), [range(10)] * 2)
+        over_seeds = compute_differences([t.mean(1, keepdims=True) for t in tables], [range(10)] * 2, crossed=False)
         wrong.append(
-            [found.limits(0.95)[0][0, 1] > 0 or found.limits(0.95)[1][0, 1] < 0 for found in (both, over_seeds)]
+            [
+                found.compute_limits(0.95)[0][0, 1] > 0 or found.compute_limits(0.95)[1][0, 1] < 0
+                for found in (both, over_seeds)
+            ]
         )
     rates = np.mean(wrong, axis=0)
     assert rates[0] <= 0.085  # 0.05 is promised; its standard error is 0.015

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 
 from lossbench.analysis import study, summarise
-from lossbench.analysis.comparison import Asked, compare
+from lossbench.analysis.comparison import ComparisonOptions, compare
 from lossbench.analysis.summary import summarise_trials
 from lossbench.records import load, save
 from lossbench.seeds import FIRST_TUNING_SEED
@@ -62,8 +62,8 @@ def test_summaries_are_computed_once_per_confidence(folders, monkeypatch):
     monkeypatch.setattr(study, "summarise_trials", counted)
     found = study.read(folders)
     narrow, wide = found.summarise(0.8), found.summarise()
-    assert compare(found, Asked())[0].first in wide
-    compare(found, Asked(confidence=0.8))
+    assert compare(found, ComparisonOptions())[0].first in wide
+    compare(found, ComparisonOptions(confidence=0.8))
     assert narrow[0].last.high < wide[0].last.high
     assert calls == [0.8, 0.95, 0.95, 0.8]  # of what is reported, and of the trials for tuning
 
@@ -73,7 +73,10 @@ def test_what_is_selected_is_a_study_of_its_own(folders):
     few = found.trials["trial"][found.trials["loss"] != "mae"]
     selected = found.select(few)
     assert {s.loss for s in selected.summarise()} == {"huber", "mse"}
-    assert {row.name for level in compare(selected, Asked())[0].levels for row in level.rows} == {"huber", "mse"}
+    assert {row.name for level in compare(selected, ComparisonOptions())[0].levels for row in level.rows} == {
+        "huber",
+        "mse",
+    }
     assert len(found.summarise()) == 6  # is as it was
     assert found.select(found.trials["trial"]) is found
 

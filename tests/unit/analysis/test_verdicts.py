@@ -6,22 +6,22 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from lossbench.analysis.differences import differences
-from lossbench.analysis.verdicts import Verdict, holm, judge, more_seeds
+from lossbench.analysis.differences import compute_differences
+from lossbench.analysis.verdicts import Verdict, adjust_holm, estimate_more_seeds, judge_pairs
 
 ROPE, ALPHA = 0.02, 0.05
 
 
 def judged(found, bad=None, same=None, alpha=ALPHA):
     n = len(found.value)
-    return judge(
+    return judge_pairs(
         found, ROPE, alpha, np.zeros(n, bool) if bad is None else np.array(bad), found.same if same is None else same
     )
 
 
 def over_seeds(*losses):
     """Differences of losses given by seed, test rows being no sample."""
-    return differences([np.array(own)[:, None] for own in losses], [range(len(losses[0]))] * len(losses), False)
+    return compute_differences([np.array(own)[:, None] for own in losses], [range(len(losses[0]))] * len(losses), False)
 
 
 def spread(centre, size, n=8):
@@ -34,7 +34,7 @@ def spread(centre, size, n=8):
 @pytest.mark.parametrize("n", [0, 1, 2, 10])
 def test_holm_is_that_of_statsmodels(n):
     p = np.random.default_rng(n).uniform(0, 0.1, n)
-    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1] if n else p)
+    assert adjust_holm(p) == pytest.approx(multipletests(p, method="holm")[1] if n else p)
 
 
 @pytest.mark.parametrize("centre", [0.0, 0.006, 0.01, 0.015, 0.03])
@@ -94,15 +94,15 @@ def test_a_loss_is_out_only_when_beaten_by_more_than_the_rope():
 
 
 def test_one_seed_excludes_nothing():
-    found = differences([np.full((1, 30), 5.0), np.zeros((1, 30))], [[0], [0]])
+    found = compute_differences([np.full((1, 30), 5.0), np.zeros((1, 30))], [[0], [0]])
     assert judged(found).recommended.all()
     assert judged(found).verdicts[0, 1] == Verdict.INCONCLUSIVE
-    assert np.isnan(more_seeds(found, (0, 1), ROPE, ALPHA))
+    assert np.isnan(estimate_more_seeds(found, (0, 1), ROPE, ALPHA))
 
 
 def test_as_many_more_seeds_as_asked_for_settle_it():
     found = over_seeds(spread(0.1, 0.2), np.zeros(8))
-    more = int(more_seeds(found, (0, 1), ROPE, ALPHA))
+    more = int(estimate_more_seeds(found, (0, 1), ROPE, ALPHA))
     for n, verdict in ((8 + more, Verdict.WORSE), (8 + more // 2, Verdict.INCONCLUSIVE)):
         assert judged(over_seeds(spread(0.1, 0.2, n), np.zeros(n))).verdicts[0, 1] == verdict
 
@@ -110,9 +110,9 @@ def test_as_many_more_seeds_as_asked_for_settle_it():
 def test_no_number_of_seeds_helps_where_the_test_rows_alone_leave_the_doubt():
     rows = np.random.default_rng(0).normal(0, 1, 40)
     table = 0.1 + np.tile(rows - rows.mean(), (5, 1)) + spread(0, 0.01, 5)[:, None]
-    found = differences([table, np.zeros_like(table)], [range(5)] * 2)
+    found = compute_differences([table, np.zeros_like(table)], [range(5)] * 2)
     assert judged(found).verdicts[0, 1] == Verdict.INCONCLUSIVE
-    assert more_seeds(found, (0, 1), ROPE, ALPHA) == np.inf
+    assert estimate_more_seeds(found, (0, 1), ROPE, ALPHA) == np.inf
 
 
 def simulated(draw, harms, n_seeds=20, n_examples=120):
@@ -131,7 +131,7 @@ def simulated(draw, harms, n_seeds=20, n_examples=120):
 def test_the_right_loss_is_recommended_and_wrong_ones_are_not():
     draw = np.random.default_rng(1)
     harms = [0.0, 0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4]
-    sets = [judged(differences(simulated(draw, harms), [range(20)] * 8)).recommended for _ in range(400)]
+    sets = [judged(compute_differences(simulated(draw, harms), [range(20)] * 8)).recommended for _ in range(400)]
     assert np.mean([s[0] for s in sets]) >= 0.95
     assert np.mean([s[:2].all() for s in sets]) >= 0.95
     assert not any(s[6:].any() for s in sets)
@@ -140,7 +140,7 @@ def test_the_right_loss_is_recommended_and_wrong_ones_are_not():
 def test_clones_are_seldom_called_different():
     """Eight losses that are one: at most 5% of the families have any pair that is called better or worse."""
     draw = np.random.default_rng(2)
-    families = [judged(differences(simulated(draw, [0.0] * 8), [range(20)] * 8)) for _ in range(400)]
+    families = [judged(compute_differences(simulated(draw, [0.0] * 8), [range(20)] * 8)) for _ in range(400)]
     wrong = [np.isin(f.verdicts.astype(str), ["better", "worse"]).any() for f in families]
     assert np.mean(wrong) <= 0.05
     assert np.mean([f.recommended for f in families], axis=0).min() >= 0.95

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from lossbench.analysis.comparison import Asked, compare
+from lossbench.analysis.comparison import ComparisonOptions, compare
 from lossbench.errors import InvalidValue
 from lossbench.records import save
 from lossbench.report.figures.differences import MAX_LOSSES, plot_differences
@@ -24,7 +24,7 @@ TWELVE = [f"loss_{n}" for n in range(12)]
 
 
 def compared(found, **asked):
-    (comparison,) = compare(found, Asked(**asked))
+    (comparison,) = compare(found, ComparisonOptions(**asked))
     return comparison
 
 
@@ -325,9 +325,10 @@ def test_drawing_needs_neither_pyplot_nor_torch(make_study, tmp_path):
     make_study(*LOSSES)
     code = (
         "import sys; from pathlib import Path\n"
-        "from lossbench.analysis.study import read; from lossbench.analysis.comparison import Asked, compare\n"
+        "from lossbench.analysis.study import read\n"
+        "from lossbench.analysis.comparison import ComparisonOptions, compare\n"
         "from lossbench.report.figures import differences, learning_curves, robustness, style, tuning\n"
-        "study = read([Path(sys.argv[1])]); (one,) = compare(study, Asked())\n"
+        "study = read([Path(sys.argv[1])]); (one,) = compare(study, ComparisonOptions())\n"
         "made = [learning_curves.plot_curves(one, study.evidence), robustness.plot_robustness(one)]\n"
         "made += [differences.plot_differences(one)]\n"
         "assert all(style.render_figure(figure, 'png', 50)[:4] == b'\\x89PNG' for figure in made)\n"

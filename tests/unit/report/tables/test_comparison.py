@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from lossbench.analysis import study
-from lossbench.analysis.comparison import Asked, compare
+from lossbench.analysis.comparison import ComparisonOptions, compare
 from lossbench.analysis.paired import Difference
-from lossbench.analysis.scale import Scale, scale
+from lossbench.analysis.scale import Scale, choose_scale
 from lossbench.analysis.verdicts import Verdict
 from lossbench.records import save
 from lossbench.report.tables import comparison as comparison_tables
@@ -19,7 +19,7 @@ from lossbench.report.tables.grid import format_difference
 from lossbench.report.tables.sentences import join_names, write_sentences
 from lossbench.seeds import FIRST_TUNING_SEED
 
-ERROR, SHARE = scale([1.0], False, 0.0), Scale(False, True, 1.0, 0.01)
+ERROR, SHARE = choose_scale([1.0], False, 0.0), Scale(False, True, 1.0, 0.01)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def told(tmp_path, made_up):
     def make(*changes, **asked):
         for loss in {change["loss"] for change in changes}:
             save(tmp_path / loss, [made_up(**change) for change in changes if change["loss"] == loss], {})
-        return compare(study.read([tmp_path]), Asked(**asked))
+        return compare(study.read([tmp_path]), ComparisonOptions(**asked))
 
     return make
 

@@ -8,7 +8,7 @@ import pytest
 from rich.text import Text
 
 from lossbench.analysis import study
-from lossbench.analysis.comparison import Asked, compare
+from lossbench.analysis.comparison import ComparisonOptions, compare
 from lossbench.records import save
 from lossbench.report.tables.comparison import render_comparisons
 from lossbench.report.tables.html import render_html
@@ -31,7 +31,7 @@ def compared(tmp_path, made_up):
                 for s in range(4)
             ]
             save(tmp_path / str(changes.get("data")) / str(place), some, {})
-        return compare(study.read([tmp_path]), Asked())
+        return compare(study.read([tmp_path]), ComparisonOptions())
 
     return make
 

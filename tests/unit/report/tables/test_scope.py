@@ -3,7 +3,7 @@
 import pytest
 
 from lossbench.analysis import study
-from lossbench.analysis.comparison import Asked, compare
+from lossbench.analysis.comparison import ComparisonOptions, compare
 from lossbench.records import save
 from lossbench.report.tables.rankings import convert_rankings, render_rankings
 from lossbench.report.tables.scope import describe_scope, narrowed_by, speaks_for
@@ -18,7 +18,7 @@ def told(tmp_path, made_up):
             rows = [(n, r, s) for n in ("mae", "mse") for r in rates for s in seeds]
             trials = [made_up(loss=n, corruption_rate=r, seed=s, data=name, **changes) for n, r, s in rows]
             save(tmp_path / name, trials, {})
-        return compare(study.read([tmp_path]), Asked())
+        return compare(study.read([tmp_path]), ComparisonOptions())
 
     return make
 

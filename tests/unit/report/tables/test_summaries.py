@@ -79,7 +79,7 @@ def test_a_row_shows_what_the_summary_says(study):
 def test_the_footer_says_it_in_words(study):
     text = " ".join(printed(study).split())
     for part in (
-        "95% interval; speaks for new seeds and new test rows, not for other data sets",
+        "95% interval; speaks for new seeds and new test examples, not for other data sets",
         "Overlap is no verdict",
         "validation is corrupted like training",
         "test mae ≤ 2 (baseline predictor: 4.1), median over seeds",

@@ -31,9 +31,9 @@ class Loss(ABC):
     tasks: ClassVar[tuple[str, ...]]
     """Tasks that it fits."""
     space: ClassVar[Space]
-    """What `prediction` must be; the task converts."""
+    """The space of `prediction`, to which the task converts."""
     encoding: ClassVar[Encoding]
-    """What `target` must be; the task converts."""
+    """The encoding of `target`, to which the task converts."""
     head: ClassVar[Head] = Head.LINEAR
     """The last layer that it asks for."""
     requires: ClassVar[tuple[Requirement, ...]] = ()

@@ -72,9 +72,9 @@ class Weighting(Scheme):
     """
 
     space: ClassVar[Space | None] = None
-    """What `prediction` must be; None if it does not look at it."""
+    """The space of `prediction`; None if the scheme does not use it."""
     encodings: ClassVar[tuple[Encoding, ...]] = ()
-    """What `target` may be, of which it is given the first that the task has; none if it does not look at it."""
+    """Encodings that `target` may have: the first that the task has is taken; none if the scheme does not use it."""
     per_example: ClassVar[bool] = True
     """It needs one loss per example, so it refuses batch-level losses."""
     differentiable: ClassVar[bool] = False

@@ -29,7 +29,7 @@ NORM_MOMENTUM = 0.01
 NORM_EPS = 1e-3
 """Added to the deviation of lengths, as by AdaFace's authors."""
 NORMS = (1e-3, 100.0)
-"""Where adaface takes the norms of embeddings to lie."""
+"""Limits to which adaface clips the norms of embeddings."""
 
 
 def _cosines(embedding: Tensor, weight: Tensor) -> Tensor:

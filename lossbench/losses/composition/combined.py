@@ -15,7 +15,7 @@ from lossbench.types import Array, Head, Problem, Requirement
 from lossbench.validation import check_nonnegative
 
 EACH = "each"
-"""As `outputs` of a term: one such term per output."""
+"""Value of `outputs` that makes one such term per output."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def test_what_the_wrong_ones_want(files, capsys, monkeypatch):
 
 
 def test_the_table_names_every_check():
-    table = PAGE.split("### What the checks say")[1].split("### Three that fail")[0]
+    table = PAGE.split("### The checks")[1].split("### Three losses that fail")[0]
     named = set(re.findall(r"`(\w+)`", table))
     told = {"extremes_are_finite_in_bfloat16"}  # "in bfloat16 too"
     told |= {"bounded_as_claimed", "robust_as_claimed", "symmetric_as_claimed"}  # "and the like"

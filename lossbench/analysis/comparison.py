@@ -232,7 +232,7 @@ def _compare_level(
     # 3. paired differences of all pairs, and the verdicts on them
     rivals = collect_rivals([*tuned], [t.summary for t in tuned.values()], scale, evidence)
     has_diverged = np.array([tuned[name].summary.n_diverged > 0 for name in rivals.names], bool)  # [L]
-    judgement = judge_pairs(rivals.found, scale.rope, 1 - options.confidence, has_diverged, rivals.same)
+    judgement = judge_pairs(rivals.differences, scale.rope, 1 - options.confidence, has_diverged, rivals.identical)
     pairs = Paired(rivals, judgement, scale, options.confidence)
     # 4. a row per loss, the best first
     rows = []
@@ -296,8 +296,10 @@ def _count_steps(summary: Summary, target: float, evidence: Evidence) -> tuple[R
         return None, np.nan
     steps = [steps_to_target(*curve, target, summary.higher_is_better) for curve in curves]
     reach = measure_reach(steps + [np.inf] * summary.n_diverged)
-    share = reach.median / max(curves[0][0][-1], 1)  # of the training
-    return reach, float(summary.wall_seconds * share) if np.isfinite(share) else np.nan
+    if not np.isfinite(reach.median):
+        return reach, np.nan
+    last_step = max(curves[0][0][-1], 1)
+    return reach, float(summary.wall_seconds * reach.median / last_step)
 
 
 def _get_harm(summary: Summary) -> float:

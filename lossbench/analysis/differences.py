@@ -8,7 +8,7 @@ from scipy.special import stdtr, stdtrit
 
 from lossbench.types import Array
 
-FLOOR = 1e-3
+STANDARD_ERROR_FLOOR = 1e-3
 """The least standard error: a tenth of a percent of the metric is rounding, however alike the seeds."""
 SAME = 1e-6
 """Smaller differences are none: two ways of computing the same number."""
@@ -20,45 +20,48 @@ class Differences:
 
     .. math:: \mathrm{var} = s^2_\mathrm{seed}/S + s^2_\mathrm{example}/m
 
-    value: the differences. seeds, examples: the two parts of their variance, from the seeds' and the examples' means.
-    n_seeds: the seeds that both losses have. n_examples: 0 where the metric is no mean over examples, and the second
-        part is unknown.
+    value: the differences.
+    seed_variance, example_variance: the two parts of their variance, from the means per seed and per example.
+    n_seeds: the number of seeds that both losses have.
+    n_examples: 0 where the metric is no mean over examples, so that the second part is unknown.
 
     Reference: Owen, The Pigeonhole Bootstrap, 2007, https://arxiv.org/abs/0712.1111
     """
 
     value: Array  # [L, L], as are all others
-    seeds: Array
-    examples: Array
+    seed_variance: Array
+    example_variance: Array
     n_seeds: Array
     n_examples: int
 
     @property
-    def error(self) -> Array:
-        """The standard errors; NaN where a single seed, or none, tells nothing of others."""
-        error = np.sqrt(np.maximum(self.seeds + self.examples, FLOOR**2))
+    def standard_error(self) -> Array:
+        """The standard errors; NaN for fewer than two seeds, which say nothing about the variance over seeds."""
+        error = np.sqrt(np.maximum(self.seed_variance + self.example_variance, STANDARD_ERROR_FLOOR**2))
         return np.where(self.n_seeds > 1, error, np.nan)
 
     @property
-    def freedom(self) -> Array:
+    def degrees_of_freedom(self) -> Array:
         """Satterthwaite's degrees of freedom."""
-        parts = self.seeds**2 / np.maximum(self.n_seeds - 1, 1) + self.examples**2 / max(self.n_examples - 1, 1)
-        total = (self.seeds + self.examples) ** 2
+        # (sum of the parts)^2 / sum of (part^2 / degrees of freedom of the part)
+        by_seed = self.seed_variance**2 / np.maximum(self.n_seeds - 1, 1)
+        by_example = self.example_variance**2 / max(self.n_examples - 1, 1)
+        parts, total = by_seed + by_example, (self.seed_variance + self.example_variance) ** 2
         return np.divide(total, parts, out=np.maximum(self.n_seeds - 1.0, 1.0), where=parts > 0)
 
     @property
-    def same(self) -> Array:
+    def is_identical(self) -> Array:
         """True where there is no difference at all, in no seed and no test example."""
-        return (np.abs(self.value) < SAME) & (self.seeds + self.examples < SAME**2) & (self.n_seeds > 0)
+        return (np.abs(self.value) < SAME) & (self.seed_variance + self.example_variance < SAME**2) & (self.n_seeds > 0)
 
     def compute_limits(self, confidence: float) -> tuple[Array, Array]:
         """Return the limits of each difference's own interval, uncorrected; NaN for a single seed."""
-        half = stdtrit(self.freedom, (1 + confidence) / 2) * self.error
+        half = stdtrit(self.degrees_of_freedom, (1 + confidence) / 2) * self.standard_error
         return self.value - half, self.value + half
 
     def compute_probability_better(self) -> Array:
         """Return the probability that the row is better: P(difference < 0) by its t distribution (a flat prior)."""
-        return stdtr(self.freedom, -self.value / self.error)
+        return stdtr(self.degrees_of_freedom, -self.value / self.standard_error)
 
 
 def compute_differences(harm: Sequence[Array], seeds: Sequence[Sequence[int]], crossed: bool = True) -> Differences:

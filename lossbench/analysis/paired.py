@@ -36,34 +36,36 @@ class Paired:
 
     def __init__(self, rivals: Rivals, judgement: Judgement, scale: Scale, confidence: float) -> None:
         self.rivals, self.judgement, self.scale, self.alpha = rivals, judgement, scale, 1 - confidence
-        self._low, self._high = rivals.found.compute_limits(confidence)
-        self._better = rivals.found.compute_probability_better()
+        self._low, self._high = rivals.differences.compute_limits(confidence)
+        self._better = rivals.differences.compute_probability_better()
 
     def get_difference(self, name: str, other: str) -> Difference | None:
         """Return a loss's difference from another.
 
         None from itself, where one has no finished trial, and where they have no seed in common.
         """
-        names, found = self.rivals.names, self.rivals.found
+        names, differences = self.rivals.names, self.rivals.differences
         if name not in names or other not in names or name == other:
             return None
-        at = names.index(name), names.index(other)
-        if not found.n_seeds[at]:
+        pair = names.index(name), names.index(other)
+        if not differences.n_seeds[pair]:
             return None
-        value, *limits = (self.scale.to_display(float(harm[at])) for harm in (found.value, self._low, self._high))
-        verdict = Verdict(self.judgement.verdicts[at])
-        is_open = verdict is Verdict.INCONCLUSIVE and not self.judgement.flattered[at]
-        variance = float(found.seeds[at] + found.examples[at])
+        value, *limits = (
+            self.scale.to_display(float(harm[pair])) for harm in (differences.value, self._low, self._high)
+        )
+        verdict = Verdict(self.judgement.verdicts[pair])
+        is_open = verdict is Verdict.INCONCLUSIVE and not self.judgement.withheld[pair]
+        variance = float(differences.seed_variance[pair] + differences.example_variance[pair])
         return Difference(
             other=other,
             value=value,
             low=min(limits),
             high=max(limits),
             verdict=verdict,
-            better=0.5 if self.rivals.same[at] else float(self._better[at]),
-            more_seeds=estimate_more_seeds(found, at, self.scale.rope, self.alpha) if is_open else np.nan,
-            n_seeds=int(found.n_seeds[at]),
-            seed_share=float(found.seeds[at]) / variance if variance > 0 else np.nan,
+            better=0.5 if self.rivals.identical[pair] else float(self._better[pair]),
+            more_seeds=estimate_more_seeds(differences, pair, self.scale.rope, self.alpha) if is_open else np.nan,
+            n_seeds=int(differences.n_seeds[pair]),
+            seed_share=float(differences.seed_variance[pair]) / variance if variance > 0 else np.nan,
         )
 
     def find_defeat(self, name: str) -> Difference | None:
@@ -73,7 +75,7 @@ class Paired:
         """
         if name not in self.rivals.names:
             return None
-        t = self.judgement.beaten[self.rivals.names.index(name)]  # [L], 0 where it is not beaten
+        t = self.judgement.defeat_t[self.rivals.names.index(name)]  # [L], 0 where it is not beaten
         recommended = np.where(self.judgement.recommended, t, 0)
         t = recommended if recommended.any() else t
         return self.get_difference(name, self.rivals.names[int(t.argmax())]) if t.max() > 0 else None

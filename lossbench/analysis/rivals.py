@@ -26,15 +26,15 @@ class Rivals:
 
     seeds: the seeds of the finished trials, per loss.
     harm: ``[S, m]`` per loss, of m test examples or groups of them; m is 1 where these are no sample.
-    same: ``[L, L]``, pairs whose trainings went through the same numbers.
+    identical: ``[L, L]``, pairs whose trainings went through the same numbers.
     """
 
     names: tuple[str, ...]
     seeds: tuple[tuple[int, ...], ...]
     harm: tuple[Array, ...]
     sample: Sample
-    found: Differences
-    same: Array
+    differences: Differences
+    identical: Array
 
     @property
     def crossed(self) -> bool:
@@ -43,7 +43,7 @@ class Rivals:
 
     def group_identical(self) -> tuple[tuple[str, ...], ...]:
         """Return groups of names whose trainings went through the same numbers."""
-        alike = self.same | np.eye(len(self.names), dtype=bool)
+        alike = self.identical | np.eye(len(self.names), dtype=bool)
         groups = {tuple(self.names[j] for j in np.flatnonzero(row)): None for row in alike if row.sum() > 1}
         return tuple(groups)
 
@@ -54,12 +54,12 @@ def collect_rivals(names: Sequence[str], summaries: Sequence[Summary], scale: Sc
     kept = [summary for _, summary in pairs]
     seeds = tuple(tuple(summary.values) for summary in kept)
     harm, sample = _compute_harm(kept, scale, evidence)
-    found = compute_differences(harm, seeds, sample.n_examples > 0)
-    # pairs without a difference at the end are the same only if they had none on the way either
-    same: Array = found.same & ~np.eye(len(kept), dtype=bool)
-    for i, j in np.argwhere(np.triu(same)):
-        same[i, j] = same[j, i] = _have_same_curves(kept[i], kept[j], evidence)
-    return Rivals(tuple(name for name, _ in pairs), seeds, harm, sample, found, same)
+    differences = compute_differences(harm, seeds, sample.n_examples > 0)
+    # pairs without a difference at the end are identical only if they had none on the way either
+    identical: Array = differences.is_identical & ~np.eye(len(kept), dtype=bool)
+    for i, j in np.argwhere(np.triu(identical)):
+        identical[i, j] = identical[j, i] = _have_same_curves(kept[i], kept[j], evidence)
+    return Rivals(tuple(name for name, _ in pairs), seeds, harm, sample, differences, identical)
 
 
 def _compute_harm(summaries: Sequence[Summary], scale: Scale, evidence: Evidence) -> tuple[tuple[Array, ...], Sample]:

@@ -68,22 +68,23 @@ def _average_degradation(rows: dict[float, Row], rates: list[float]) -> float:
 
 
 def _find_crossing(rows: dict[float, Row], baseline_predictor: float) -> float:
-    """Return the first rate at which the loss is no better than the baseline predictor; infinite if it always is."""
+    """Return the first rate at which the loss is no better than the baseline predictor; infinite if it stays better."""
     sign = 1 if next(iter(rows.values())).summary.higher_is_better else -1
-    ahead = {}  # by how much it is better, by rate; minus infinity where nothing but divergence is on record
+    # 1. the lead over the baseline predictor by rate; minus infinity where nothing but divergence is on record
+    lead = {}
     for rate, row in rows.items():
         if row.summary.last:
-            ahead[rate] = sign * (row.summary.last.value - baseline_predictor)
+            lead[rate] = sign * (row.summary.last.value - baseline_predictor)
         elif row.summary.n_diverged and not row.summary.trials:
-            ahead[rate] = -np.inf
-    if not np.isfinite(baseline_predictor) and not any(np.isneginf(value) for value in ahead.values()):
-        return np.nan
-    rates = sorted(ahead)
-    at = next((i for i, rate in enumerate(rates) if ahead[rate] <= 0), None)
+            lead[rate] = -np.inf - sign * baseline_predictor  # NaN without a baseline predictor
+    # 2. the first rate without a lead
+    rates = sorted(lead)
+    at = next((i for i, rate in enumerate(rates) if lead[rate] <= 0), None)
     if at is None:
         return np.inf if np.isfinite(baseline_predictor) else np.nan
-    if at == 0 or not np.isfinite(ahead[rates[at]]):
+    # 3. linear between the last rate with a lead and that one
+    if at == 0 or not np.isfinite(lead[rates[at]]):
         return rates[at]
     low, high = rates[at - 1], rates[at]
-    share = ahead[low] / (ahead[low] - ahead[high])  # of the way between the two rates
+    share = lead[low] / (lead[low] - lead[high])  # of the way between the two rates
     return float(low + share * (high - low))

@@ -6,7 +6,7 @@ from enum import StrEnum
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from lossbench.analysis.differences import FLOOR, Differences
+from lossbench.analysis.differences import STANDARD_ERROR_FLOOR, Differences
 from lossbench.types import Array
 
 MANY_SEEDS = 1000
@@ -27,59 +27,62 @@ class Verdict(StrEnum):
 class Judgement:
     """The verdicts on each of L losses (rows) against each (columns).
 
-    verdicts: ``[L, L]`` of Verdict. beaten: ``[L, L]``, the t of "the row is worse than the column by more than the
-        ROPE" where that is significant, else 0.
+    verdicts: ``[L, L]`` of Verdict.
+    defeat_t: ``[L, L]``, the t of "the row is worse than the column by more than the ROPE" where that is significant,
+        else 0.
     recommended: ``[L]``, the losses that no other is shown to beat by more than the ROPE.
-    flattered: ``[L, L]``, pairs without a verdict since one of them diverged: more seeds would not help.
+    withheld: ``[L, L]``, pairs whose verdict is withheld since one of them diverged: more seeds would not help.
     """
 
     verdicts: Array
-    beaten: Array
+    defeat_t: Array
     recommended: Array
-    flattered: Array
+    withheld: Array
 
 
-def judge_pairs(found: Differences, rope: float, alpha: float, bad: Array, same: Array) -> Judgement:
+def judge_pairs(differences: Differences, rope: float, alpha: float, diverged: Array, identical: Array) -> Judgement:
     r"""Judge all pairs, with Holm's correction over them, and find the recommended set.
 
     *Equivalent*: both one-sided tests place the difference within :math:`\pm` `rope`. *Better* and *worse*: it is not
     0, and not equivalent. The recommended set is Gupta's subset: A stays unless some B beats it by more than the ROPE
     in a one-sided paired t at :math:`\alpha / (L - 1)`.
 
-    bad: ``[L]``, losses with trials that diverged. The seeds that are left flatter them: they are called worse or get
-        no verdict, are not recommended, and beat nobody.
-    same: ``[L, L]``, identical pairs, which are not tested and not counted in the correction.
+    diverged: ``[L]``, losses with trials that diverged. The seeds that are left flatter them: they are called worse or
+        get no verdict, are not recommended, and beat nobody.
+    identical: ``[L, L]``, identical pairs, which are not tested and not counted in the correction.
 
     Reference: Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979, https://www.jstor.org/stable/4615733;
     Schuirmann, A Comparison of the Two One-Sided Tests Procedure, 1987, https://doi.org/10.1007/BF01068419;
     Gupta, On Some Multiple Decision (Selection and Ranking) Rules, 1965, https://doi.org/10.1080/00401706.1965.10490251
     """
-    n, value, error, freedom = len(found.value), found.value, found.error, found.freedom
+    n, value = len(differences.value), differences.value  # [L, L], as are all below
+    error, freedom = differences.standard_error, differences.degrees_of_freedom
     # 1. both tests of every pair, corrected by Holm
     two_sided = 2 * stdtr(freedom, -np.abs(value) / error)  # H0: no difference
     two_one_sided = stdtr(freedom, (np.abs(value) - rope) / error)  # H0: beyond the ROPE; the larger p of both sides
-    different, within = (_adjust_pairs(p, same) < alpha for p in (two_sided, two_one_sided))
+    different, within = (_adjust_pairs(p, identical) < alpha for p in (two_sided, two_one_sided))
     # 2. the verdicts; a later line overrules an earlier one
     verdicts = np.full((n, n), Verdict.INCONCLUSIVE, object)
     verdicts[different & (value < 0)] = Verdict.BETTER
     verdicts[different & (value > 0)] = Verdict.WORSE
     verdicts[within] = Verdict.EQUIVALENT
-    verdicts[same] = Verdict.IDENTICAL
-    # 3. what is left of a loss's seeds when some diverged flatters it
-    flattered = (bad[:, None] & (verdicts == Verdict.BETTER)) | (bad & (verdicts == Verdict.WORSE))
-    flattered |= (bad[:, None] | bad) & (verdicts == Verdict.EQUIVALENT)
-    verdicts[flattered] = Verdict.INCONCLUSIVE
+    verdicts[identical] = Verdict.IDENTICAL
+    # 3. the seeds that are left when some diverged flatter a loss: no verdict in its favour
+    withheld = diverged[:, None] & (verdicts == Verdict.BETTER)
+    withheld |= diverged & (verdicts == Verdict.WORSE)
+    withheld |= (diverged[:, None] | diverged) & (verdicts == Verdict.EQUIVALENT)
+    verdicts[withheld] = Verdict.INCONCLUSIVE
     # 4. Gupta's subset: one-sided, beyond the ROPE, at alpha / (L - 1)
     t = (value - rope) / error
     significant = stdtr(freedom, -t) < alpha / max(n - 1, 1)
-    beaten = np.where(significant & ~bad, t, 0.0)
-    return Judgement(verdicts, beaten, ~beaten.any(axis=1) & ~bad, flattered)
+    defeat_t = np.where(significant & ~diverged, t, 0.0)
+    return Judgement(verdicts, defeat_t, ~defeat_t.any(axis=1) & ~diverged, withheld)
 
 
-def _adjust_pairs(p: Array, same: Array) -> Array:
+def _adjust_pairs(p: Array, identical: Array) -> Array:
     """Adjust ``[L, L]`` p-values over all pairs that were tested; 1 for the others."""
     adjusted = np.ones_like(p)
-    tested = np.triu(np.isfinite(p) & ~same, 1)  # each pair once
+    tested = np.triu(np.isfinite(p) & ~identical, 1)  # each pair once
     adjusted[tested] = adjust_holm(p[tested])
     return np.minimum(adjusted, adjusted.T)
 
@@ -93,26 +96,28 @@ def adjust_holm(p: Array) -> Array:
     return adjusted
 
 
-def estimate_more_seeds(found: Differences, at: tuple[int, int], rope: float, alpha: float) -> float:
+def estimate_more_seeds(differences: Differences, pair: tuple[int, int], rope: float, alpha: float) -> float:
     """Estimate how many more seeds would settle a verdict if the difference stayed as it is.
 
-    Infinite where no number would. The seeds' part of the variance falls with their number, the examples' part does
-    not. The level is Bonferroni's for all pairs, a little stricter than Holm's. NaN for a single seed, which tells
-    nothing.
+    The seeds' part of the variance falls with their number, the examples' part does not. The level is Bonferroni's for
+    all pairs, a little stricter than Holm's.
+
+    pair: row and column. Returns infinity where no number would settle it, and NaN for a single seed.
     """
-    n, n_losses = found.n_seeds[at], len(found.value)
+    n, n_losses = differences.n_seeds[pair], len(differences.value)
     if not n > 1:
         return np.nan
     level = alpha / max(n_losses * (n_losses - 1) / 2, 1)
     # 1. candidate numbers of seeds, dense at the small end
     seeds = np.unique(np.geomspace(n + 1, n + MANY_SEEDS, 300).astype(int))  # [K]
     # 2. the standard error and its degrees of freedom (Satterthwaite) that each would give
-    seed_part, example_part = found.seeds[at] * n / seeds, np.full(len(seeds), found.examples[at])
-    error = np.sqrt(np.maximum(seed_part + example_part, FLOOR**2))
-    parts = seed_part**2 / (seeds - 1) + example_part**2 / max(found.n_examples - 1, 1)
+    seed_part = differences.seed_variance[pair] * n / seeds
+    example_part = np.full(len(seeds), differences.example_variance[pair])
+    error = np.sqrt(np.maximum(seed_part + example_part, STANDARD_ERROR_FLOOR**2))
+    parts = seed_part**2 / (seeds - 1) + example_part**2 / max(differences.n_examples - 1, 1)
     freedom = error**4 / np.maximum(parts, 1e-300)
     # 3. the first at which the two-sided test, or both one-sided tests, would be significant
-    size = abs(found.value[at])
+    size = abs(differences.value[pair])
     settled = size / error > -stdtrit(freedom, level / 2)
     settled |= (rope - size) / error > -stdtrit(freedom, level)
     return float(seeds[settled.argmax()] - n) if settled.any() else np.inf

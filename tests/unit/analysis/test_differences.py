@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lossbench.analysis.differences import FLOOR, compute_contrast, compute_differences
+from lossbench.analysis.differences import STANDARD_ERROR_FLOOR, compute_contrast, compute_differences
 from lossbench.analysis.intervals import sum_by_group
 from lossbench.analysis.scale import choose_scale
 
@@ -28,7 +28,7 @@ def test_without_an_example_part_it_is_the_paired_t_of_scipy():
     one, other = draw.normal(1.0, 0.3, 6), draw.normal(1.2, 0.3, 6)
     found = compute_differences([one[:, None], other[:, None]], [SEEDS, SEEDS], crossed=False)
     expected = stats.ttest_rel(one, other)
-    assert found.value[0, 1] / found.error[0, 1] == pytest.approx(expected.statistic)
+    assert found.value[0, 1] / found.standard_error[0, 1] == pytest.approx(expected.statistic)
     interval = expected.confidence_interval(0.95)
     assert [limit[0, 1] for limit in found.compute_limits(0.95)] == pytest.approx([interval.low, interval.high])
     assert found.compute_probability_better()[0, 1] == pytest.approx(
@@ -42,10 +42,10 @@ def test_the_two_parts_are_the_variances_of_the_row_and_of_the_column_means():
     found = compute_differences(tables, [SEEDS] * 3)
     difference = tables[2] - tables[0]  # by brute force, one pair
     assert found.value[2, 0] == pytest.approx(difference.mean())
-    assert found.seeds[2, 0] == pytest.approx(difference.mean(axis=1).var(ddof=1) / 6)
-    assert found.examples[2, 0] == pytest.approx(difference.mean(axis=0).var(ddof=1) / 40)
-    parts = found.seeds[2, 0], found.examples[2, 0]
-    assert found.freedom[2, 0] == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 5 + parts[1] ** 2 / 39))
+    assert found.seed_variance[2, 0] == pytest.approx(difference.mean(axis=1).var(ddof=1) / 6)
+    assert found.example_variance[2, 0] == pytest.approx(difference.mean(axis=0).var(ddof=1) / 40)
+    parts = found.seed_variance[2, 0], found.example_variance[2, 0]
+    assert found.degrees_of_freedom[2, 0] == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 5 + parts[1] ** 2 / 39))
 
 
 def test_each_pair_is_on_the_seeds_that_both_have():
@@ -54,25 +54,27 @@ def test_each_pair_is_on_the_seeds_that_both_have():
     found = compute_differences(tables, [(0, 1, 2, 3), (1, 3, 7), (8, 9)])
     assert found.n_seeds.tolist() == [[4, 2, 0], [2, 3, 0], [0, 0, 2]]
     assert found.value[0, 1] == pytest.approx(tables[0][[1, 3]].mean() - tables[1][[0, 1]].mean())
-    assert found.examples[0, 1] == pytest.approx((tables[0][[1, 3]] - tables[1][[0, 1]]).mean(axis=0).var(ddof=1) / 10)
+    assert found.example_variance[0, 1] == pytest.approx(
+        (tables[0][[1, 3]] - tables[1][[0, 1]]).mean(axis=0).var(ddof=1) / 10
+    )
     assert np.isnan(found.value[0, 2])
-    assert np.isnan(found.error[0, 2])
+    assert np.isnan(found.standard_error[0, 2])
 
 
 def test_a_single_seed_says_nothing_of_others():
     found = pair(np.random.default_rng(3).normal(1, 1, (1, 50)))
     assert found.value[0, 1] != 0
-    assert np.isnan(found.error[0, 1])
+    assert np.isnan(found.standard_error[0, 1])
     assert np.isnan(found.compute_limits(0.95)[0][0, 1])
 
 
 def test_differences_up_to_rounding_are_none():
     table = np.random.default_rng(4).normal(1, 1, (5, 50))
-    assert compute_differences([table, table + 1e-9], [range(5)] * 2).same.all()
+    assert compute_differences([table, table + 1e-9], [range(5)] * 2).is_identical.all()
     near = compute_differences([table, table + 1e-4], [range(5)] * 2)  # a hundredth of a percent, always the same way
-    assert not near.same[0, 1]
-    assert near.error[0, 1] == FLOOR
-    assert abs(near.value[0, 1]) < near.error[0, 1]
+    assert not near.is_identical[0, 1]
+    assert near.standard_error[0, 1] == STANDARD_ERROR_FLOOR
+    assert abs(near.value[0, 1]) < near.standard_error[0, 1]
 
 
 def test_a_contrast_is_the_sum_with_signs():
@@ -81,7 +83,7 @@ def test_a_contrast_is_the_sum_with_signs():
     found = compute_contrast(tables, [range(4)] * 4, (1, -1, -1, 1), crossed=True)
     total = tables[0] - tables[1] - tables[2] + tables[3]
     assert found.value[0, 1] == pytest.approx(total.mean())
-    assert found.seeds[0, 1] == pytest.approx(total.mean(axis=1).var(ddof=1) / 4)
+    assert found.seed_variance[0, 1] == pytest.approx(total.mean(axis=1).var(ddof=1) / 4)
     assert compute_contrast(tables, [(0, 1, 2, 3), (4, 5, 6, 7)] * 2, (1, -1, -1, 1), crossed=True) is None
 
 

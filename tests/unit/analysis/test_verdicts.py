@@ -15,7 +15,11 @@ ROPE, ALPHA = 0.02, 0.05
 def judged(found, bad=None, same=None, alpha=ALPHA):
     n = len(found.value)
     return judge_pairs(
-        found, ROPE, alpha, np.zeros(n, bool) if bad is None else np.array(bad), found.same if same is None else same
+        found,
+        ROPE,
+        alpha,
+        np.zeros(n, bool) if bad is None else np.array(bad),
+        found.is_identical if same is None else same,
     )
 
 

@@ -22,26 +22,29 @@ CONFIGS = "pkg://lossbench.configs"
 
 
 def run_hydra(arguments: Sequence[str], mode: OutputMode = OutputMode.TABLE) -> int:
-    """Compose the configuration and run it; the exit code."""
+    """Compose the configuration, run it, and return the exit code."""
+    # 1. parse, and refuse what can be refused without importing torch
     parser = make_parser()
-    parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its usage and exit
+    parser.error = _raise_usage  # type: ignore[method-assign]  # argparse would print its usage and exit
     args = parser.parse_intermixed_args(arguments)
     trains = not (args.cfg or args.info or args.hydra_help or args.shell_completion)
     if mode is OutputMode.JSON and not trains:
         raise InvalidValue("--json goes with experiments and lists: what Hydra prints is no JSON.")
     overrides.check_overrides(args.overrides, sweep=args.multirun, completing=args.shell_completion)
-    from lossbench.cli.hydra.jobs import Jobs  # imports torch, for which what is refused above need not wait
+    from lossbench.cli.hydra.jobs import Jobs  # imports torch
 
+    # 2. compose and train
     jobs = Jobs(list(args.overrides), mode)
-    with _in_full(), TemporaryDirectory(prefix="lossbench-sweep-") as folder:
-        if trains:  # Hydra wants a folder for a sweep; our records have theirs
+    with _request_full_errors(), TemporaryDirectory(prefix="lossbench-sweep-") as folder:
+        if trains:  # Hydra needs a folder for a sweep; lossbench's records have their own
             args.overrides = [f"hydra.sweep.dir={folder}", *args.overrides]
         version.setbase("1.3")
-        _run(parser, args, jobs)
+        _run_application(parser, args, jobs)
+    # 3. show the results
     return jobs.finish() if trains else 0
 
 
-def _run(parser: ArgumentParser, args: Namespace, jobs: "Jobs") -> None:
+def _run_application(parser: ArgumentParser, args: Namespace, jobs: "Jobs") -> None:
     from lossbench.cli.hydra.hydra_errors import convert_hydra_error
     from lossbench.cli.hydra.store import load_plugins, register_choices
     from lossbench.config.presets import add_folder
@@ -57,19 +60,20 @@ def _run(parser: ArgumentParser, args: Namespace, jobs: "Jobs") -> None:
         raise
     except Exception as error:
         if any(job.error is error for job in jobs.jobs):
-            return  # a sweeper has given up; what it was is told with the other jobs
+            return  # a sweeper has given up; the error is reported with those of the other jobs
         if isinstance(error, LossbenchError) or jobs.sent:
             raise
-        raise convert_hydra_error(error, jobs.arguments) from error  # jobs raise nothing, so it is about what was typed
+        # jobs raise nothing, so it is about the arguments
+        raise convert_hydra_error(error, jobs.arguments) from error
 
 
-def _refuse(message: str) -> NoReturn:
+def _raise_usage(message: str) -> NoReturn:
     raise InvalidValue(f"{message[:1].upper()}{message[1:]}. See lossbench --help and --hydra-help.")
 
 
 @contextmanager
-def _in_full() -> Iterator[None]:
-    # without it Hydra prints its own short errors and exits with 1; ours are shorter, and exit with 2
+def _request_full_errors() -> Iterator[None]:
+    """Make Hydra raise its errors: by itself it prints them briefly and exits with 1, where lossbench exits with 2."""
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:

@@ -1,4 +1,4 @@
-"""Every touch of Hydra's private parts, with the reason. Tried with Hydra 1.3.8; pyproject.toml allows 1.3.5 on."""
+"""All use of Hydra's private modules, each with its reason. Tested with Hydra 1.3.8; pyproject.toml allows 1.3.5 on."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
@@ -31,66 +31,62 @@ def run_application(parser: ArgumentParser, args: Namespace, task: TaskFunction,
 
 
 def read_configs(names: Sequence[str], configs: str, folder: str | None) -> list[DictConfig]:
-    """Return what files of the search path say, without what their defaults lists name: that may not exist yet.
+    """Return the files of the search path by themselves: what their defaults lists name may not exist yet.
 
     Hydra's public functions compose, which follows those lists.
     """
     path = create_automatic_config_search_path(None, None, configs)
     if folder is not None:
         path.prepend("command-line", f"file://{Path(folder).absolute()}")
-    found = (ConfigRepository(path).load_config(name) for name in names)
-    return [cast(DictConfig, result.config) for result in found if result]
+    results = (ConfigRepository(path).load_config(name) for name in names)
+    return [cast(DictConfig, result.config) for result in results if result]
 
 
 @contextmanager
 def compose_quickly() -> Iterator[None]:
-    """Compose each job once, and without copying every choice that there is: a third of the time.
+    """Compose each job once and without a copy of Hydra's store, in a third of the time.
 
-    Sweepers compose a job to see that it can be, and the launcher does so again: here it gets that first result. Each
-    composition also copies Hydra's whole store, although what is loaded from there is a copy already.
+    Hydra's sweepers compose a job to see whether they can, and the launcher composes it again: here the launcher gets
+    the first result. Each composition also copies the whole store, although what is loaded from it is a copy already.
     """
-    plain, composed = ConfigLoaderImpl.load_sweep_config, dict[tuple[int | str, ...], DictConfig]()
+    original, composed = ConfigLoaderImpl.load_sweep_config, dict[tuple[int | str, ...], DictConfig]()
 
     def compose_once(self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         key: tuple[int | str, ...] = (id(master_config), *sweep_overrides)
         if key in composed:
-            return composed.pop(key)
-        composed[key] = plain(self, master_config, sweep_overrides)
+            return composed.pop(key)  # the second call is the last
+        composed[key] = original(self, master_config, sweep_overrides)
         return composed[key]
 
     ConfigLoaderImpl.load_sweep_config = compose_once  # type: ignore[method-assign]
-    ConfigStore.__deepcopy__ = _itself  # type: ignore[attr-defined]
+    ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        ConfigLoaderImpl.load_sweep_config = plain  # type: ignore[method-assign]
+        ConfigLoaderImpl.load_sweep_config = original  # type: ignore[method-assign]
         del ConfigStore.__deepcopy__  # type: ignore[attr-defined]
-
-
-def _itself(store: ConfigStore, _: dict[int, Any]) -> ConfigStore:
-    return store
 
 
 @contextmanager
 def complete_as_typed() -> Iterator[None]:
     """Let a shell's completion offer choices as they are typed.
 
-    Hydra offers `loss/timm=zlpr` and `loss/default=binary`: one is typed `loss=timm/zlpr`, the other never is. Folders
-    below a group are no groups then, and what lies in those of libraries are choices of the group.
+    Hydra offers `loss/timm=zlpr` and `loss/default=binary`. People type `loss=timm/zlpr`, and never the second. So
+    folders below a group are not offered as groups, and the presets in library folders are choices of the group.
     """
     from lossbench.config.presets import list_library_presets  # asks the registry, which imports torch
 
-    plain = ConfigLoaderImpl.get_group_options
+    original = ConfigLoaderImpl.get_group_options
 
-    def options(self: ConfigLoaderImpl, group_name: str, *args: Any, **given: Any) -> list[str]:
-        found = plain(self, group_name, *args, **given)
+    def list_options(self: ConfigLoaderImpl, group_name: str, *args: Any, **kwargs: Any) -> list[str]:
+        options = original(self, group_name, *args, **kwargs)
         if group_name not in CHOICES:
-            return found
-        is_group = ObjectType.GROUP in (*args, *given.values())
-        return [] if is_group else sorted([*found, *list_library_presets(group_name)])
+            return options
+        is_group = ObjectType.GROUP in (*args, *kwargs.values())
+        return [] if is_group else sorted([*options, *list_library_presets(group_name)])
 
-    ConfigLoaderImpl.get_group_options = options  # type: ignore[method-assign]
+    ConfigLoaderImpl.get_group_options = list_options  # type: ignore[method-assign]
     try:
         yield
     finally:
-        ConfigLoaderImpl.get_group_options = plain  # type: ignore[method-assign]
+        ConfigLoaderImpl.get_group_options = original  # type: ignore[method-assign]

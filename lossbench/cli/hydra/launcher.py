@@ -1,7 +1,7 @@
-"""What our Hydra launcher does: it trains the missing trials of all jobs together, and returns job by job.
+"""The Hydra launcher: it trains the missing trials of all jobs together, then lets Hydra run job by job.
 
-Each job still has what Hydra gives one: its folder, configuration files and callbacks, if they are asked for. But
-training comes before the first of them, so `hydra.job.env_set` and `hydra.job.chdir` do not reach it.
+Each job keeps the folder, configuration files and callbacks that Hydra makes for it. But training comes before the
+first of them, so `hydra.job.env_set` and `hydra.job.chdir` have no effect on it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,37 +21,36 @@ if TYPE_CHECKING:
 
 
 def launch(launcher: "LossbenchLauncher", job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
-    """Train the jobs; one `JobReturn` each, in their order. `first`: the number of the first one."""
+    """Train the jobs and return one `JobReturn` for each, in their order. `first`: the number of the first one."""
     jobs, config = launcher.task_function, launcher.config
     if not isinstance(jobs, Jobs):
         raise InvalidValue("hydra/launcher=lossbench launches lossbench's own jobs only: use basic here.")
     setup_globals()
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-    configs = [_composed(launcher, list(overrides), first + i) for i, overrides in enumerate(job_overrides)]
-    resolved = [_resolve(jobs, one) for one in configs]
+    # 1. compose every job, then resolve it
+    configs = []
+    for number, overrides in enumerate(job_overrides, start=first):
+        job_config = launcher.hydra_context.config_loader.load_sweep_config(config, list(overrides))
+        with open_dict(job_config):
+            job_config.hydra.job.id = job_config.hydra.job.num = number
+        configs.append(job_config)
+    resolved = []
+    for job_config in configs:
+        with _set_hydra_config(job_config):
+            settings = job_config.copy()
+            with open_dict(settings):
+                del settings["hydra"]
+            resolved.append(jobs.resolve(settings))
+    # 2. train them together
     jobs.train(resolved)
-    return [_returned(launcher, jobs, one, job) for one, job in zip(configs, resolved, strict=True)]
-
-
-def _composed(launcher: "LossbenchLauncher", overrides: list[str], number: int) -> DictConfig:
-    config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, overrides)
-    with open_dict(config):
-        config.hydra.job.id = config.hydra.job.num = number
-    return config
-
-
-def _resolve(jobs: Jobs, config: DictConfig) -> Job:
-    with _at_hand(config):
-        own = config.copy()
-        with open_dict(own):
-            del own["hydra"]
-        return jobs.resolve(own)
+    # 3. let Hydra run each: it gets the result that is there already
+    return [_return_job(launcher, jobs, job_config, job) for job_config, job in zip(configs, resolved, strict=True)]
 
 
 @contextmanager
-def _at_hand(config: DictConfig) -> Iterator[None]:
-    """`${hydra:...}` can be read, as in `output=${hydra:runtime.output_dir}`."""
+def _set_hydra_config(config: DictConfig) -> Iterator[None]:
+    """Make `${hydra:...}` readable, as in `output=${hydra:runtime.output_dir}`."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
@@ -64,13 +63,13 @@ def _at_hand(config: DictConfig) -> Iterator[None]:
         HydraConfig.instance().cfg = before
 
 
-def _returned(launcher: "LossbenchLauncher", jobs: Jobs, config: DictConfig, job: Job) -> JobReturn:
-    found = run_job(
+def _return_job(launcher: "LossbenchLauncher", jobs: Jobs, config: DictConfig, job: Job) -> JobReturn:
+    result = run_job(
         task_function=lambda _: jobs.finish_job(job),
         config=config,
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
         hydra_context=launcher.hydra_context,
     )
-    configure_log(launcher.config.hydra.hydra_logging, launcher.config.hydra.verbose)
-    return found
+    configure_log(launcher.config.hydra.hydra_logging, launcher.config.hydra.verbose)  # run_job has changed it
+    return result

@@ -1,4 +1,4 @@
-"""Writes docs/reference.md and docs/losses/*.md from the registry. `--check` only compares."""
+"""Writes docs/reference.md, docs/losses/*.md and docs/terms.md from the code. `--check` only compares."""
 
 import re
 import sys
@@ -14,6 +14,7 @@ from lossbench.registry import ALL, Entry, Registry
 from lossbench.report.describe.descriptions import describe_class
 from lossbench.report.describe.docstrings import markdown, parse_docstring
 from lossbench.report.describe.pages import format_facts, format_field
+from lossbench.report.tables.terms import TERMS
 
 DOCS = Path(__file__).parents[1] / "docs"
 FAMILIES = "losses/families.yaml"
@@ -24,13 +25,20 @@ Everything that is built in, written by `scripts/reference.py` from the code. `l
 so on print the same with what is installed beside it, and `lossbench describe NAME` all that is known of a name.
 Fields are set as `loss.delta=2`, `model.width=128`.
 """
+TERMS_INTRODUCTION = """\
+# Terms
+
+The headings and words of tables and verdicts, written by `scripts/reference.py` from the code. In a terminal
+`lossbench explain TERM` shows the same, and `lossbench explain` lists all. [How losses are compared](method.md) gives
+the reasons.
+"""
 WRITTEN = "Written by `scripts/reference.py` from the code; `lossbench describe NAME` shows the same in a terminal.\n"
 
 
 def pages() -> dict[str, str]:
     """The pages by their path under docs."""
     openings = yaml.safe_load((DOCS / FAMILIES).read_text())
-    found = {"reference.md": _page(reference(openings))}
+    found = {"reference.md": _page(reference(openings)), "terms.md": _page(terms_page())}
     for family, entries in by_family().items():
         found[page_of(family)] = _page(family_page(family, openings[family], entries))
     return found
@@ -97,6 +105,19 @@ def family_page(family: str, opening: str, entries: list[Entry[Any]]) -> Iterato
         yield from loss_text(entry)
 
 
+def terms_page() -> Iterator[str]:
+    """Yield the glossary of tables and verdicts, in alphabetical order."""
+    yield TERMS_INTRODUCTION
+    terms = sorted(TERMS.values(), key=lambda term: term.slug)
+    yield f"{', '.join(f'[{term.name}](#{term.slug})' for term in terms)}\n"
+    for term in terms:
+        yield f'<a id="{term.slug}"></a>\n'
+        yield f"## {term.name}\n"
+        yield f"{term.meaning[:1].upper()}{term.meaning[1:]}.\n"
+        yield f"- **Definition**: {term.definition}"
+        yield f"- **How to read**: {term.reading}\n"
+
+
 def pictures(family: str) -> list[Path]:
     """Those of a family, which are drawn by another script."""
     stem = family.replace(" ", "-")
@@ -150,7 +171,13 @@ def _cell(text: str) -> str:
 
 def stale(made: dict[str, str]) -> list[str]:
     """Pages that are not what the code says, or are no longer any family's."""
-    there = {str(p.relative_to(DOCS)): p.read_text() for p in (DOCS / "reference.md", *(DOCS / "losses").glob("*.md"))}
+    there = {
+        str(p.relative_to(DOCS)): p.read_text()
+        for p in (
+            *(DOCS / n for n in ("reference.md", "terms.md") if (DOCS / n).exists()),
+            *(DOCS / "losses").glob("*.md"),
+        )
+    }
     return sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))
 
 

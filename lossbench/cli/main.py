@@ -36,6 +36,7 @@ Describe       lossbench describe huber    any name, also as other libraries spe
 Check a loss   lossbench check huber        also: check huber loss.delta=2, check --all, check my_losses.py:MyLoss
 Compare losses lossbench compare results    also: --baseline mse --where corruption_rate=0.4 --format csv|json|latex
                --rope 2 (percent of an error, points of other metrics)   --confidence 0.9 (a share)
+Explain terms  lossbench explain aulc       the headings and words of tables; lossbench explain lists all terms
 Draw losses    lossbench plot huber tukey   also: '{huber:{delta:2}}' --against AXIS --range -9,9 --output FILE.svg
 Plug-ins       lossbench 'plugins=[my_losses.py]' loss=mine    list what is installed: lossbench plugins
 Output         --quiet (nothing but errors)   --json (one JSON document, for programs)

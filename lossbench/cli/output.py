@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossbench.errors import Incompatible, InvalidValue, group_skipped
@@ -19,34 +18,34 @@ if TYPE_CHECKING:  # they import torch, which comparing records needs not; and r
 
 
 class OutputMode(StrEnum):
-    """What goes to standard output; messages and errors go to standard error."""
+    """The content of standard output; messages and errors go to standard error."""
 
     TABLE = "table"
-    QUIET = "--quiet"  # nothing, and no progress or messages either; errors are told
+    QUIET = "--quiet"  # nothing, and no progress or messages either; only errors are printed
     JSON = "--json"  # exactly one JSON document
 
 
-def take_mode(given: Sequence[str]) -> tuple[OutputMode, list[str]]:
-    """The mode that is asked for, and the other arguments."""
-    asked = [mode for mode in (OutputMode.QUIET, OutputMode.JSON) if mode in given]
-    if len(asked) > 1:
+def take_mode(arguments: Sequence[str]) -> tuple[OutputMode, list[str]]:
+    """Return the mode, and the other arguments."""
+    modes = [mode for mode in (OutputMode.QUIET, OutputMode.JSON) if mode in arguments]
+    if len(modes) > 1:
         raise InvalidValue("--quiet and --json do not go together: one prints nothing, the other one document.")
-    return (asked or [OutputMode.TABLE])[0], [a for a in given if a not in asked]
+    return (modes or [OutputMode.TABLE])[0], [argument for argument in arguments if argument not in modes]
 
 
 NAMED_FOLDERS = 3
-"""More folders than these are told as their common one."""
+"""Of more folders only the one that holds them all is named."""
 
 
 def results_console() -> "Console":
-    """Standard output: tables, and where the records are."""
+    """Return the console for tables: standard output."""
     from rich.console import Console
 
     return Console(width=_width(sys.stdout.isatty()), highlight=False)
 
 
 def messages_console() -> "Console":
-    """Standard error: progress, and what is said about the work."""
+    """Return the console for progress and messages: standard error."""
     from rich.console import Console
 
     return Console(stderr=True, width=_width(sys.stderr.isatty()), highlight=False)
@@ -90,7 +89,17 @@ def print_results(results: "Results", comparison: "Comparison | None" = None) ->
         if comparison
         else summaries.render_summaries(results.summaries)
     )
-    for line in _places(results.folders):
+    # where the records are, and how to see their curves
+    from lossbench.report.tensorboard import writer
+
+    folders = results.folders
+    if len(folders) > NAMED_FOLDERS:
+        lines = [f"Records: {writer.find_common(folders)} ({len(folders)} folders)"]
+    else:
+        lines = [f"Records: {folder}" for folder in folders]
+    if board := writer.find_board(folders):
+        lines.append(f"Curves:  tensorboard --logdir {shlex.quote(str(board))}")
+    for line in lines:
         out.print(line, soft_wrap=True, markup=False)
 
 
@@ -111,13 +120,3 @@ def print_results_json(
         "failed": [{"job": job, "reason": reason} for job, reason in failed.items()],
     }
     print_document(document)
-
-
-def _places(folders: Sequence[Path]) -> list[str]:
-    from lossbench.report.tensorboard import writer
-
-    common = writer.find_common(folders)
-    many = len(folders) > NAMED_FOLDERS
-    told = [f"Records: {common} ({len(folders)} folders)"] if many else [f"Records: {folder}" for folder in folders]
-    board = writer.find_board(folders)
-    return [*told, f"Curves:  tensorboard --logdir {shlex.quote(str(board))}"] if board else told

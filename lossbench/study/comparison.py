@@ -23,7 +23,7 @@ class Comparison:
     @property
     def verdicts(self) -> list[str]:
         """A sentence per corruption rate, or for several rates of which the same holds, of each part in turn."""
-        return [f"Rate {rates}: {text}" for part in self.parts for rates, text in group_verdicts(part)]
+        return [f"Corruption rate {rates}: {text}" for part in self.parts for rates, text in group_verdicts(part)]
 
     def to_frame(self, sort: str = "metric") -> pd.DataFrame:
         """Return a row per part, rate and loss, with all that tables show and more."""

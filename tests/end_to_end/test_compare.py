@@ -31,10 +31,15 @@ def test_the_table_says_what_a_reader_must_know(compare):
     assert said.code == 0
     text = " ".join(said.out.split())
     assert "regression · diabetes · mlp · corruption one_sided_outliers" in text
-    assert "Rate 0.4: " in text
+    assert "Corruption rate 0.4: " in text
     assert "(untuned)" in text
     assert "baseline mse" in text  # the task's default loss, though mae comes first in the alphabet
-    for term in ("interval, for new seeds and new test rows", "Holm", "inconclusive:", "P of better:", "useless from"):
+    for term in (
+        "95% CI over seeds and test examples",
+        "✓ recommended:",
+        "lossbench explain verdict p-better",
+        "breakdown",
+    ):
         assert term in text
 
 
@@ -84,9 +89,9 @@ def test_options(compare):
         "study", "--baseline", "mae", "--where", "corruption_rate=0.4", "--rope", "50", "--confidence", "0.9"
     )
     assert "baseline mae" in said.out
-    assert "90% interval" in said.out
+    assert "90% CI" in said.out
     assert "50%" in said.out
-    assert "Rate 0:" not in said.out
+    assert "Corruption rate 0:" not in said.out
     assert "test r2 ↑" in compare("study", "--metric", "r2").out
 
 

@@ -154,7 +154,9 @@ def test_trials_that_cannot_take_their_data_are_skipped_with_the_reason_and_the_
         ("mse", 0): "finished",
         ("mse", 0.2): "finished",
     }
-    assert "1 of 1 skipped, msle at rate 0.2: loss=msle cannot be trained on this data" in " ".join(out.split())
+    assert "1 of 1 skipped, msle at corruption rate 0.2: loss=msle cannot be trained on this data" in " ".join(
+        out.split()
+    )
     assert "targets that are not negative" in " ".join(out.split())
 
 
@@ -187,7 +189,7 @@ def test_a_stack_that_cannot_be_built_does_not_stop_the_others(lossbench, tmp_pa
     code, out, _ = lossbench("losses=[gaussian_nll,mse]", *ONCE)
     assert code == 1
     assert trials(tmp_path).set_index("loss")["status"].to_dict() == {"mse": "finished", "gaussian_nll": "failed"}
-    assert "1 of 1 failed, gaussian_nll at rate 0: not this one" in out
+    assert "1 of 1 failed, gaussian_nll at corruption rate 0: not this one" in out
 
 
 def test_losses_of_other_heads_can_share_one(lossbench, tmp_path):

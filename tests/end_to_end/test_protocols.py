@@ -71,7 +71,7 @@ def test_at_rate_0_only(lossbench, tmp_path):
     assert {*trials[tuning]["corruption_rate"]} == {0.0}
     assert trials[~tuning].groupby("loss")["lr"].nunique().max() == 1
     _, out, _ = lossbench("compare", "results")
-    assert "for each loss at rate 0 the best by validation" in " ".join(out.split())
+    assert "for each loss at corruption rate 0 the best" in " ".join(out.split())
 
 
 def test_at_rate_0_only_each_corruption_keeps_rates_of_its_own(lossbench, tmp_path):

@@ -363,7 +363,7 @@ def test_a_comparison(results):
     found = results.compare(baseline="huber")
     frame = found.to_frame()
     assert set(frame["baseline"]) == {"huber"}
-    assert [text.split(":")[0] for text in found.verdicts] == ["Rate 0", "Rate 0.2"]
+    assert [text.split(":")[0] for text in found.verdicts] == ["Corruption rate 0", "Corruption rate 0.2"]
     assert r"\begin{tabular}" in found.to_latex()
     assert found.to_markdown().startswith("| name |")
     assert found.verdicts[1].split(" is worse")[0] in str(found).replace("\n", " ")

@@ -236,7 +236,7 @@ def test_a_loss_that_cannot_take_the_data_is_skipped(lossbench, tmp_path):
     code, out, _ = lossbench("-m", "loss=msle,mse", *rates)
     assert code == 0
     assert set(trials(tmp_path)["status"]) == {"finished", "skipped"}
-    assert "1 of 1 skipped, msle at rate 0.2: " in out
+    assert "1 of 1 skipped, msle at corruption rate 0.2: " in out
 
 
 @pytest.fixture

@@ -25,25 +25,23 @@ OPTIONS = ("--baseline", "--metric", "--where", "--sort", "--rope", "--confidenc
 
 def run_compare(arguments: Sequence[str], mode: OutputMode) -> int:
     """Compare the losses of one or more studies, from their records alone."""
-    asked = _asked(arguments)
-    found = study.read([Path(folder) for folder in asked.folders], _where(asked.where), asked.metric)
-    comparisons = compare(found, ComparisonOptions(asked.baseline, asked.rope, asked.confidence))
-    shape = "json" if mode is OutputMode.JSON else asked.format
+    # 1. read and compare
+    options = _parse_options(arguments)
+    records = study.read([Path(folder) for folder in options.folders], _parse_filters(options.where), options.metric)
+    comparisons = compare(records, ComparisonOptions(options.baseline, options.rope, options.confidence))
+    # 2. print
     if mode is not OutputMode.QUIET:
-        FORMATS[shape](comparisons, asked.sort)
-    if asked.tensorboard:
-        _show(found, comparisons, Path(asked.folders[0]), mode)
+        FORMATS["json" if mode is OutputMode.JSON else options.format](comparisons, options.sort)
+    # 3. write TensorBoard's files, with pictures, and say where they are
+    if options.tensorboard:
+        from lossbench.report.tensorboard import writer  # takes half a second, and pictures of losses want torch
+
+        tree = writer.choose_tree(records, Path(options.folders[0]))
+        written = writer.write(tree, records, comparisons, predictions=True, pictures=True)
+        if mode is not OutputMode.QUIET and written.boards:
+            folder = os.path.commonpath(written.boards)
+            print_message(f"Curves:  tensorboard --logdir {shlex.quote(folder)}")
     return 0
-
-
-def _show(found: study.Study, comparisons: Sequence[Comparison], root: Path, mode: OutputMode) -> None:
-    """Write TensorBoard's files, with pictures, and say where they are."""
-    from lossbench.report.tensorboard import writer  # takes half a second, and pictures of losses want torch
-
-    written = writer.write(writer.choose_tree(found, root), found, comparisons, predictions=True, pictures=True)
-    if mode is not OutputMode.QUIET and written.boards:
-        told = f"Curves:  tensorboard --logdir {shlex.quote(os.path.commonpath(written.boards))}"
-        print_message(told)
 
 
 def _print_table(comparisons: Sequence[Comparison], sort: str) -> None:
@@ -51,18 +49,16 @@ def _print_table(comparisons: Sequence[Comparison], sort: str) -> None:
 
 
 def _print_json(comparisons: Sequence[Comparison], sort: str) -> None:
-    document = {
-        "comparisons": rows.convert_comparisons(comparisons, sort),
-        "across": rankings.convert_rankings(comparisons),
-    }
-    print_document(document)
+    across = rankings.convert_rankings(comparisons)
+    print_document({"comparisons": rows.convert_comparisons(comparisons, sort), "across": across})
 
 
 def _print_csv(comparisons: Sequence[Comparison], sort: str) -> None:
-    flat = rows.flatten(comparisons, sort)
-    table = csv.DictWriter(sys.stdout, list(dict.fromkeys(name for row in flat for name in row)), lineterminator="\n")
+    lines = rows.flatten(comparisons, sort)
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    table = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     table.writeheader()
-    table.writerows(flat)
+    table.writerows(lines)
 
 
 def _print_latex(comparisons: Sequence[Comparison], sort: str) -> None:
@@ -82,9 +78,10 @@ FORMATS: dict[str, Callable[[Sequence[Comparison], str], None]] = {
 }
 
 
-def _asked(arguments: Sequence[str]) -> Namespace:
+def _parse_options(arguments: Sequence[str]) -> Namespace:
+    """Return the folders and options, each within its range. Raises LossbenchError."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.error = _refuse  # type: ignore[method-assign]  # argparse would print its usage and exit
+    parser.error = _raise_usage  # type: ignore[method-assign]  # argparse would print its usage and exit
     parser.add_argument("folders", nargs="*")
     for option in ("--baseline", "--metric"):
         parser.add_argument(option, default="")
@@ -94,39 +91,37 @@ def _asked(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--confidence", type=float, default=0.95)
     parser.add_argument("--format", default="table")
     parser.add_argument("--tensorboard", action="store_true")
-    asked, strange = parser.parse_known_intermixed_args(list(arguments))
-    if strange:
-        raise make_unknown("option", strange[0].partition("=")[0], OPTIONS, "Options")
-    _check(asked)
-    return asked
-
-
-def _check(asked: Namespace) -> None:
-    if not asked.folders:
+    options, unknown = parser.parse_known_intermixed_args(list(arguments))
+    if unknown:
+        raise make_unknown("option", unknown[0].partition("=")[0], OPTIONS, "Options")
+    if not options.folders:
         raise InvalidValue(f"Write {USAGE}.")
-    if asked.sort not in comparison.SORTS:
-        raise make_unknown("order", asked.sort, comparison.SORTS, "--sort takes")
-    if asked.format not in FORMATS:
-        raise make_unknown("format", asked.format, FORMATS, "--format takes")
-    if not 0.5 <= asked.confidence < 1:
-        raise InvalidValue(f"The --confidence must be a share from 0.5 to below 1. Got {asked.confidence:g} instead.")
-    if asked.rope is not None and not 0 < asked.rope < 100:
+    if options.sort not in comparison.SORTS:
+        raise make_unknown("order", options.sort, comparison.SORTS, "--sort takes")
+    if options.format not in FORMATS:
+        raise make_unknown("format", options.format, FORMATS, "--format takes")
+    if not 0.5 <= options.confidence < 1:
+        raise InvalidValue(f"The --confidence must be a share from 0.5 to below 1. Got {options.confidence:g} instead.")
+    if options.rope is not None and not 0 < options.rope < 100:
         raise InvalidValue(
             "The --rope must be in (0, 100): percent of an error, or points of accuracy and the like. "
-            f"Got {asked.rope:g} instead."
+            f"Got {options.rope:g} instead."
         )
+    return options
 
 
-def _where(given: Sequence[str]) -> dict[str, list[str]]:
-    """`corruption_rate=0,0.4` as a setting and the values that are asked for."""
-    pairs = [text.partition("=") for text in given]
-    for text, (key, sign, value) in zip(given, pairs, strict=True):
+def _parse_filters(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Return `corruption_rate=0,0.4` as a setting and the values that a trial may have."""
+    filters = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
         if not (key and sign and value):
             raise InvalidValue(
                 f"--where takes a setting and its value, as corruption_rate=0.4 or loss=mse,mae. Got {text!r}."
             )
-    return {key: value.split(",") for key, _, value in pairs}
+        filters[key] = value.split(",")
+    return filters
 
 
-def _refuse(message: str) -> NoReturn:
+def _raise_usage(message: str) -> NoReturn:
     raise InvalidValue(f"{message[:1].upper()}{message[1:]}. Write {USAGE}.")

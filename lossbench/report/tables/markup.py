@@ -23,7 +23,7 @@ def format_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     | --- | --- |
     | a\|b | 0.25 |
     """
-    lines = [[cell.translate(IN_MARKDOWN) for cell in line] for line in _cells(rows)]
+    lines = [[cell.translate(IN_MARKDOWN) for cell in line] for line in _write_cells(rows)]
     lines.insert(1, ["---"] * len(rows[0]))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -41,19 +41,22 @@ def format_latex(rows: Sequence[Mapping[str, Any]]) -> str:
     \end{tabular}
     """
     # a row that begins with a bracket would be taken for the length of the line break before it
-    lines = [" & ".join(cell.translate(IN_LATEX) for cell in line) + r" \\" for line in _cells(rows)]
+    lines = [" & ".join(cell.translate(IN_LATEX) for cell in line) + r" \\" for line in _write_cells(rows)]
     lines = [f"{{}}{line}" if line.startswith(("[", "*")) else line for line in lines]
     body = "\n".join([lines[0], r"\midrule", *lines[1:]])
     return f"\\begin{{tabular}}{{{'l' * len(rows[0])}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}"
 
 
-def _cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The headings, and each row's cells, as text of one line."""
-    table = [[*rows[0]], *(list(row.values()) for row in rows)]
-    return [[re.sub(r"\s+", " ", _text(value)) for value in line] for line in table]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}" if math.isfinite(value) else ""
-    return "" if value is None else str(value)
+def _write_cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the headings, and each row's cells, as text of one line."""
+    lines = []
+    for line in ([*rows[0]], *(list(row.values()) for row in rows)):
+        texts = []
+        for value in line:
+            if isinstance(value, float):
+                text = f"{value:.4g}" if math.isfinite(value) else ""
+            else:
+                text = "" if value is None else str(value)
+            texts.append(re.sub(r"\s+", " ", text))
+        lines.append(texts)
+    return lines

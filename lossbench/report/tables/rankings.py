@@ -1,4 +1,4 @@
-"""What several data sets and rates say together: mean ranks and performance profiles, as tables and as plain values."""
+"""Several data sets and corruption rates together: mean ranks and performance profiles, as tables and values."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -11,92 +11,100 @@ from rich.text import Text
 from lossbench.analysis.across import FACTORS, Profile, Ranking, compute_profiles, rank_losses
 from lossbench.analysis.comparison import Comparison
 from lossbench.report.json_values import replace_nonfinite
-from lossbench.report.tables.grid import Grid
+from lossbench.report.tables.grid import NOTHING, Column, Grid, Pointer
 from lossbench.report.tables.sentences import join_names
+from lossbench.report.tables.summaries import join_notes
 
 NAMED = 6
-"""How many pairs one line names."""
+"""How many pairs one footnote names."""
 
 
 def render_rankings(comparisons: Sequence[Comparison]) -> Iterator[RenderableType]:
-    """Yield tables and what they mean; nothing where there is one subject only."""
+    """Yield tables and their footnotes; nothing where there is one subject only."""
     alpha = 1 - comparisons[0].confidence if comparisons else 0.05
-    ranked = rank_losses(comparisons, alpha)
-    for task, metric in dict.fromkeys((r.task, r.metric) for r in ranked):
-        own = [r for r in ranked if (r.task, r.metric) == (task, metric)]
-        yield Text(
-            f"{task} over {len({name for r in own for name in r.data})} data sets: mean rank by {metric}", "bold"
-        )
-        yield Grid(_rank_columns(own))
-        yield from (Text(line) for line in _ranks_explained(own, alpha))
+    rankings = rank_losses(comparisons, alpha)
+    for task, metric in dict.fromkeys((r.task, r.metric) for r in rankings):
+        alike = [r for r in rankings if (r.task, r.metric) == (task, metric)]
+        n_data = len({name for r in alike for name in r.data})
+        yield Text(f"{task} over {n_data} data sets: mean rank by {metric} at each corruption rate (1: best)", "bold")
+        grid = Grid(_build_rank_columns(alike))
+        yield grid
+        yield from (Text(line) for line in explain_rankings(alike, alpha))
+        yield Pointer([grid])
         yield Text("")
     for profile in compute_profiles(comparisons):
-        yield from _profile(profile)
+        yield from _render_profile(profile)
 
 
 def convert_rankings(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """Return the same as plain values, for programs."""
     alpha = 1 - comparisons[0].confidence if comparisons else 0.05
-    made = {
-        "rankings": [asdict(one) for one in rank_losses(comparisons, alpha)],
-        "profiles": [{"factors": list(FACTORS), **asdict(one)} for one in compute_profiles(comparisons)],
-    }
-    plain: dict[str, Any] = replace_nonfinite(made)
-    return plain
-
-
-def _rank_columns(ranked: Sequence[Ranking]) -> dict[str, list[str]]:
-    """A column for each corruption and rate, rows by the mean over them."""
-    names = list(dict.fromkeys(name for r in ranked for name in r.names))
-    by = {_where(r, ranked): dict(zip(r.names, r.ranks, strict=True)) for r in ranked}
-    names.sort(key=lambda name: (np.mean([own.get(name, np.inf) for own in by.values()]), name))
-    return {"loss": names} | {w: [f"{own[n]:.2f}" if n in own else "–" for n in names] for w, own in by.items()}
-
-
-def _where(one: Ranking, ranked: Sequence[Ranking]) -> str:
-    kinds = {r.corruption for r in ranked}
-    return f"{one.corruption}\nrate {one.corruption_rate:g}" if len(kinds) > 1 else f"rate {one.corruption_rate:g}"
-
-
-def _ranks_explained(ranked: Sequence[Ranking], alpha: float) -> Iterator[str]:
-    data = list(dict.fromkeys(name for r in ranked for name in r.data))
-    over = join_names(data, NAMED)
-    yield f"mean rank: 1 is the best; over {over}. Seeds are no data sets: each of these counts once."
-    hopeless = [r for r in ranked if r.least >= alpha]
-    if hopeless:
-        n, least = len(hopeless[0].data), min(r.least for r in hopeless)
-        yield (
-            f"{n} data sets cannot show that any of so many losses is better than another over data sets: the least p "
-            f"that Wilcoxon's test with Holm's correction can give is {least:.2g}."
-        )
-    for one in ranked:
-        if one.shown:
-            pairs = [f"{better} before {worse} (p {p:.2g})" for better, worse, p in one.shown]
-            yield f"Shown over data sets at rate {one.corruption_rate:g} (Wilcoxon, Holm): {join_names(pairs, NAMED)}."
-        elif one.least < alpha:
-            friedman = f"; Friedman's p is {one.friedman:.2g}" if np.isfinite(one.friedman) else ""
-            yield (
-                f"At rate {one.corruption_rate:g} no pair is shown to differ over data sets (Wilcoxon, Holm){friedman}."
-            )
-    yield from _left_out(sorted({name for r in ranked for name in r.left_out}))
-
-
-def _profile(profile: Profile) -> Iterator[RenderableType]:
-    yield Text(f"{profile.task} over {profile.n_subjects} subjects: steps to target against the fastest loss", "bold")
-    cells = {
-        f"within\n{factor:g}x": [f"{100 * shares[i]:.0f}%" for shares in profile.shares]
-        for i, factor in enumerate(FACTORS)
-    }
-    yield Grid({"loss": list(profile.names)} | cells)
-    yield Text(
-        "within 2x: on what share of the subjects (data sets, corruptions, rates) the loss is at the target after at "
-        "most twice the steps of the fastest. Subjects on which no loss arrives are not counted, and steps "
-        "are as fine as the evaluations."
+    values: dict[str, Any] = replace_nonfinite(
+        {
+            "rankings": [asdict(ranking) for ranking in rank_losses(comparisons, alpha)],
+            "profiles": [{"factors": list(FACTORS), **asdict(profile)} for profile in compute_profiles(comparisons)],
+        }
     )
-    yield from (Text(line) for line in _left_out(profile.left_out))
+    return values
+
+
+def _build_rank_columns(rankings: Sequence[Ranking]) -> list[Column]:
+    """Return a column for each corruption and rate, with rows by the mean over them."""
+    several = len({r.corruption for r in rankings}) > 1
+    ranks = {  # by heading, then by loss
+        f"{r.corruption}\nat {r.corruption_rate:g}" if several else f"at {r.corruption_rate:g}": dict(
+            zip(r.names, r.ranks, strict=True)
+        )
+        for r in rankings
+    }
+    names = list(dict.fromkeys(name for r in rankings for name in r.names))
+    names.sort(key=lambda name: (np.mean([by_loss.get(name, np.inf) for by_loss in ranks.values()]), name))
+    columns = [
+        Column("mean rank", [f"{by_loss[name]:.2f}" if name in by_loss else NOTHING for name in names], heading)
+        for heading, by_loss in ranks.items()
+    ]
+    return [Column("loss", names), *columns]
+
+
+def explain_rankings(rankings: Sequence[Ranking], alpha: float) -> list[str]:
+    """Return the footnotes of a table of mean ranks: at most four."""
+    data = list(dict.fromkeys(name for r in rankings for name in r.data))
+    lines = [f"Over {join_names(data, NAMED)}; seeds are not data sets: each of these counts once."]
+    # 1. so few data sets that no pair can be significant
+    if hopeless := [r for r in rankings if r.least >= alpha]:
+        n, least = len(hopeless[0].data), min(r.least for r in hopeless)
+        lines.append(
+            f"{n} data sets cannot show that one loss is better than another: with so many losses the smallest p that "
+            f"Wilcoxon's test with Holm's correction can give is {least:.2g}."
+        )
+    # 2. pairs that differ, and corruption rates at which none does
+    results = []
+    for ranking in rankings:
+        at = f"at corruption rate {ranking.corruption_rate:g}"
+        if ranking.shown:
+            pairs = [f"{better} before {worse} (p {p:.2g})" for better, worse, p in ranking.shown]
+            results.append(f"{at} {join_names(pairs, NAMED)}")
+        elif ranking.least < alpha:
+            friedman = f" (Friedman's p {ranking.friedman:.2g})" if np.isfinite(ranking.friedman) else ""
+            results.append(f"{at} no pair{friedman}")
+    if results:
+        lines.append(join_notes("Shown to differ over data sets (Wilcoxon, Holm)", results))
+    return lines + _list_left_out(sorted({name for r in rankings for name in r.left_out}))
+
+
+def _render_profile(profile: Profile) -> Iterator[RenderableType]:
+    subjects = f"{profile.n_subjects} subjects (data sets, corruptions, corruption rates)"
+    yield Text(f"{profile.task}: share of {subjects} at the target within so many times the fewest steps", "bold")
+    columns = [
+        Column("performance profile", [f"{100 * shares[i]:.0f}%" for shares in profile.shares], f"within\n{factor:g}x")
+        for i, factor in enumerate(FACTORS)
+    ]
+    grid = Grid([Column("loss", list(profile.names)), *columns])
+    yield grid
+    yield from (Text(line) for line in _list_left_out(profile.left_out))
+    yield Pointer([grid])
     yield Text("")
 
 
-def _left_out(names: Sequence[str]) -> Iterator[str]:
-    if names:
-        yield f"Left out, as some subjects lack them: {join_names(names, NAMED)}."
+def _list_left_out(names: Sequence[str]) -> list[str]:
+    return [f"Left out, as some subjects lack them: {join_names(names, NAMED)}."] if names else []

@@ -1,4 +1,4 @@
-"""What the verdicts of a comparison rest on: whom they speak for, what would narrow them, what was taken as right."""
+"""The scope of a comparison's verdicts: over what intervals are, what would narrow them, what is taken as correct."""
 
 from collections.abc import Iterator
 
@@ -11,15 +11,30 @@ MOST, LITTLE = 0.5, 0.25
 
 
 def describe_scope(comparison: Comparison) -> list[str]:
-    """Return the sentences that belong to the verdicts of all rates."""
-    return [*_speaks(comparison), *_oracle(comparison), *_truth(comparison)]
+    """Return the sentences that belong to the verdicts of all corruption rates."""
+    sentences = [*_describe_intervals(comparison)]
+    if not any(level.corruption_rate for level in comparison.levels):
+        sentences.append("No corruption: the targets of the test examples are taken as correct.")
+    elif comparison.settings.get("validation") == "clean":
+        sentences.append("Validation data were clean (an oracle): in practice they are corrupted like training data.")
+    return sentences
 
 
-def speaks_for(level: Level) -> str:
-    """Return what the differences would hold for, beside this very data."""
-    if not any(row.against and np.isfinite(row.against.low) for row in level.rows):
-        return "nothing"
-    return f"new seeds and {_rows(level)}" if level.sample.n_examples else "new seeds on these very test rows only"
+def name_samples(seeds: bool, examples: bool, grouped: bool) -> str:
+    """Return what an interval is over: `seeds and test examples`; `nothing` where there is no interval.
+
+    seeds, examples: whether it is over them. grouped: whether examples come in groups, which are then the sample.
+    """
+    names = ["seeds"] if seeds else []
+    if examples:
+        names.append("groups of test examples" if grouped else "test examples")
+    return " and ".join(names) or "nothing"
+
+
+def describe_samples(level: Level) -> str:
+    """Return what the intervals of the differences at one corruption rate are over."""
+    known = any(row.against and np.isfinite(row.against.low) for row in level.rows)
+    return name_samples(known, known and level.sample.n_examples > 0, level.sample.n_groups > 0)
 
 
 def narrowed_by(level: Level) -> str:
@@ -27,34 +42,28 @@ def narrowed_by(level: Level) -> str:
     shares = [row.against.seed_share for row in level.rows if row.against and np.isfinite(row.against.seed_share)]
     if not (shares and level.sample.n_examples):
         return ""
-    share = float(np.median(shares))
+    share, examples = float(np.median(shares)), name_samples(False, True, level.sample.n_groups > 0)
     if share > MOST:
         return "above all more seeds"
-    rows = _rows(level).removeprefix("new ")
-    return f"only more {rows}" if share < LITTLE else f"more seeds and more {rows}"
+    return f"only more {examples}" if share < LITTLE else f"more seeds and more {examples}"
 
 
-def _rows(level: Level) -> str:
-    return "new groups of test rows" if level.sample.n_groups else "new test rows"
-
-
-def _speaks(comparison: Comparison) -> Iterator[str]:
-    """One sentence for each group of rates that have the same to say."""
-    found: dict[tuple[str, str], list[str]] = {}
+def _describe_intervals(comparison: Comparison) -> Iterator[str]:
+    """Yield one sentence for each group of corruption rates whose intervals are over the same."""
+    groups: dict[str, dict[str, list[str]]] = {}  # corruption rates, by samples and by what would narrow the interval
     for level in comparison.levels:
-        if (speaks := speaks_for(level)) != "nothing":
-            found.setdefault((speaks, narrowed_by(level)), []).append(f"{level.corruption_rate:g}")
-    for (speaks, narrowed), rates in found.items():
-        where = f"At rate {', '.join(rates)} verdicts" if len(found) > 1 else "Verdicts"
-        much = " much" if narrowed.startswith("only") else ""
-        yield f"{where} speak for {speaks}" + (f"; {narrowed} would narrow them{much}." if narrowed else ".")
-
-
-def _oracle(comparison: Comparison) -> Iterator[str]:
-    if comparison.settings.get("validation") == "clean" and any(level.corruption_rate for level in comparison.levels):
-        yield "Validation data were clean, an oracle: with wrong targets of your own you would choose by wrong ones."
-
-
-def _truth(comparison: Comparison) -> Iterator[str]:
-    if not any(level.corruption_rate for level in comparison.levels):
-        yield "No targets were corrupted, and those of the test rows are taken as right: wrong ones count as they are."
+        if (samples := describe_samples(level)) != "nothing":
+            rates = groups.setdefault(samples, {}).setdefault(narrowed_by(level), [])
+            rates.append(f"{level.corruption_rate:g}")
+    for samples, by_remedy in groups.items():
+        every = ", ".join(rate for rates in by_remedy.values() for rate in rates)
+        where = f"At corruption rate {every}: " if len(groups) > 1 else ""
+        only = " only" if samples == "seeds" else ""
+        parts = [f"{where}[low, high] is a {100 * comparison.confidence:g}% CI over {samples}{only}"]
+        for remedy, rates in by_remedy.items():
+            at = f"at corruption rate {', '.join(rates)} " if len(by_remedy) > 1 else ""
+            if remedy:
+                parts.append(f"{at}{remedy} would narrow it{' much' if remedy.startswith('only') else ''}")
+        if samples == "seeds":
+            parts.append("other test examples may give another order, and equal losses are called different too often")
+        yield "; ".join(parts) + "."

@@ -1,6 +1,6 @@
-"""What a comparison comes to, in words."""
+"""The verdict of a comparison in sentences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,19 +19,48 @@ def write_sentences(comparison: Comparison) -> list[str]:
 
 
 def write_sentence(level: Level) -> str:
-    """Say which losses are recommended, which beaten and by how much, which diverged; without a full stop."""
-    parts = [_recommended(level), *_beaten(level), *_diverged(level), *_identical(level)]
+    """Say which losses are recommended, which are worse and by how much, which diverged; without a full stop."""
+    parts = [_recommend(level)]
+    # each loss that is not recommended against the rival that most surely beats it; the worst loss last
+    worse = [(row.name, row.beaten) for row in level.rows if row.beaten]
+    for name, beaten in worse[:NAMED]:
+        parts.append(f"{name} is worse than {beaten.other} by {format_difference(beaten, level.scale, False)}")
+    if len(worse) > NAMED:
+        parts.append(f"{len(worse) - NAMED} more {'is' if len(worse) == NAMED + 1 else 'are'} worse than another, too")
+    for row in level.rows:
+        if row.summary.n_diverged:
+            trials = f"{row.summary.n_diverged} of {row.summary.n_trials} trials"
+            parts.append(f"{row.name} diverged in {trials}: not recommended")
+    parts += [f"{join_names(names)} are identical" for names in level.identical[:NAMED]]
     return "; ".join(parts)
+
+
+def _recommend(level: Level) -> str:
+    trained = [row for row in level.rows if row.summary.trials]
+    names = level.recommended
+    if not trained:
+        return "no loss has a finished trial"
+    if max(row.summary.last.n_seeds if row.summary.last else 0 for row in trained) < 2:
+        return "no verdict: a single seed does not tell how much seeds differ"
+    if not names:
+        return "no loss is recommended: each has diverged trials or is worse than another"
+    if len(names) == 1:
+        return f"{names[0]} is recommended"
+    if level.apart:
+        rope = format_rope(level.scale)
+        return f"{join_names(names)} are recommended: none is shown to be worse than another by more than {rope}"
+    every = "all are" if len(names) == len(trained) else "they are"
+    return f"{join_names(names)} cannot be told apart; {every} recommended"
 
 
 def describe_tuning(comparison: Comparison) -> str:
     """Return a word or two for each verdict; nothing where all losses had the same learning rates to choose from."""
-    tuned = [row.tuned for level in comparison.levels for row in level.rows]
-    if all(own.n_tried < 2 for own in tuned):
+    tunings = [row.tuned for level in comparison.levels for row in level.rows]
+    if all(tuned.n_tried < 2 for tuned in tunings):
         return "untuned"
-    if len({own.n_tried for own in tuned}) > 1:
+    if len({tuned.n_tried for tuned in tunings}) > 1:
         return "unequally tuned"
-    return "" if all(own.n_seeds for own in tuned) else "tuned on the same seeds"
+    return "" if all(tuned.n_seeds for tuned in tunings) else "tuned on the same seeds"
 
 
 def join_names(names: Sequence[str], most: int = NAMED) -> str:
@@ -41,51 +70,13 @@ def join_names(names: Sequence[str], most: int = NAMED) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _recommended(level: Level) -> str:
-    there = [row for row in level.rows if row.summary.trials]
-    names, rope = level.recommended, format_rope(level.scale)
-    if not there:
-        return "no loss has a finished trial"
-    if max(row.summary.last.n_seeds if row.summary.last else 0 for row in there) < 2:
-        return "one seed tells nothing of others: no verdict"
-    if not names:
-        return "no loss is recommended: of each some trials diverged, or another beats it"
-    if len(names) == 1:
-        return f"{names[0]} is recommended"
-    every = "all are" if len(names) == len(there) else "they are"
-    if level.apart:
-        return f"{join_names(names)} are recommended: none is shown to be beaten by more than {rope}"
-    return f"{join_names(names)} cannot be told apart; {every} recommended"
-
-
-def _beaten(level: Level) -> Iterator[str]:
-    """The worst last; each against the rival that most surely beats it."""
-    out = [row for row in level.rows if row.beaten]
-    for row in out[:NAMED]:
-        if row.beaten:
-            yield f"{row.name} is worse than {row.beaten.other} by {format_difference(row.beaten, level.scale, False)}"
-    if len(out) > NAMED:
-        yield f"{len(out) - NAMED} more {'is' if len(out) == NAMED + 1 else 'are'} beaten, too"
-
-
-def _diverged(level: Level) -> Iterator[str]:
-    for row in level.rows:
-        if row.summary.n_diverged:
-            yield f"{row.name} diverged in {row.summary.n_diverged} of {row.summary.n_trials} trials: not recommended"
-
-
-def _identical(level: Level) -> Iterator[str]:
-    for names in level.identical[:NAMED]:
-        yield f"{join_names(names)} are identical"
-
-
 def settled_by(row: Row, level: Level) -> str:
     """Return what more would settle an inconclusive verdict, if the difference stayed as it is."""
-    found = row.against
-    if found is None or found.verdict is not Verdict.INCONCLUSIVE:
+    difference = row.against
+    if difference is None or difference.verdict is not Verdict.INCONCLUSIVE:
         return ""
-    if np.isnan(found.more_seeds):
-        return "seeds" if found.n_seeds < 2 else ""
-    if np.isfinite(found.more_seeds):
-        return f"{found.more_seeds:.0f} seed{'' if found.more_seeds == 1 else 's'}"
-    return "test rows" if level.sample.n_examples else "too close"
+    if np.isnan(difference.more_seeds):
+        return "seeds" if difference.n_seeds < 2 else ""
+    if np.isfinite(difference.more_seeds):
+        return f"{difference.more_seeds:.0f} seed{'' if difference.more_seeds == 1 else 's'}"
+    return "examples" if level.sample.n_examples else "too close"

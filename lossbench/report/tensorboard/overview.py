@@ -129,12 +129,12 @@ def build_pictures(comparisons: Sequence[Comparison], losses: Mapping[str, Path]
 def format_verdict(comparison: Comparison) -> str:
     """Return what is said of a comparison, in Markdown: a sentence and a table per rate, and what the terms mean."""
     said = [
-        f"- **Rate {one.corruption_rate:g}:** {text}"
+        f"- **Corruption rate {one.corruption_rate:g}:** {text}"
         for one, text in zip(comparison.levels, write_sentences(comparison), strict=True)
     ]
     parts = [f"## {title(comparison)}", "\n".join(said)]
     for one in comparison.levels:
-        parts += [f"### Rate {one.corruption_rate:g}", format_markdown(_rows(one))]
+        parts += [f"### Corruption rate {one.corruption_rate:g}", format_markdown(_rows(one))]
     return "\n\n".join([*parts, *explain_comparison(comparison)])
 
 
@@ -150,7 +150,7 @@ def _rows(one: Level) -> list[dict[str, str]]:
             "at best epoch": format_number(row.summary.best.value) if row.summary.best else NOTHING,
             f"vs {one.baseline}": format_difference(row.against, one.scale) if row.against else NOTHING,
             "verdict": _found(row, one),
-            "wants more": settled_by(row, one),
+            "still needed": settled_by(row, one),
         }
         for row, value in zip(rows, values, strict=True)
     ]

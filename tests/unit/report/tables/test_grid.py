@@ -5,10 +5,14 @@ import io
 import pytest
 from rich.console import Console
 
-from lossbench.report.tables.grid import Grid
+from lossbench.report.tables.grid import Column, Grid
 
 NAMES = ["symmetric_cross_entropy", "huber (delta=2.0)", "mse"]
-COLUMNS = {"loss": NAMES, "value ↓": ["1.0\n[0.9,1.1]"] * 3, "verdict": ["inconclusive"] * 3}
+COLUMNS = [
+    Column("loss", NAMES),
+    Column("metric", ["1.0\n[0.9,1.1]"] * 3, "value ↓"),
+    Column("verdict", ["inconclusive"] * 3),
+]
 
 
 def printed(columns, width):
@@ -35,7 +39,7 @@ def test_names_are_broken_where_their_words_end(width, lines):
 
 
 def test_a_word_without_an_end_is_broken_anywhere():
-    assert first_column({"loss": ["x" * 20], "value": ["1"]}, 20) == ["x" * 12, "x" * 8]
+    assert first_column([Column("loss", ["x" * 20]), Column("metric", ["1"], "value")], 20) == ["x" * 12, "x" * 8]
 
 
 @pytest.mark.parametrize("width", [30, 38, 41, 60, 100])

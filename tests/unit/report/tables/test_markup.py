@@ -96,7 +96,7 @@ def test_text_has_no_colours_and_the_width_asked_for(compared, monkeypatch):
         text = render_text(render_comparisons(made), width)
         assert max(map(len, text.splitlines())) <= width
         assert "\x1b" not in text
-        assert "Rate 0.4: mae is recommended" in text
+        assert "Corruption rate 0.4: mae is recommended" in text
     assert render_text(Text("bold", style="bold red")) == "bold"
 
 
@@ -135,10 +135,10 @@ def test_html_holds_verdicts_and_the_table(compared):
     made = compared()
     html = render_html(made)
     found = read(html)
-    assert found.rows[0][:3] == ["✓", "loss", "rate"]
+    assert found.rows[0][:3] == ["✓", "loss", "corruption rate"]
     assert [row[1] for row in found.rows[1:]] == [row.name for level in made[0].levels for row in level.rows]
     assert [row[found.rows[0].index("verdict")] for row in found.rows[4:]] == ["better", "baseline", "worse"]
-    assert "<b>Rate 0.4:</b> mae is recommended; " in html
+    assert "<b>Corruption rate 0.4:</b> mae is recommended; " in html
     assert "<summary>What the terms mean</summary>" in html
 
 

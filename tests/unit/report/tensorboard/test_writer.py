@@ -355,9 +355,9 @@ def test_the_verdict_is_text_once_all_is_trained(study, tmp_path):
     assert verdict(tmp_path) == ""
     refresh(tmp_path, study, ended=True)
     text = verdict(tmp_path)
-    assert "- **Rate 0.4:** mae is recommended" in text
-    assert "### Rate 0.4" in text
-    header, rule, *rows = text.split("### Rate 0.4\n\n")[1].split("\n\n")[0].splitlines()
+    assert "- **Corruption rate 0.4:** mae is recommended" in text
+    assert "### Corruption rate 0.4" in text
+    header, rule, *rows = text.split("### Corruption rate 0.4\n\n")[1].split("\n\n")[0].splitlines()
     assert header.startswith("| recommended | loss | test mae ↓ |")
     assert set(rule) == set("| -")
     assert [row.split(" | ")[1] for row in rows] == ["mae", "huber", "mse"]

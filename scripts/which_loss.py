@@ -11,24 +11,24 @@ TARGET = Path(__file__).parents[1] / "docs" / "which-loss.md"
 INTRODUCTION = """\
 # Which loss when
 
-What to try first, by what is known of the data; written by `scripts/which_loss.py` from
-`lossbench/advice/rules.yaml`. Losses are in order of preference; a weighting is tried with the task's default loss
-instead. Where several rows hold, take the one that says most about your data.
+This page lists the losses to try first, by properties of the data. Losses are in order of preference; alternatively,
+use the task's default loss with one of the weightings. If several lines apply, follow the most specific one.
+`scripts/which_loss.py` writes the page from `lossbench/advice/rules.yaml`.
 
-It is advice, and no result: each rule ends with a command that compares its losses with the default. Run it on your
-own data ([how](public-data.md)). Numbers under "measured" are what that command printed, with 5 seeds, on the clean
-test split after the last epoch, for data that come along; where they are close, its intervals overlap. They say nothing
-about other data.
+This is advice, not a result. Each rule ends with a command that compares its losses with the default. Run it on your
+own data ([how](public-data.md)). The numbers under "measured" are the output of that command with 5 seeds, on the clean
+test split after the last epoch, for bundled data. Where they are close, the intervals overlap. They say nothing about
+other data.
 
-Two remarks on all of it. The choice of the metric comes first: a loss can only be judged by it. And early stopping on
-a validation split brings cross-entropy near the losses made for wrong labels, so look at both epochs in the table.
+Two remarks apply to all rules. Choose the metric first: a loss can only be judged by a metric. And early stopping on a
+validation split brings cross-entropy close to the losses for wrong labels, so look at both epochs in the table.
 
 ## In short
 """
 FACTS_TITLE = "## Conditions"
 FACTS_TEXT = """\
-Programs read the same rules (`lossbench.advice.matching("regression", {"outlier_share": 0.2})`). These are all the
-facts that a rule may ask for:
+Programs can read the same rules: `lossbench.advice.matching("regression", {"outlier_share": 0.2})`. A rule may use
+these facts:
 """
 
 
@@ -43,7 +43,7 @@ def condition(rule: Rule) -> str:
 def decision_table(task: str) -> Iterator[str]:
     yield f"**{task}**"
     yield ""
-    yield "| what is known | losses | or, with the default loss |"
+    yield "| condition | losses | weightings with the default loss |"
     yield "| --- | --- | --- |"
     for rule in list_rules(task):
         yield f"| [{rule.title}](#{rule.id}) | {names(rule.losses)} | {names(rule.weightings)} |"

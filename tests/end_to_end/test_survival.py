@@ -258,7 +258,7 @@ def test_a_full_disk_is_one_message_and_loses_nothing(experiments, tmp_path, mon
 def test_curves_that_a_kill_prevented_are_written_later(experiments, tmp_path, monkeypatch):
     made = experiments("loss=mse", "seeds=1", "rates=[0]", "epochs=1")
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "refresh", lambda *_, **__: writer.Written((), 0))
+        patch.setattr(writer, "refresh", lambda *_, **__: writer.WriteResult((), 0))
         train(made)
     assert not list(tmp_path.rglob("*tfevents*"))
     train(made)

@@ -1,1 +1,1 @@
-"""TensorBoard's boards: what is on them is decided apart from what is written."""
+"""TensorBoard's boards: their content is decided apart from how it is written."""

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lossbench.analysis.summary import Evidence, fill_columns, summarise_trials
-from lossbench.report.tensorboard.boards import MARK, find_start, group_boards, place_board
+from lossbench.report.tensorboard.boards import MARK, compute_start, get_board_folder, group_boards
 
 
 @pytest.fixture
@@ -69,24 +69,26 @@ def test_names_that_become_the_same_stay_two(cells):
 
 def test_a_board_keeps_its_folder_and_others_are_named_by_what_differs(cells, tmp_path):
     first, second = group_boards(cells({}, {"epochs": 80.0}))
-    assert place_board(tmp_path, first) == tmp_path / "regression" / "friedman1-mlp"
-    assert place_board(tmp_path, second) == tmp_path / "regression" / "friedman1-mlp,epochs=80"
+    assert get_board_folder(tmp_path, first) == tmp_path / "regression" / "friedman1-mlp"
+    assert get_board_folder(tmp_path, second) == tmp_path / "regression" / "friedman1-mlp,epochs=80"
     (third,) = group_boards(cells({"epochs": 80.0, "optimizer": "sgd"}))
-    assert place_board(tmp_path, third).name == "friedman1-mlp,optimizer=sgd,epochs=80"
-    assert {place_board(tmp_path, board) for board in (first, second, third)} == {*(tmp_path / "regression").iterdir()}
+    assert get_board_folder(tmp_path, third).name == "friedman1-mlp,optimizer=sgd,epochs=80"
+    assert {get_board_folder(tmp_path, board) for board in (first, second, third)} == {
+        *(tmp_path / "regression").iterdir()
+    }
 
 
 def test_a_damaged_mark_is_made_anew(cells, tmp_path):
     (board,) = group_boards(cells({}))
-    mark = place_board(tmp_path, board) / MARK
+    mark = get_board_folder(tmp_path, board) / MARK
     mark.write_text('{"task": ')
-    assert place_board(tmp_path, board) == mark.parent
+    assert get_board_folder(tmp_path, board) == mark.parent
     assert json.loads(mark.read_text()) == board.settings
 
 
 def test_runs_are_listed_by_name(cells, tmp_path):
     (board,) = group_boards(cells({}))
-    folder = place_board(tmp_path, board)
+    folder = get_board_folder(tmp_path, board)
     listed = ["(overview)", "adaface", "aexp", "agce", "mae", "mae + irls", "mse", "tukey", "zlpr"]
-    assert sorted(listed, key=lambda name: find_start(folder, name)) == listed
-    assert len({find_start(folder, name) for name in listed}) == len(listed)
+    assert sorted(listed, key=lambda name: compute_start(folder, name)) == listed
+    assert len({compute_start(folder, name) for name in listed}) == len(listed)

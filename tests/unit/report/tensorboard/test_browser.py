@@ -103,7 +103,7 @@ def test_thirty_losses_at_four_rates_can_be_read(page):
         "return cells.includes('loss_00') ? cells : null",
     )
     assert {"loss", *(f"mae at {rate:g}" for rate in RATES)} <= set(columns)
-    said = "all(document, '*').map(e => e.innerText || '').find(text => /^Rate 0.4:/m.test(text))"
+    said = "all(document, '*').map(e => e.innerText || '').find(text => /^Corruption rate 0.4:/m.test(text))"
     assert "cannot be told apart" in page("text", f"return {said}")
     width = page("images", "return all(document, 'img').filter(seen).map(e => e.naturalWidth).find(w => w > 500)")
     assert width > 900

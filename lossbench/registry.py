@@ -222,7 +222,7 @@ class Registry(Generic[T]):
             points = entry_points(group=f"lossbench.{self.group}")
             for point in sorted(points, key=lambda p: (_get_distribution(p) != "lossbench", p.name)):
                 self._load_point(point)
-            # 2. what a script has registered before: a clash with a package is the script's error, and raised
+            # 2. classes that a script has registered before: a clash with a package is the script's error, and raised
             for entry in early.values():
                 self.register(entry.name, entry.kind, entry.source, identity=entry.identity)
             self._is_loaded = True

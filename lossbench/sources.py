@@ -31,7 +31,7 @@ def extract_definition(module: str, name: str) -> list[str]:
 
 @cache  # by the module object: a module that runs again is another one
 def _extract_definition(module: ModuleType, name: str) -> tuple[str, ...]:
-    # what only runs as a script is not imported
+    # an import does not run the block below the main guard
     statements = [
         s for s in _parse_module(module).body if not (isinstance(s, ast.If) and ast.unparse(s.test) == MAIN_GUARD)
     ]

@@ -62,7 +62,7 @@ class Locks:
             if not free:
                 return None
 
-            # 1. remove what nobody can go on with: stale locks, and those that overlap with the new one
+            # 1. remove locks whose checkpoints cannot be used: stale ones, and those that overlap with the new one
             folder = self.folder / hash_values("claim", sorted(free))[:16]  # "claim" is the first spelling of lock
             for other in self._list_folders():
                 is_stale = time.time() - _read_mtime(other) > KEPT_SECONDS or not _has_checkpoints(other)

@@ -14,8 +14,8 @@ from torchvision.ops import generalized_box_iou_loss
 
 from lossbench import registry
 from lossbench.interfaces import Metric, Scaling, Task
-from lossbench.training.batches import Feed
-from lossbench.training.build import n_steps, network
+from lossbench.training.batches import Batches
+from lossbench.training.build import build_network, count_steps
 from lossbench.training.data import prepare
 from lossbench.training.run import keep_heap
 from lossbench.types import Problem, Space, Trial
@@ -76,20 +76,20 @@ def fit_of(trial: Trial) -> Fit:
     """The same model, data, steps and metrics as our side's."""
     prepared, _ = prepare([trial])
     assert prepared is not None
-    task, feed = registry.tasks.build(trial.task), Feed(prepared)
-    feed.to(DEVICE)
-    train = next(feed.batches(torch.arange(prepared.problem.n_examples, device=DEVICE)[None, None]))
-    scaling = Scaling(feed.shift[0], feed.scale[0])
-    both = [feed.examples(s, 0, feed.size(s)) for s in ("validation", "test")]
+    task, batches = registry.tasks.build(trial.task), Batches(prepared)
+    batches.to(DEVICE)
+    train = next(batches.iterate(torch.arange(prepared.problem.n_examples, device=DEVICE)[None, None]))
+    scaling = Scaling(batches.shift[0], batches.scale[0])
+    both = [batches.get_examples(s, 0, batches.count_examples(s)) for s in ("validation", "test")]
     splits = [(inputs[0], targets[0]) for inputs, targets in both]
     metrics = [registry.metrics.get(m) for m in task.metrics]
-    steps = n_steps(trial, prepared.problem.n_examples)
-    net = network(trial, task, prepared.problem).to(DEVICE)
+    steps = count_steps(trial, prepared.problem.n_examples)
+    net = build_network(trial, task, prepared.problem).to(DEVICE)
     pair, point = (train.inputs[0], train.targets[0]), point_of(task, prepared.problem, scaling)
     return Fit(net, loss_of(task, scaling), point, trial.optimizer.lr, pair, splits, metrics, steps)
 
 
-class Batches:
+class PermutedBatches:
     """What a user with data in memory writes: a permutation per epoch, sliced."""
 
     def __init__(self, pair: Pair, steps: int) -> None:
@@ -155,7 +155,7 @@ def plain(trials: Sequence[Trial]) -> None:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(Plain(fit), Batches(fit.train, fit.steps))
+        trainer.fit(Plain(fit), PermutedBatches(fit.train, fit.steps))
 
 
 def loop(trials: Sequence[Trial]) -> None:
@@ -163,7 +163,7 @@ def loop(trials: Sequence[Trial]) -> None:
     for trial in trials:
         fit = fit_of(trial)
         optimizer = torch.optim.Adam(fit.net.parameters(), lr=fit.lr, fused=True)
-        for step, (inputs, targets) in enumerate(Batches(fit.train, fit.steps), 1):
+        for step, (inputs, targets) in enumerate(PermutedBatches(fit.train, fit.steps), 1):
             optimizer.zero_grad()
             fit.loss(fit.net(inputs), targets).backward()
             optimizer.step()

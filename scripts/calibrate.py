@@ -167,7 +167,7 @@ def ready() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     plugins.load([str(PLUGIN)])
-    build.CPU_ROWS = 512  # networks as small as these lose a third of the time in chunks of 128
+    build.CPU_REPLICAS = 512  # networks as small as these lose a third of the time in chunks of 128
 
 
 def end_with(parent: int) -> None:

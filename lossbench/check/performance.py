@@ -9,7 +9,7 @@ from lossbench.check.calls import draw_call, stack_calls
 from lossbench.check.contract import CheckFailed, NotApplicable, is_built_in
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.samples import B
-from lossbench.training.groups import choose
+from lossbench.training.groups import choose_route
 
 LOOPING = frozenset({"External", "ExternalWrapper"})
 """Reviewed classes of built-in losses that need a call per replica: the code they call is not lossbench's."""
@@ -31,7 +31,7 @@ def route_through_a_stack(loss: Loss) -> str:
 
 def _choose_route(replicas: list[Loss]) -> str:
     call = stack_calls([draw_call(replica, seed) for seed, replica in enumerate(replicas)])
-    route = choose(replicas, call.prediction, call.target, call.requires)
+    route = choose_route(replicas, call.prediction, call.target, call.requires)
     if route == "loop" and is_built_in(replicas[0]) and type(replicas[0]).__name__ not in LOOPING:
         raise CheckFailed("got loop, one call per replica, expected broadcast, fold or vmap")
     return route

@@ -13,7 +13,7 @@ from lossbench.records import UNTRAINED, Record
 from lossbench.runner.executors import Part
 from lossbench.runner.locks import Lock, Locks
 from lossbench.seeds import group_stacks, trial_id
-from lossbench.training.build import FEWEST_ROWS, Size, measure_stack, split_evenly
+from lossbench.training.build import FEWEST_REPLICAS, Size, measure_stack, split_evenly
 from lossbench.training.objective import sort_replicas
 from lossbench.types import Stack, Trial
 
@@ -65,7 +65,7 @@ class TrialQueue:
             # trials of one loss are neighbours; every worker gets a share, unless that would be tiny
             ids = [trial_id(trials[i]) for i in sort_replicas(trials)]
             share = math.ceil(len(ids) / n_workers)
-            most = min(size.rows, max(share, FEWEST_ROWS))
+            most = min(size.n_replicas, max(share, FEWEST_REPLICAS))
             self._waiting += [tuple(ids[part]) for part in split_evenly(len(ids), most)]
         return len(self._waiting)
 

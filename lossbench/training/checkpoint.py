@@ -12,45 +12,45 @@ import torch
 
 log = logging.getLogger("lossbench")
 
-LONGEST, SHORTEST = 30.0, 1.0
-"""Seconds between checkpoints at most, and at least."""
-SHARE = 0.1
-"""Of the command's time so far, that a kill may cost while that is little."""
-MOST_COST = 0.05
-"""Of the time, that writing may take."""
+LONGEST_PAUSE, SHORTEST_PAUSE = 30.0, 1.0
+"""Seconds between checkpoints, at most and at least."""
+PAUSE_SHARE = 0.1
+"""Share of the command's time so far that a kill may cost, while that is less than `LONGEST_PAUSE`."""
+LARGEST_WRITE_SHARE = 0.05
+"""Share of the time that writing checkpoints may take."""
 
 Progress = Callable[[int, int, int], None]
-"""Called after every step with the rows of the chunk, its steps done, and its steps in all."""
+"""Called after every step with the replicas of the chunk, its steps done, and its steps in all."""
 
 
-class Unusable(Exception):
-    """A checkpoint that cannot be gone on from."""
+class UnusableCheckpoint(Exception):
+    """Raised for a checkpoint from which training cannot go on."""
 
 
-class Stopped(Exception):
-    """Training was asked to stop, and what it has done so far is in its checkpoint."""
+class TrainingStopped(Exception):
+    """Raised when training was asked to stop; what it has done so far is in its checkpoint."""
 
 
 @dataclass
-class Watch:
-    """Follows the fits of one `run_stack`.
+class CheckpointCallback:
+    """Called between the steps of the fits of one `run_stack`; saves and loads their checkpoints.
 
-    progress: told about every step.
-    stop: asked after every step; if true, a checkpoint is written and `Stopped` raised.
+    progress: called after every step.
+    stop: called after every step; if it returns true, a checkpoint is written and `TrainingStopped` raised.
     folder: for the checkpoints; without one there are none.
     started: when the whole command began to train, `time.time()`.
     """
 
-    progress: Progress = lambda rows, step, steps: None
+    progress: Progress = lambda replicas, step, steps: None
     stop: Callable[[], bool] = lambda: False
     folder: Path | None = None
     started: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
-        self._last, self._cost = time.time(), 0.0
+        self._last, self._write_seconds = time.time(), 0.0
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """The state that was saved under `name`; None if there is none, or none that can be read."""
+        """Load the state that was saved under `name`; None if there is none, or none that can be read."""
         self._last = time.time()
         if self.folder is None:
             return None
@@ -64,38 +64,40 @@ class Watch:
             return None
         return state
 
-    def after_step(self, name: str, rows: int, step: int, steps: int, state: Callable[[], dict[str, Any]]) -> None:
-        """To be called between steps; raises `Stopped`. After the last step there is nothing left to go on with."""
-        self.progress(rows, step, steps)
+    def on_step_end(
+        self, name: str, n_replicas: int, step: int, steps: int, get_state: Callable[[], dict[str, Any]]
+    ) -> None:
+        """Report progress, and save the state if a checkpoint is due or training is to stop.
+
+        Raises `TrainingStopped`. After the last step nothing is saved: there is nothing left to go on with.
+        """
+        self.progress(n_replicas, step, steps)
         if step == steps:
             return
         stopping = self.stop()
-        if stopping or self._due():
-            self._save(name, state())
+        if self.folder is not None and (stopping or self._is_due()):
+            self._save(self.folder / f"{name}.pt", get_state())
         if stopping:
-            raise Stopped
+            raise TrainingStopped
 
-    def _due(self) -> bool:
+    def _is_due(self) -> bool:
         now = time.time()
-        pause = min(LONGEST, max(SHORTEST, SHARE * (now - self.started)))
-        return self.folder is not None and now - self._last > max(pause, self._cost / MOST_COST)
+        pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * (now - self.started)))
+        return now - self._last > max(pause, self._write_seconds / LARGEST_WRITE_SHARE)
 
-    def _save(self, name: str, state: dict[str, Any]) -> None:
-        if self.folder is None:
-            return
+    def _save(self, path: Path, state: dict[str, Any]) -> None:
         started = time.time()
         try:
-            write(self.folder / f"{name}.pt", state)
+            write_state(path, state)
         except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
-            log.warning(
-                "No checkpoint was written, training goes on without: %s", next(iter(str(error).splitlines()), "")
-            )
+            reason = next(iter(str(error).splitlines()), "")
+            log.warning("No checkpoint was written, training goes on without: %s", reason)
         self._last = time.time()
-        self._cost = self._last - started
+        self._write_seconds = self._last - started
 
 
-def write(path: Path, state: dict[str, Any]) -> None:
-    """Save `state` whole or not at all."""
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Save `state` completely or not at all."""
     temporary = path.with_suffix(".part")
     try:
         with temporary.open("wb") as stream:

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,28 +15,36 @@ from lossbench.interfaces.encodings import ENCODINGS
 from lossbench.interfaces.loss import refresh_scale, replicate
 from lossbench.interfaces.spaces import SPACES
 from lossbench.sources import find_user_line
-from lossbench.training.batches import Batch, Maps
+from lossbench.training.batches import Batch, DataFacts
 from lossbench.types import Encoding, Problem, Requirement
 
 Extras = Mapping[str, Any]
+"""The arguments that a loss requires beside prediction and target, by name."""
 Call = Callable[[Tensor, Tensor, Extras], Any]
 
-SHARED = (Requirement.PROGRESS, Requirement.EPOCH, Requirement.CLASS_NAMES, Requirement.N_EXAMPLES)
-"""Needs without a leading row axis."""
+SHARED_REQUIREMENTS = (Requirement.PROGRESS, Requirement.EPOCH, Requirement.CLASS_NAMES, Requirement.N_EXAMPLES)
+"""Requirements without a leading replica axis."""
 TIGHT, LOOSE = (1e-6, 1e-9), (1e-4, 1e-6)
-"""Relative and absolute tolerance of two ways to the same numbers, in float64 and in less."""
+"""Relative and absolute tolerance of two routes to the same numbers, in float64 and in less."""
 
 
-def differing(losses: Sequence[Any]) -> dict[str, list[float]]:
-    """Fields whose values differ between the rows, all of which are floats by `grouping`."""
+def find_differing_fields(losses: Sequence[Any]) -> dict[str, list[float]]:
+    """Return the fields whose values differ between replicas; by `get_group_key` they all are floats."""
     columns = {f.name: [getattr(x, f.name) for x in losses] for f in fields(losses[0])}
     return {name: values for name, values in columns.items() if any(v != values[0] for v in values)}
 
 
-def stacked_fields(losses: Sequence[Any], like: Tensor, axes: int) -> dict[str, Tensor]:
-    """Differing fields as tensors `[r, 1, ...]` with `axes` axes."""
+def stack_fields(losses: Sequence[Any], like: Tensor, axes: int) -> dict[str, Tensor]:
+    """Return the differing fields as tensors `[r, 1, ...]` with `axes` axes."""
     shape = (-1, *[1] * (axes - 1))
-    return {n: torch.tensor(v, dtype=like.dtype, device=like.device).view(shape) for n, v in differing(losses).items()}
+    differing = find_differing_fields(losses)
+    return {n: torch.tensor(v, dtype=like.dtype, device=like.device).view(shape) for n, v in differing.items()}
+
+
+def flatten_parameters(parameters: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """Flatten the named parameters of each replica: `[r, Q]`."""
+    empty = torch.zeros(0)  # of replicas without parameters
+    return torch.stack([torch.cat([empty, *(t.flatten() for t in named.values())]) for named in parameters])
 
 
 class Routes:
@@ -45,92 +52,91 @@ class Routes:
 
     def __init__(self, losses: Sequence[Loss]) -> None:
         self.losses = list(losses)
-        self.fields = differing(losses)
-        self._stacked: Loss | None = None
-        self._columns: dict[str, Tensor] = {}
+        self.fields = find_differing_fields(losses)
+        self._broadcast_loss: Loss | None = None
+        self._vmap_fields: dict[str, Tensor] = {}
 
-    def ways(self) -> list[str]:
-        """Names of the methods to try, the fastest first."""
-        per_row = set(self.losses[0].requires) - set(SHARED)
-        folds = not (self.fields or per_row or self.losses[0].batch_level)
+    def list_names(self) -> list[str]:
+        """List the names of the methods to try, the fastest first."""
+        per_replica = set(self.losses[0].requires) - set(SHARED_REQUIREMENTS)
+        folds = not (self.fields or per_replica or self.losses[0].batch_level)
         return ["broadcast", *(["fold"] if folds else []), "vmap", "loop"]
 
     def broadcast(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
-        """One call; the loss's leading axes are free."""
-        if self._stacked is None:
-            self._stacked = replicate(self.losses[0], **stacked_fields(self.losses, prediction, prediction.ndim))
-        return self._stacked(prediction, target, **extras)
+        """Call once, with fields `[r, 1, ...]`: the loss's leading axes are free."""
+        if self._broadcast_loss is None:
+            self._broadcast_loss = replicate(self.losses[0], **stack_fields(self.losses, prediction, prediction.ndim))
+        return self._broadcast_loss(prediction, target, **extras)
 
     def fold(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
-        """One call on `[r*B, ...]`, for losses that take one batch and need nothing per row."""
+        """Call once on `[r*B, ...]`, for losses that take one batch and require nothing per replica."""
         losses = self.losses[0](prediction.flatten(0, 1), target.flatten(0, 1), **extras)
-        return losses.unflatten(0, prediction.shape[:2])
+        return losses.unflatten(0, prediction.shape[:2])  # [r, B]
 
     def vmap(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
-        """One call, the row axis hidden from the loss."""
-        self._columns = self._columns or stacked_fields(self.losses, prediction, 1)
+        """Call once, with the replica axis hidden from the loss."""
+        self._vmap_fields = self._vmap_fields or stack_fields(self.losses, prediction, 1)
 
-        def one(fields: dict[str, Tensor], p: Tensor, t: Tensor, given: dict[str, Any]) -> Any:
-            return replicate(self.losses[0], **fields)(p, t, **given)
+        def call(fields: dict[str, Tensor], p: Tensor, t: Tensor, extra: dict[str, Any]) -> Any:
+            return replicate(self.losses[0], **fields)(p, t, **extra)
 
-        axes = {name: None if name in SHARED else 0 for name in extras}
-        return vmap(one, in_dims=(0, 0, 0, axes), randomness="different")(
-            self._columns, prediction, target, dict(extras)
+        axes = {name: None if name in SHARED_REQUIREMENTS else 0 for name in extras}
+        return vmap(call, in_dims=(0, 0, 0, axes), randomness="different")(
+            self._vmap_fields, prediction, target, dict(extras)
         )
 
     def loop(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
-        """One call per row: any loss at all."""
-        results = [self.alone(row, prediction, target, extras) for row in range(len(self.losses))]
+        """Call once per replica: this works for any loss."""
+        results = [self.call_replica(r, prediction, target, extras) for r in range(len(self.losses))]
         if Requirement.STATE in self.losses[0].requires:
-            return torch.stack([x[0] for x in results]), torch.stack([x[1] for x in results])
+            return torch.stack([losses for losses, _ in results]), torch.stack([state for _, state in results])
         return torch.stack(results)
 
-    def alone(self, row: int, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
-        """The call of one row; raises `InvalidValue` unless it gives a tensor, or a pair where there is a state."""
-        loss = self.losses[row]
-        result = loss(prediction[row], target[row], **{n: row_of(v, row, n) for n, v in extras.items()})
-        _check_result(loss, result)
+    def call_replica(self, replica: int, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
+        """Call the loss of one replica.
+
+        Raises `InvalidValue` unless it returns a tensor, or a pair of losses and next state if it requires a state.
+        """
+        loss = self.losses[replica]
+        own = {name: select_replica(value, replica, name) for name, value in extras.items()}
+        result = loss(prediction[replica], target[replica], **own)
+        pair = Requirement.STATE in loss.requires
+        parts = result if pair and isinstance(result, tuple) and len(result) == 2 else (result,)
+        if len(parts) != 1 + pair or not all(isinstance(part, Tensor) for part in parts):
+            expected = "a pair of tensors, the losses and the next state" if pair else "a tensor"
+            raise InvalidValue(f"{get_display_name(loss)} must return {expected}. Got {type(result).__name__} instead.")
         return result
 
 
-def _check_result(loss: Loss, result: Any) -> None:
-    """Raise `InvalidValue` unless it is a tensor, or a pair of them where there is a state."""
-    pair = Requirement.STATE in loss.requires
-    parts = result if pair and isinstance(result, tuple) and len(result) == 2 else (result,)
-    if len(parts) != 1 + pair or not all(isinstance(part, Tensor) for part in parts):
-        wanted = "a pair of tensors, the losses and the next state" if pair else "a tensor"
-        raise InvalidValue(f"{name_of(loss)} must return {wanted}. Got {type(result).__name__} instead.")
-
-
-def row_of(value: Any, row: int, name: str) -> Any:
-    """Row `row` of what a loss needs."""
-    if name in SHARED:
+def select_replica(value: Any, replica: int, name: str) -> Any:
+    """Select one replica's part of the extra argument `name`."""
+    if name in SHARED_REQUIREMENTS:
         return value
     if isinstance(value, Mapping):
-        return {k: v[row] for k, v in value.items()}
-    return value[row]
+        return {k: v[replica] for k, v in value.items()}
+    return value[replica]
 
 
-def choose(losses: Sequence[Loss], prediction: Tensor, target: Tensor, extras: Extras) -> str:
-    """Name of the fastest way that agrees with the loop in value and gradient on trial data `[r, B, ...]`, float64.
+def choose_route(losses: Sequence[Loss], prediction: Tensor, target: Tensor, extras: Extras) -> str:
+    """Return the fastest route that agrees with the loop in value and gradient on probe data `[r, B, ...]`, float64.
 
-    A loss that branches on its data (vmap says so) is looped whatever the trial shows: given a stack at once, one
-    row's values could choose the branch for all. Raises what the loop raises, or `InvalidValue` if the result is not
-    one value per example (per batch if batch-level).
+    A loss that branches on its data (vmap says so) is looped whatever the probe shows: given a stack at once, one
+    replica's values could choose the branch for all. Raises what the loop raises, or `InvalidValue` if the result is
+    not one value per example (per batch if batch-level).
     """
     routes = Routes(losses)
-    wanted = _watched(routes, prediction, target, extras)
-    for name in [] if _branches(routes, prediction, target, extras) else routes.ways()[:-1]:
+    expected = _run_loop_checked(routes, prediction, target, extras)
+    for name in [] if _has_branches(routes, prediction, target, extras) else routes.list_names()[:-1]:
         try:
-            got = _outcome(getattr(routes, name), prediction, target, extras)
-        except Exception:  # a way that a loss cannot take may fail in any manner; the loop has worked
+            outcome = _compute_outcome(getattr(routes, name), prediction, target, extras)
+        except Exception:  # a route that a loss cannot take may fail in any manner; the loop has worked
             continue
-        if got is not None and _agree(got, wanted):
+        if outcome is not None and _are_close(outcome, expected):
             return name
     return "loop"
 
 
-def _branches(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras) -> bool:
+def _has_branches(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras) -> bool:
     try:
         with warnings.catch_warnings():
             # it would be slow, and is only tried: no reason to trouble anyone who trains with CTC, which broadcasts
@@ -138,39 +144,47 @@ def _branches(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras
             routes.vmap(prediction, target, extras)
     except RuntimeError as error:
         return "data-dependent control flow" in str(error) or ".item()" in str(error)
-    except Exception:  # not for a branch: other ways may still do
+    except Exception:  # not because of a branch: other routes may still work
         return False
     return False
 
 
-def _watched(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras) -> list[Tensor]:
-    """What the loop gives, if the loss keeps to what losses may do."""
-    name = name_of(routes.losses[0])
-    given = {"prediction": prediction.clone(), "target": target.clone()}  # no leaf, which would refuse to be changed
-    versions = {what: tensor._version for what, tensor in given.items()}
-    result = routes.loop(given["prediction"], given["target"], extras)
+def _run_loop_checked(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras) -> list[Tensor]:
+    """Return the outcome of the loop; raise `InvalidValue` if the loss breaks a rule for losses."""
+    name = get_display_name(routes.losses[0])
+
+    # 1. the arguments stay as they are; clones, since leaves would refuse to be changed
+    arguments = {"prediction": prediction.clone(), "target": target.clone()}
+    versions = {argument: tensor._version for argument, tensor in arguments.items()}
+    result = routes.loop(arguments["prediction"], arguments["target"], extras)
     losses = result[0] if isinstance(result, tuple) else result
-    if changed := [what for what, tensor in given.items() if tensor._version != versions[what]]:
+    if changed := [argument for argument, tensor in arguments.items() if tensor._version != versions[argument]]:
         raise InvalidValue(f"{name} changes its {' and its '.join(changed)} in place.")
+
+    # 2. shape and device
     check_shape(routes.losses[0], losses, prediction)
     if losses.device != prediction.device:
         raise InvalidValue(f"{name} was given tensors on {prediction.device} and returned one on {losses.device}.")
-    wanted = _outcome(routes.loop, prediction, target, extras)
-    if wanted is None:
+
+    # 3. a gradient
+    outcome = _compute_outcome(routes.loop, prediction, target, extras)
+    if outcome is None:
         raise InvalidValue(
             f"{name} returned a tensor without a gradient: it is detached from the prediction. "
             ".detach(), .item(), no_grad and numpy do that."
         )
-    if not _agree([losses], wanted[:1]):
+
+    # 4. the same losses at the second call
+    if not _are_close([losses], outcome[:1]):
         raise InvalidValue(
             f"{name} gives another value when it is called again with the same tensors: it keeps a state of its own, "
             "or draws random numbers."
         )
-    return wanted
+    return outcome
 
 
-def _outcome(call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> list[Tensor] | None:
-    """Losses, their gradient in the prediction and the next state; None if the losses do not depend on it."""
+def _compute_outcome(call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> list[Tensor] | None:
+    """Return losses, their gradient in the prediction and the next state; None if they do not depend on it."""
     prediction = prediction.detach().requires_grad_()
     result = call(prediction, target, extras)
     losses, *state = result if isinstance(result, tuple) else (result,)
@@ -180,302 +194,322 @@ def _outcome(call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> 
     return None if gradient is None else [losses, gradient, *state]
 
 
-def name_of(loss: Loss) -> str:
-    """What it is called in messages: an adapter, what it adapts."""
+def _are_close(result: list[Tensor], expected: list[Tensor]) -> bool:
+    rtol, atol = TIGHT if expected[0].dtype == torch.float64 else LOOSE
+    pairs = zip(result, expected, strict=True)
+    return all(a.shape == b.shape and torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True) for a, b in pairs)
+
+
+def get_display_name(loss: Loss) -> str:
+    """Return the loss's name in messages; for an adapter, that of the loss that it adapts."""
     target = getattr(loss, "target", None)
     return target if isinstance(target, str) else type(loss).__name__
 
 
-def _agree(got: list[Tensor], wanted: list[Tensor]) -> bool:
-    rtol, atol = TIGHT if wanted[0].dtype == torch.float64 else LOOSE
-    pairs = zip(got, wanted, strict=True)
-    return all(a.shape == b.shape and torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True) for a, b in pairs)
-
-
 def check_shape(loss: Loss, losses: Tensor, prediction: Tensor) -> None:
     """Raise `InvalidValue` unless there is one value per example (per batch if batch-level)."""
-    wanted = prediction.shape[:1] if loss.batch_level else prediction.shape[:2]
-    if losses.shape != wanted:
+    expected = prediction.shape[:1] if loss.batch_level else prediction.shape[:2]
+    if losses.shape != expected:
         kind = "value per batch" if loss.batch_level else "value per example"
         raise InvalidValue(
-            f"{name_of(loss)} must return one {kind}, shape {list(wanted[1:])} for predictions "
+            f"{get_display_name(loss)} must return one {kind}, shape {list(expected[1:])} for predictions "
             f"{list(prediction.shape[1:])}. Got {list(losses.shape[1:])} instead."
         )
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where training is, and how the gradients of what is minimised agree there."""
+    """A moment of training, with the way to compare the gradients of several terms at it."""
 
-    share: float  # of training done
-    epoch: int  # whole passes done
-    gramian: Callable[[Tensor, slice], Tensor]  # of terms [r, K] of some rows: [r, K, K]
-
-
-TRIAL_MOMENT = Moment(0.5, 1, lambda terms, rows: torch.zeros(*terms.shape, terms.shape[-1]))
-"""When routes are tried."""
+    progress: float  # share of training done
+    epoch: int  # complete passes done
+    compute_gramian: Callable[[Tensor, slice], Tensor]  # from terms [r, K] of some replicas: [r, K, K]
 
 
-def representatives(parts: Sequence[Loss]) -> list[int]:
-    """Rows that stand for all when a route is tried: the first, the last (the highest rate), one for each field."""
-    picked = {0, len(parts) - 1}
-    for values in differing(parts).values():
+PROBE_MOMENT = Moment(0.5, 1, lambda terms, replicas: torch.zeros(*terms.shape, terms.shape[-1]))
+"""The moment at which routes are tried."""
+
+
+def pick_representatives(losses: Sequence[Loss]) -> list[int]:
+    """Pick the replicas on which a route is tried: the first, the last, and one where each field differs.
+
+    Replicas are in the order of their trials, so the last has the highest corruption rate.
+    """
+    picked = {0, len(losses) - 1}
+    for values in find_differing_fields(losses).values():
         picked.add(next(i for i, v in enumerate(values) if v != values[0]))
     return sorted(picked)
 
 
 class Group(nn.Module):
-    """Neighbouring rows that share a call: what losses and weightings have in common."""
+    """Neighbouring replicas that share a call: what groups of losses and of weightings have in common.
 
-    residual_scale: Tensor | None
+    part: one of the losses or weightings; encoding: of the targets it takes.
+    """
+
+    residual_scale: Tensor | None  # [r, 1, D]
 
     def __init__(
-        self, rows: slice, part: Loss | Weighting, encoding: Encoding | None, task: Task, problem: Problem
+        self, replicas: slice, part: Loss | Weighting, encoding: Encoding | None, task: Task, problem: Problem
     ) -> None:
         super().__init__()
-        self.rows, self.part, self.encoding, self.task, self.problem = rows, part, encoding, task, problem
-        n = rows.stop - rows.start
+        self.replicas, self.part, self.encoding, self.task, self.problem = replicas, part, encoding, task, problem
+        n = replicas.stop - replicas.start
         scale = torch.zeros(n, 1, problem.n_outputs) if Requirement.RESIDUAL_SCALE in part.requires else None
         self.register_buffer("residual_scale", scale)
 
-    def scaling(self, feed: Maps) -> Scaling:
-        """The rows' target maps, `[r, 1, D]`."""
-        return Scaling(feed.shift[self.rows], feed.scale[self.rows])
+    def get_scaling(self, facts: DataFacts) -> Scaling:
+        """Return the replicas' target maps, `[r, 1, D]`."""
+        return Scaling(facts.shift[self.replicas], facts.scale[self.replicas])
 
-    def given(self, raw: Tensor, targets: Tensor, scaling: Scaling) -> tuple[Any, Any]:
-        """Prediction and target as the part wants them (None where it does not), in the precision of `raw`."""
+    def convert(self, raw: Tensor, targets: Tensor, scaling: Scaling) -> tuple[Any, Any]:
+        """Convert raw outputs and targets to the prediction and target that the part takes, in the precision of `raw`.
+
+        Each is None if the part takes none.
+        """
         space, encoding = self.part.space, self.encoding
         prediction = None if space is None else self.task.convert(raw, space, scaling).to(raw.dtype)
         target = None if encoding is None else self.task.encode(targets, encoding, self.problem, scaling)
         return prediction, target.to(raw.dtype) if target is not None and target.is_floating_point() else target
 
-    def follow(self, prediction: Tensor, target: Tensor) -> None:
-        """Refresh the residuals' scale, if it is wanted."""
+    def update_residual_scale(self, prediction: Tensor, target: Tensor) -> None:
+        """Refresh the residuals' scale, if the part requires it."""
         if self.residual_scale is not None:
             self.residual_scale = refresh_scale(self.residual_scale, prediction, target)
 
-    def extras(self, feed: Maps, batch: Batch, moment: Moment, **own: Any) -> dict[str, Any]:
-        """What the part needs at this step."""
-        found: dict[str, Any] = own | {
-            Requirement.CLASS_COUNTS: None if feed.class_counts is None else feed.class_counts[self.rows],
+    def collect_extras(self, facts: DataFacts, batch: Batch, moment: Moment, **own: Any) -> dict[str, Any]:
+        """Collect the arguments that the part requires at this step; `own`: of a loss, its state and parameters."""
+        extras: dict[str, Any] = own | {
+            Requirement.CLASS_COUNTS: None if facts.class_counts is None else facts.class_counts[self.replicas],
             Requirement.RESIDUAL_SCALE: self.residual_scale,
-            Requirement.INDEX: batch.position[self.rows],
-            Requirement.PROGRESS: moment.share,
+            Requirement.INDEX: batch.position[self.replicas],
+            Requirement.PROGRESS: moment.progress,
             Requirement.EPOCH: moment.epoch,
             Requirement.CLASS_NAMES: self.problem.class_names,
             Requirement.N_EXAMPLES: self.problem.n_examples,
         }
         if Requirement.SAMPLE_WEIGHT in self.part.requires:
-            found[Requirement.SAMPLE_WEIGHT] = feed.weights_at(batch.position[self.rows], self.rows)
-        return {str(n): found[n] for n in self.part.requires}
+            position = batch.position[self.replicas]  # [r, B]
+            extras[Requirement.SAMPLE_WEIGHT] = facts.get_sample_weights(position, self.replicas)
+        return {str(name): extras[name] for name in self.part.requires}
 
 
 class WeightGroup(Group):
-    """Rows whose weightings are one class."""
+    """Replicas whose weightings are one class."""
 
-    def __init__(self, rows: slice, weightings: Sequence[Weighting], task: Task, problem: Problem) -> None:
-        super().__init__(rows, weightings[0], weightings[0].select_encoding(task), task, problem)
+    def __init__(self, replicas: slice, weightings: Sequence[Weighting], task: Task, problem: Problem) -> None:
+        super().__init__(replicas, weightings[0], weightings[0].select_encoding(task), task, problem)
         self.weightings, self.weighting = list(weightings), weightings[0]
 
-    def weights_of(self, losses: Tensor, raw: Tensor, feed: Maps, batch: Batch, moment: Moment) -> Tensor:
-        """Weights of its rows' losses `[r, B]`, from raw outputs `[r, B, ..., K]`; of labels, both are `[r, B L]`.
+    def compute_weights(self, losses: Tensor, raw: Tensor, facts: DataFacts, batch: Batch, moment: Moment) -> Tensor:
+        """Compute weights of the replicas' losses `[r, B]`, from raw outputs `[r, B, ..., K]`.
 
-        They are detached, unless their scheme gives them a gradient.
+        For weightings of labels, losses and weights are `[r, B L]`. Weights are detached, unless their scheme gives
+        them a gradient.
         """
         raw = raw if self.weighting.differentiable else raw.detach()
-        prediction, target = self.given(raw, batch.targets[self.rows], self.scaling(feed))
-        self.follow(prediction, target)
+        prediction, target = self.convert(raw, batch.targets[self.replicas], self.get_scaling(facts))
+        self.update_residual_scale(prediction, target)
         losses = losses.detach()
         if self.encoding is not None and ENCODINGS[self.encoding].per_label:
-            losses = losses.unflatten(1, (-1, target.shape[-1]))
-        stacked = replicate(self.weighting, **stacked_fields(self.weightings, losses, losses.ndim))
-        weights = stacked(losses, prediction, target, **self.extras(feed, batch, moment)).flatten(1)
+            losses = losses.unflatten(1, (-1, target.shape[-1]))  # [r, B, L]
+        stacked = replicate(self.weighting, **stack_fields(self.weightings, losses, losses.ndim))
+        weights = stacked(losses, prediction, target, **self.collect_extras(facts, batch, moment)).flatten(1)
         return weights if self.weighting.differentiable else weights.detach()
 
 
 class LossGroup(Group):
-    """Rows whose losses are one class; and whose weightings are, where those weigh each label."""
+    """Replicas whose losses are one class; where weightings act on each label, theirs are one class as well."""
 
     state: Tensor | None
 
     def __init__(
         self,
-        rows: slice,
+        replicas: slice,
         losses: Sequence[Loss],
         seeds: Sequence[int],
         task: Task,
         problem: Problem,
-        of_labels: WeightGroup | None = None,
+        label_weights: WeightGroup | None = None,
     ) -> None:
-        super().__init__(rows, losses[0], losses[0].encoding, task, problem)
-        self.of_labels = of_labels
+        super().__init__(replicas, losses[0], losses[0].encoding, task, problem)
+        self.label_weights = label_weights
         self.losses, self.loss = list(losses), losses[0]
         states = [s for loss in losses if (s := loss.init_state(problem)) is not None]
         self.register_buffer("state", torch.stack(states) if states else None)
         generators = [torch.Generator().manual_seed(s) for s in seeds]
-        self.made = [loss.init_parameters(problem, g) for loss, g in zip(losses, generators, strict=True)]
-        self.shapes = {n: t.shape for n, t in self.made[0].items()}
+        self.initial_parameters = [
+            loss.init_parameters(problem, generator) for loss, generator in zip(losses, generators, strict=True)
+        ]
+        self.shapes = {n: t.shape for n, t in self.initial_parameters[0].items()}
         self.width = sum(s.numel() for s in self.shapes.values())
         self._routes = Routes(losses)
         self._call: Call | None = None
         self.route = ""
         self.failures: dict[int, str] = {}
-        """Why rows cannot go on, by their place in the group."""
+        """Reasons why replicas cannot go on, by their place in the group."""
 
-    def columns(self) -> Tensor:
-        """The rows' initial trainable parameters, flat: `[r, Q]`."""
-        empty = torch.zeros(0)
-        return torch.stack([torch.cat([empty, *(t.flatten() for t in made.values())]) for made in self.made])
+    def get_initial_parameters(self) -> Tensor:
+        """Return the replicas' initial trainable parameters, flat: `[r, Q]`."""
+        return flatten_parameters(self.initial_parameters)
 
-    def parameters_of(self, extra: Tensor) -> dict[str, Tensor]:
-        """Named parameters `[r, ...]` as views of the stack's extra columns `[R, Q]`."""
-        parts = extra[self.rows, : self.width].split([s.numel() for s in self.shapes.values()], 1)
+    def get_parameters(self, extra: Tensor) -> dict[str, Tensor]:
+        """Return named parameters `[r, ...]` as views of the stack's extra columns `[R, Q]`."""
+        parts = extra[self.replicas, : self.width].split([s.numel() for s in self.shapes.values()], 1)
         return {n: p.view(len(p), *s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
 
-    def settle(self, shape: torch.Size, feed: Maps, batch: Batch, extra: Tensor) -> None:
-        """Choose the route on random outputs and this batch's targets; rows whose loss fails there are remembered.
+    def choose_route(self, shape: torch.Size, facts: DataFacts, batch: Batch, extra: Tensor) -> None:
+        """Choose the route on random outputs and this batch's targets, and record replicas whose loss fails there.
 
         shape: of one example's raw output.
         """
-        trial = partial(self._trial_run, shape, feed, batch, extra)
-        if self._chosen(representatives(self.losses), trial) is None:
+
+        def try_replicas(picked: list[int]) -> Exception | None:
+            """Set the route that suits these replicas; return the error of a loss that fails."""
+            failure: Exception | None = None
+            # in float64; in float32 where that fails, as some third-party losses take nothing else
+            for dtype in (torch.float64, torch.float32):
+                try:
+                    self.route = choose_route(*self._make_probe(shape, facts, batch, extra, picked, dtype))
+                except Exception as error:  # a third-party loss may raise anything; the other groups go on
+                    failure = error
+                else:
+                    self._call = getattr(self._routes, self.route)
+                    return None
+            return failure
+
+        if try_replicas(pick_representatives(self.losses)) is None:
             return
-        for row in range(len(self.losses)):  # a loss may raise on the data of some rows only
-            if (error := self._chosen([row], trial)) is not None:
-                self.fail([row], error)
-        self._by_row()
+        for replica in range(len(self.losses)):  # a loss may raise on the data of some replicas only
+            if (error := try_replicas([replica])) is not None:
+                self.record_failure([replica], error)
+        self._use_loop()
 
-    def _chosen(self, picked: list[int], trial: Callable[[list[int], torch.dtype], tuple[Any, ...]]) -> Any:
-        """Settle on the route of some rows; the error of a loss that fails.
-
-        In float64; in float32 where that fails, as some losses of others take nothing else.
-        """
-        found: Exception | None = None
-        for dtype in (torch.float64, torch.float32):
-            try:
-                self.route = choose(*trial(picked, dtype))
-            except Exception as error:  # a stranger's loss may raise anything; its rows fail, the others go on
-                found = error
-            else:
-                self._call = getattr(self._routes, self.route)
-                return None
-        return found
-
-    def _by_row(self) -> None:
+    def _use_loop(self) -> None:
         self.route, self._call = "loop", self._routes.loop
 
-    def _trial_run(
-        self, shape: torch.Size, feed: Maps, batch: Batch, extra: Tensor, picked: list[int], dtype: torch.dtype
-    ) -> tuple[Any, ...]:
+    def _make_probe(
+        self, shape: torch.Size, facts: DataFacts, batch: Batch, extra: Tensor, picked: list[int], dtype: torch.dtype
+    ) -> tuple[list[Loss], Tensor, Tensor, Extras]:
+        """Make the arguments of `choose_route` for some replicas of the group."""
         generator = torch.Generator().manual_seed(0)
         size = (len(picked), batch.targets.shape[1], *shape)
         # heavy tails, so that branches for large errors are met
-        spread = torch.linspace(1, 8, size[1]).view(-1, *[1] * len(shape))
-        raw = torch.randn(size, generator=generator, dtype=torch.float64).to(dtype) * spread
-        rows = [self.rows.start + i for i in picked]
-        scaling = Scaling(_pick(feed.shift, rows), _pick(feed.scale, rows))
-        prediction, target = self._examples(*self.given(raw, _pick(batch.targets, rows), scaling))
-        extras = self.extras(feed, batch, TRIAL_MOMENT, state=self.state, parameters=self.parameters_of(extra))
+        spread = torch.linspace(1, 8, size[1]).view(-1, *[1] * len(shape))  # [B, 1, ...]
+        raw = torch.randn(size, generator=generator, dtype=torch.float64).to(dtype) * spread  # [r, B, ..., K]
+        in_stack = [self.replicas.start + i for i in picked]
+        scaling = Scaling(_pick_replicas(facts.shift, in_stack), _pick_replicas(facts.scale, in_stack))
+        prediction, target = self._flatten_labels(*self.convert(raw, _pick_replicas(batch.targets, in_stack), scaling))
+        state, parameters = self.state, self.get_parameters(extra)
+        extras = self.collect_extras(facts, batch, PROBE_MOMENT, state=state, parameters=parameters)
         if self.residual_scale is not None:
             extras[Requirement.RESIDUAL_SCALE] = torch.ones_like(self.residual_scale)
-        return [self.losses[i] for i in picked], prediction, target, {n: _pick(v, picked) for n, v in extras.items()}
+        extras = {name: _pick_replicas(value, picked) for name, value in extras.items()}
+        return [self.losses[i] for i in picked], prediction, target, extras
 
-    def fail(self, rows: Iterable[int], error: Exception) -> None:
-        """Remember why these rows, counted within the group, cannot go on."""
-        text = next(iter(str(error).strip().splitlines()), "no message")
-        ours = isinstance(error, LossbenchError)
-        reason = text if ours else f"{name_of(self.loss)} raises {type(error).__name__}: {text}{find_user_line(error)}"
-        self.failures |= dict.fromkeys(rows, reason)
+    def record_failure(self, replicas: Iterable[int], error: Exception) -> None:
+        """Record why these replicas, counted within the group, cannot go on."""
+        reason = next(iter(str(error).strip().splitlines()), "no message")
+        if not isinstance(error, LossbenchError):
+            name = get_display_name(self.loss)
+            reason = f"{name} raises {type(error).__name__}: {reason}{find_user_line(error)}"
+        self.failures |= dict.fromkeys(replicas, reason)
 
-    def losses_of(self, raw: Tensor, feed: Maps, batch: Batch, extra: Tensor, moment: Moment) -> Tensor:
-        """One loss per example `[r, B]`, or per batch `[r]`; NaN for rows whose loss has failed."""
+    def compute_losses(self, raw: Tensor, facts: DataFacts, batch: Batch, extra: Tensor, moment: Moment) -> Tensor:
+        """Compute one loss per example `[r, B]`, or per batch `[r]`; NaN for replicas whose loss has failed."""
         if len(self.failures) == len(self.losses):
-            return _nothing(raw)
+            return _make_nan_losses(raw)
         try:
-            losses = self._losses(raw, feed, batch, extra, moment)
+            losses = self._compute_losses(raw, facts, batch, extra, moment)
         except torch.OutOfMemoryError:  # not the loss's fault: the chunk is too large
             raise
-        except Exception as error:  # as in settle(): the other groups go on
-            self.fail(range(len(self.losses)), error)
-            return _nothing(raw)
-        return self._without_failed(losses, raw) if self.failures else losses
+        except Exception as error:  # as in choose_route(): the other groups go on
+            self.record_failure(range(len(self.losses)), error)
+            return _make_nan_losses(raw)
+        if not self.failures:
+            return losses
+        # NaN from each failed replica's own outputs: from all of raw, even a gradient of 0 times NaN would be NaN
+        parts = list(losses)
+        for r in self.failures:
+            nan = _make_nan_losses(raw[r : r + 1])[0]  # [B]
+            parts[r] = nan if losses.ndim > 1 else nan.sum()
+        return torch.stack(parts)
 
-    def _without_failed(self, losses: Tensor, raw: Tensor) -> Tensor:
-        # of those rows alone: through NaN times all of raw even a gradient of 0 would come back as NaN
-        failed = {r: _nothing(raw[r : r + 1])[0] for r in self.failures}
-        nothing = {r: row if losses.ndim > 1 else row.sum() for r, row in failed.items()}
-        return torch.stack([nothing.get(r, row) for r, row in enumerate(losses)])
-
-    def _losses(self, raw: Tensor, feed: Maps, batch: Batch, extra: Tensor, moment: Moment) -> Tensor:
+    def _compute_losses(self, raw: Tensor, facts: DataFacts, batch: Batch, extra: Tensor, moment: Moment) -> Tensor:
         if self._call is None:
-            raise InvalidValue("settle() comes before the first step.")
-        prediction, target = self._examples(*self.given(raw, batch.targets[self.rows], self.scaling(feed)))
-        self.follow(prediction, target)
-        extras = self.extras(feed, batch, moment, state=self.state, parameters=self.parameters_of(extra))
-        result = self._called(self._call, prediction, target, extras)
+            raise InvalidValue("choose_route() comes before the first step.")
+        # 1. prediction and target as the loss takes them
+        prediction, target = self._flatten_labels(
+            *self.convert(raw, batch.targets[self.replicas], self.get_scaling(facts))
+        )
+        self.update_residual_scale(prediction, target)
+        # 2. the call
+        extras = self.collect_extras(facts, batch, moment, state=self.state, parameters=self.get_parameters(extra))
+        result = self._call_losses(self._call, prediction, target, extras)
         if Requirement.STATE in self.loss.requires:
             result, state = result
             self.state = state.detach()
-        if self.of_labels is None:
+        # 3. where labels have weights, their weighted mean: [r, B L] to [r, B]
+        if self.label_weights is None:
             return result
-        weights = self.of_labels.weights_of(result, raw, feed, batch, moment)
+        weights = self.label_weights.compute_weights(result, raw, facts, batch, moment)
         return (result * weights).unflatten(1, raw.shape[1:]).mean(2)
 
-    def _called(self, call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
-        """What the losses return; once that of one row raises, row by row, so that the others go on."""
+    def _call_losses(self, call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
+        """Call the losses. Once that of one replica raises, call them one by one, so that the others go on."""
         if not self.failures:
             try:
                 result = call(prediction, target, extras)
                 check_shape(self.loss, result[0] if isinstance(result, tuple) else result, prediction)
             except torch.OutOfMemoryError:
                 raise
-            except Exception:  # whose it is, the calls below tell
-                self._by_row()
+            except Exception:  # the calls below find out which replicas' it is
+                self._use_loop()
             else:
                 return result
-        parts = [self._alone(row, prediction, target, extras) for row in range(len(self.losses))]
+        parts = [self._call_or_fail(r, prediction, target, extras) for r in range(len(self.losses))]
         return tuple(map(torch.stack, zip(*parts, strict=True))) if isinstance(parts[0], tuple) else torch.stack(parts)
 
-    def _alone(self, row: int, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
-        """What the loss of one row returns; zeros in the place of it if it raises, or has before."""
-        if row not in self.failures:
+    def _call_or_fail(self, replica: int, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
+        """Call the loss of one replica; return zeros in its place if it raises, or has raised before."""
+        if replica not in self.failures:
             try:
-                result = self._routes.alone(row, prediction, target, extras)
-                values = result[0] if isinstance(result, tuple) else result
-                check_shape(self.loss, values[None], prediction[row : row + 1])
+                result = self._routes.call_replica(replica, prediction, target, extras)
+                losses = result[0] if isinstance(result, tuple) else result
+                check_shape(self.loss, losses[None], prediction[replica : replica + 1])
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:
-                self.fail([row], error)
+                self.record_failure([replica], error)
             else:
                 return result
-        losses = prediction.new_zeros(() if self.loss.batch_level else prediction.shape[1:2])
-        return (losses, extras[Requirement.STATE][row]) if Requirement.STATE in self.loss.requires else losses
+        zeros = prediction.new_zeros(() if self.loss.batch_level else prediction.shape[1:2])
+        return (zeros, extras[Requirement.STATE][replica]) if Requirement.STATE in self.loss.requires else zeros
 
-    def _examples(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """What the loss is to take for examples: each label, `[r, B L, 1]`, where labels are weighed."""
-        if self.of_labels is None:
+    def _flatten_labels(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Make each label an example, `[r, B L, 1]`, where labels have weights."""
+        if self.label_weights is None:
             return prediction, target
         return prediction.flatten(1).unsqueeze(-1), target.flatten(1).unsqueeze(-1)
 
-    def predict(self, raw: Tensor, extra: Tensor, feed: Maps) -> Tensor:
-        """What the metrics take, from the rows' raw outputs `[r, N, K]`."""
+    def predict(self, raw: Tensor, extra: Tensor, facts: DataFacts) -> Tensor:
+        """Return the predictions that metrics take, from the replicas' raw outputs `[r, N, K]`."""
         if SPACES[self.loss.space].scored_by_loss and not self.task.held_out_classes:
-            stacked = replicate(self.loss, **stacked_fields(self.losses, raw, raw.ndim))
-            raw = stacked.score_classes(raw, self.parameters_of(extra))
-        return self.task.predict(raw, self.loss.space, self.problem, self.scaling(feed))
+            stacked = replicate(self.loss, **stack_fields(self.losses, raw, raw.ndim))
+            raw = stacked.score_classes(raw, self.get_parameters(extra))
+        return self.task.predict(raw, self.loss.space, self.problem, self.get_scaling(facts))
 
 
-def _nothing(raw: Tensor) -> Tensor:
-    """In place of losses, `[r, B]`: NaN, whose gradient, NaN as well, freezes the rows."""
+def _make_nan_losses(raw: Tensor) -> Tensor:
+    """Return NaN in place of losses, `[r, B]`; its gradient, NaN as well, freezes the replicas."""
     return raw.flatten(2)[:, :, 0] * torch.nan
 
 
-def _pick(value: Any, rows: list[int]) -> Any:
-    """Some rows of a tensor, or of a mapping of tensors, in float64 where they are floats; others as they are."""
+def _pick_replicas(value: Any, replicas: list[int]) -> Any:
+    """Pick replicas from a tensor or a mapping of tensors, floats as float64; leave other values as they are."""
     if isinstance(value, Tensor):
-        picked = value[torch.tensor(rows)].detach()
+        picked = value[torch.tensor(replicas)].detach()
         return picked.double() if picked.is_floating_point() else picked
     if isinstance(value, dict):
-        return {k: _pick(v, rows) for k, v in value.items()}
+        return {k: _pick_replicas(v, replicas) for k, v in value.items()}
     return value

@@ -1,6 +1,6 @@
 """`run_stack`: a function of plain, serialisable input. Local processes call it; a cluster's workers can.
 
-A stack is one LightningModule and one fit; what it leaves are records.
+A stack is one LightningModule and one fit; its results are records.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -28,159 +28,173 @@ from lossbench.interfaces.metric import to_numpy
 from lossbench.records import UNTRAINED, Record, Samples
 from lossbench.seeds import hash_values, trial_id
 from lossbench.training.batches import Batch
-from lossbench.training.build import FEWEST_ROWS, Pieces, build, chunk_rows, split_evenly
-from lossbench.training.checkpoint import Stopped, Unusable, Watch
-from lossbench.training.data import Prepared, Variant, prepare
+from lossbench.training.build import (
+    FEWEST_REPLICAS,
+    Components,
+    build_components,
+    choose_chunk_size,
+    split_evenly,
+)
+from lossbench.training.checkpoint import CheckpointCallback, TrainingStopped, UnusableCheckpoint
+from lossbench.training.data import PreparedData, prepare
 from lossbench.training.objective import sort_replicas
-from lossbench.training.optimizer import RowOptimizer
+from lossbench.training.optimizer import ReplicaOptimizer
 from lossbench.types import Array, Choice, Stack, Trial, list_columns
 
-MEASURED = ("loss", "gradient_norm", "clipped_share")
+log = logging.getLogger("lossbench")
+
+STEP_MEASURES = ("loss", "gradient_norm", "clipped_share")
+"""Measured at every step; their means between two evaluations are curves of the split "train"."""
+NO_VALUES: Array = np.zeros(0)
+LIGHTNING_LOGGERS = ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric")
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-true"}
 
 
 class StackModule(pl.LightningModule):
-    """Trains the rows of a stack. Sums over rows: they share nothing, so their gradients do not mix.
+    """Trains the replicas of a stack, by the gradient of the sum of their losses.
 
-    Lightning's batch is a block of steps from one evaluation point to the next, under manual optimisation: its own
-    bookkeeping, about 0.25 ms a step, would otherwise be a third of a small model's time.
+    Replicas share nothing, so their gradients do not mix. Lightning's batch is a block of steps from one evaluation
+    point to the next, under manual optimisation: its own bookkeeping, about 0.25 ms a step, would otherwise be a third
+    of a small model's time.
+
+    resumed: the state of a checkpoint to go on from.
     """
 
-    def __init__(self, trials: Sequence[Trial], pieces: Pieces, resumed: dict[str, Any] | None = None) -> None:
+    def __init__(self, trials: Sequence[Trial], components: Components, resumed: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.resumed = resumed
         self.automatic_optimization = False
-        self.trials, self.steps = list(trials), pieces.steps
-        self.replicas, self.objective, self.feed = pieces.replicas, pieces.objective, pieces.feed
-        self.evaluation = pieces.evaluation
-        self.on_start: Callable[[], None] = lambda: None
-        self.on_step: Callable[[int], None] = lambda step: None
-        self.meter = Meter()
+        self.trials, self.steps = list(trials), components.steps
+        self.replicas, self.objective = components.replicas, components.objective
+        self.batches, self.evaluation = components.batches, components.evaluation
+        self.on_start: Callable[[], object] = lambda: None
+        self.on_step_end: Callable[[int], None] = lambda step: None
+        self.means = RunningMeans()
 
-    def configure_optimizers(self) -> RowOptimizer:
-        """One optimiser whose rows are independent."""
+    def configure_optimizers(self) -> ReplicaOptimizer:
+        """Return one optimiser for all replicas, in which each is independent."""
         sizes = [*self.replicas.sizes, *([self.replicas.n_extra] if self.replicas.n_extra else [])]
-        settings = [t.optimizer for t in self.trials]
-        self.row_optimizer = RowOptimizer(self.replicas.theta, settings, self.steps, sizes, self.replicas.decays())
-        return self.row_optimizer
+        settings, decays = [t.optimizer for t in self.trials], self.replicas.get_decay_mask()
+        self.replica_optimizer = ReplicaOptimizer(self.replicas.theta, settings, self.steps, sizes, decays)
+        return self.replica_optimizer
 
     def training_step(self, block: Tensor, _: int) -> None:
-        """The steps of a block, at positions `[K, S, B]` of the order streams."""
-        for batch in self.feed.batches(block):
+        """Take the steps of a block, at positions `[K, S, B]` of the sampler's streams."""
+        for batch in self.batches.iterate(block):
             self._step(batch)
-            self.on_step(self.meter.step)
+            self.on_step_end(self.means.step)
 
     def _step(self, batch: Batch) -> None:
-        raw, extra = self.replicas(batch.inputs)
-        with self._full_precision():
-            losses = self.objective(raw.to(batch.inputs.dtype), self.feed, batch, extra, self.meter.step / self.steps)
-        self.replicas.theta.grad = None
-        losses.backward(torch.ones_like(losses))
-        self.row_optimizer.losses = losses.detach()
-        self.row_optimizer.step()
-        self.meter.take(self.row_optimizer.losses, self.row_optimizer.norm, self.row_optimizer.clipped)
-
-    def _full_precision(self) -> AbstractContextManager[Any]:
+        raw, extra = self.replicas(batch.inputs)  # [R, B, ..., K], [R, Q]
         # losses are in full precision, also where the network runs under autocast
         bf16 = self.trials[0].precision == "bf16"
-        return torch.autocast(self.device.type, enabled=False) if bf16 else nullcontext()
+        with torch.autocast(self.device.type, enabled=False) if bf16 else nullcontext():
+            progress = self.means.step / self.steps
+            losses = self.objective(raw.to(batch.inputs.dtype), self.batches, batch, extra, progress)  # [R]
+        self.replicas.theta.grad = None
+        losses.backward(torch.ones_like(losses))
+        optimizer = self.replica_optimizer
+        optimizer.losses = losses.detach()
+        optimizer.step()
+        self.means.add(optimizer.losses, optimizer.norm, optimizer.clipped)
 
     def on_train_start(self) -> None:
-        """Evaluate the untrained rows, or go on from a checkpoint."""
+        """Evaluate the untrained replicas, or go on from a checkpoint."""
         self.on_start()
         if self.resumed is not None:
             try:
                 self._restore(self.resumed)
             except (KeyError, RuntimeError, TypeError, ValueError) as error:
-                raise Unusable(f"{type(error).__name__}: {error}") from error
+                raise UnusableCheckpoint(f"{type(error).__name__}: {error}") from error
         self._evaluate()
 
     def on_train_batch_end(self, *_: object) -> None:
-        """A block ends at an evaluation point, unless it has been cut short for its size."""
+        """Evaluate at the end of a block, unless the block has been cut short for its size."""
         self._evaluate()
 
     def on_train_end(self) -> None:
         """Score the test examples while everything is still on its device: Lightning moves the module off it after."""
-        self.evaluation.finish()
+        self.evaluation.score_test_examples()
 
     def _evaluate(self) -> None:
-        if not self.evaluation.is_due(self.meter.step):
+        if not self.evaluation.is_due(self.means.step):
             return
-        active = self.row_optimizer.active
-        finite = self.evaluation.at(self.meter.step, active, self.meter.means(active))
-        self.row_optimizer.keep(finite)  # the last step may have been the one that blew up
+        active = self.replica_optimizer.active
+        finite = self.evaluation.evaluate(self.means.step, active, self.means.pop(active))
+        self.replica_optimizer.keep_active(finite)  # the last step may have been the one that blew up
 
-    def state(self) -> dict[str, Any]:
-        """All that the rest of the training depends on, as tensors and plain values."""
+    def get_state(self) -> dict[str, Any]:
+        """Return all that the rest of the training depends on, as tensors and plain values."""
         return {
-            "step": self.meter.step,
-            "seconds": self.evaluation.elapsed(),
+            "step": self.means.step,
+            "seconds": self.evaluation.get_elapsed_seconds(),
             "tensors": self.state_dict(),
-            "failures": self.objective.group_failures(),
-            "optimizer": self.row_optimizer.state_dict(),
-            "meter": self.meter.state(),
-            "evaluation": self.evaluation.state(),
+            "failures": self.objective.get_group_failures(),
+            "optimizer": self.replica_optimizer.state_dict(),
+            "means": self.means.get_state(),
+            "evaluation": self.evaluation.get_state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.load_state_dict(state["tensors"])
-        self.objective.fail_again(state["failures"])
-        self.row_optimizer.load_state_dict(_on(self.device, state["optimizer"]))
-        self.meter.restore(_on(self.device, state["meter"]))
-        self.evaluation.restore(_on(self.device, state["evaluation"]))
+        self.objective.restore_failures(state["failures"])
+        self.replica_optimizer.load_state_dict(_move_to(self.device, state["optimizer"]))
+        self.means.restore(_move_to(self.device, state["means"]))
+        self.evaluation.restore(_move_to(self.device, state["evaluation"]))
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["random_cuda"])
 
 
-class Meter:
-    """Means over the steps since the last evaluation, per row, kept on the device without a host sync."""
+class RunningMeans:
+    """Means over the steps since the last evaluation, per replica, kept on the device without a host sync."""
 
     def __init__(self) -> None:
-        self.step = self._since = 0
+        self.step = self._n_added = 0
         self._sums: list[Tensor] = []
 
-    def take(self, *values: Tensor) -> None:
-        """Add one step's `MEASURED`, `[R]` each."""
-        if self._since:
+    def add(self, *values: Tensor) -> None:
+        """Add one step's `STEP_MEASURES`, `[R]` each."""
+        if self._n_added:
             torch._foreach_add_(self._sums, values)
         else:
             self._sums = [v.clone() for v in values]
-        self._since += 1
+        self._n_added += 1
         self.step += 1
 
-    def means(self, active: Tensor) -> dict[str, Tensor]:
-        """By name, `[R]`; NaN for rows that have diverged and before the first step."""
-        nothing = torch.full_like(active, torch.nan, dtype=torch.float32)
-        sums = self._sums if self._since else [nothing] * len(MEASURED)
-        means = [torch.where(active, s / max(self._since, 1), torch.nan) for s in sums]
-        self._since = 0
-        return dict(zip(MEASURED, means, strict=True))
+    def pop(self, active: Tensor) -> dict[str, Tensor]:
+        """Return the means by name, `[R]`, and begin anew.
 
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"step": self.step, "since": self._since, "sums": [s.clone() for s in self._sums]}
+        NaN for replicas that have diverged, and before the first step.
+        """
+        missing = torch.full_like(active, torch.nan, dtype=torch.float32)
+        sums = self._sums if self._n_added else [missing] * len(STEP_MEASURES)
+        means = [torch.where(active, s / max(self._n_added, 1), torch.nan) for s in sums]
+        self._n_added = 0
+        return dict(zip(STEP_MEASURES, means, strict=True))
+
+    def get_state(self) -> dict[str, Any]:
+        """Return everything, for a checkpoint."""
+        return {"step": self.step, "n_added": self._n_added, "sums": [s.clone() for s in self._sums]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `init_state()`."""
-        self.step, self._since, self._sums = state["step"], state["since"], state["sums"]
+        """Go on from `get_state()`."""
+        self.step, self._n_added, self._sums = state["step"], state["n_added"], state["sums"]
 
 
-def _on(device: torch.device, value: Any) -> Any:
-    """The same with its tensors on `device`."""
+def _move_to(device: torch.device, value: Any) -> Any:
+    """Return the same with its tensors on `device`."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, dict):
-        return {k: _on(device, v) for k, v in value.items()}
-    return [_on(device, v) for v in value] if isinstance(value, list) else value
+        return {k: _move_to(device, v) for k, v in value.items()}
+    return [_move_to(device, v) for v in value] if isinstance(value, list) else value
 
 
-NOTHING: Array = np.zeros(0)
-
-
-def settings(trial: Trial) -> dict[str, Any]:
-    """Every setting of a trial, for its row in `trials.parquet`."""
+def list_settings(trial: Trial) -> dict[str, Any]:
+    """Return every setting of a trial, for its row in `trials.parquet`."""
     parts = {f.name: getattr(trial, f.name) for f in fields(trial)}
     return {
         "trial": trial_id(trial),
@@ -193,118 +207,107 @@ def settings(trial: Trial) -> dict[str, Any]:
     }
 
 
-def metric_facts(metric: Metric) -> dict[str, Any]:
-    """What a comparison must know of the primary metric without importing it."""
+def get_metric_facts(metric: Metric) -> dict[str, Any]:
+    """Return what a comparison must know about the primary metric without importing it."""
     return {"higher_is_better": metric.higher_is_better, "transform": metric.transform, "perfect": metric.limit}
 
 
 def make_failed_record(trial: Trial, reason: str, status: str = "failed") -> Record:
-    """The record of a trial that was not trained; `status="skipped"`: as its parts do not fit its data."""
-    facts = metric_facts(registry.metrics.get(trial.metric))
-    row = settings(trial) | facts | {"status": status, "reason": reason}
-    return Record(trial_id(trial), row, NOTHING, NOTHING, {}, NOTHING, {})
+    """Make the record of a trial that was not trained; `status="skipped"`: its parts do not fit its data."""
+    facts = get_metric_facts(registry.metrics.get(trial.metric))
+    row = list_settings(trial) | facts | {"status": status, "reason": reason}
+    return Record(trial_id(trial), row, NO_VALUES, NO_VALUES, {}, NO_VALUES, {})
 
 
-def records(prepared: Prepared, pieces: Pieces, module: StackModule, seconds: float) -> list[Record]:
-    """One record per row; `seconds` is one row's share of the wall time."""
-    failures = pieces.objective.failures()
-    if len(failures) == len(prepared.trials):
-        return [make_failed_record(t, failures[r]) for r, t in enumerate(prepared.trials)]
-    curves, diverged = pieces.evaluation.table(), module.row_optimizer.diverged_step.tolist()
-    best, samples = pieces.evaluation.best_step.tolist(), _samples(prepared, pieces)
-    shared = _shared(prepared.trials[0], prepared, pieces) | {"wall_seconds": seconds}
+def make_records(
+    prepared: PreparedData, components: Components, optimizer: ReplicaOptimizer, wall_seconds: float
+) -> list[Record]:
+    """Make one record per replica; `wall_seconds` is one replica's share of the wall time."""
+    evaluation, objective = components.evaluation, components.objective
+    primary, problem = evaluation.primary, prepared.problem
+    diverged_steps, best_steps = optimizer.diverged_step.tolist(), evaluation.best_step.tolist()
+    all_curves, steps = evaluation.stack_curves(), np.array(evaluation.steps)  # [E, R] each, [E]
 
-    def record(row: int, trial: Trial) -> Record:
-        if row in failures:
-            return make_failed_record(trial, failures[row])
-        own = {key: values[:, row] for key, values in curves.items()}
-        steps, clock = np.array(pieces.evaluation.steps), np.array(pieces.evaluation.seconds)
-        facts = _data_facts(trial, prepared.variants[row], prepared, pieces.evaluation.primary)
-        outcome = _outcome(own, steps, best[row], diverged[row])
-        columns = settings(trial) | shared | outcome | facts | {"reason": module.row_optimizer.why_diverged(row)}
-        if pieces.evaluation.residual_scale is not None:
-            columns["residual_scale"] = float(pieces.evaluation.residual_scale[row])
-        columns["route"] = f"{pieces.replicas.route}, {_route(row, pieces)}"
-        ends = (pieces.evaluation.scores, pieces.evaluation.shown)
-        scores, shown = (_kept(values, row, best[row], diverged[row]) for values in ends)
-        others = {
-            n: _kept({"last": v}, row, best[row], diverged[row])["last"] for n, v in pieces.evaluation.others.items()
-        }
-        measured = Record(columns["trial"], columns, steps, clock, own, prepared.test, scores, samples, shown)
-        return replace(measured, test_groups=prepared.test_groups, other_scores=others)
-
-    return [record(row, trial) for row, trial in enumerate(prepared.trials)]
-
-
-def _samples(prepared: Prepared, pieces: Pieces) -> Samples | None:
-    """The test examples that can be drawn, if any."""
-    if not pieces.evaluation.n_shown:
-        return None
-    rows = prepared.test[: pieces.evaluation.n_shown]
-    names, kind = prepared.problem.class_names, pieces.evaluation.task.picture
-    return Samples(str(kind), prepared.inputs[rows], prepared.targets[rows], names)
-
-
-def _kept(values: dict[str, Array], row: int, best: int, diverged: int) -> dict[str, Array]:
-    """What is kept of the row's test examples; NaN where it has none.
-
-    That is the last epoch of one that diverged, and the best of one that had no epoch.
-    """
-    missing = {"last": diverged >= 0, "best": best == 0}
-    return {epoch: np.full_like(v[row], np.nan) if missing[epoch] else v[row] for epoch, v in values.items()}
-
-
-def _route(row: int, pieces: Pieces) -> str:
-    return next(g.route for g in pieces.objective.groups if g.rows.start <= row < g.rows.stop)
-
-
-def _shared(trial: Trial, prepared: Prepared, pieces: Pieces) -> dict[str, Any]:
-    problem, feed = prepared.problem, pieces.feed
-    return metric_facts(pieces.evaluation.primary) | {
-        "steps": pieces.steps,
+    # 1. what all replicas have in common: sizes, and the test examples of which there are pictures
+    shared = get_metric_facts(primary) | {
+        "steps": components.steps,
         "n_train": problem.n_examples,
-        "n_validation": feed.size("validation"),
-        "n_test": feed.size("test"),
-        "parameters": sum(pieces.replicas.sizes),
+        "n_validation": components.batches.count_examples("validation"),
+        "n_test": components.batches.count_examples("test"),
+        "parameters": sum(components.replicas.sizes),
+        "wall_seconds": wall_seconds,
+    }
+    samples = None
+    if evaluation.n_pictured:
+        index, kind = prepared.test[: evaluation.n_pictured], str(evaluation.task.picture)
+        samples = Samples(kind, prepared.inputs[index], prepared.targets[index], problem.class_names)
+    group_of = {r: g for g in objective.groups for r in range(g.replicas.start, g.replicas.stop)}
+
+    # 2. each replica's results
+    failures = objective.get_failures()
+    records = []
+    for r, trial in enumerate(prepared.trials):
+        if r in failures:
+            records.append(make_failed_record(trial, failures[r]))
+            continue
+        curves = {key: values[:, r] for key, values in all_curves.items()}  # [E] each
+        best, diverged = best_steps[r], diverged_steps[r]
+        row = list_settings(trial) | shared | _summarise_curves(curves, steps, best, diverged)
+        row |= _get_data_facts(trial, r, prepared, primary)
+        row["reason"] = optimizer.describe_divergence(r)
+        if evaluation.residual_scale is not None:
+            row["residual_scale"] = float(evaluation.residual_scale[r])
+        row["route"] = f"{components.replicas.route}, {group_of[r].route}"
+
+        # of test examples, NaN where the replica has none: it has diverged, or had no best epoch
+        missing = {"last": diverged >= 0, "best": best == 0}
+        scores, predictions = (
+            {epoch: _select_or_nan(values, r, missing[epoch]) for epoch, values in by_epoch.items()}
+            for by_epoch in (evaluation.scores, evaluation.predictions)
+        )
+        others = evaluation.other_scores.items()
+        other_scores = {name: _select_or_nan(values, r, missing["last"]) for name, values in others}
+        seconds = np.array(evaluation.seconds)
+        record = Record(row["trial"], row, steps, seconds, curves, prepared.test, scores, samples, predictions)
+        records.append(replace(record, test_groups=prepared.test_groups, other_scores=other_scores))
+    return records
+
+
+def _select_or_nan(values: Array, replica: int, missing: bool) -> Array:
+    return np.full_like(values[replica], np.nan) if missing else values[replica]
+
+
+def _summarise_curves(curves: dict[tuple[str, str], Array], steps: Array, best: int, diverged: int) -> dict[str, Any]:
+    """Return status, last and best values of a replica's curves `[E]`; `diverged`: -1 if it has not."""
+    at_best = int(np.flatnonzero(steps == best)[0])
+    measured = {f"{split}/{name}": curve for (split, name), curve in curves.items() if split != "train"}
+    values = {f"{name}/last": float(curve[-1]) for name, curve in measured.items()}
+    values |= {f"{name}/best": float(curve[at_best]) if best else np.nan for name, curve in measured.items()}
+    norms = curves["train", "gradient_norm"]
+    norms = norms[np.isfinite(norms)]
+    return {
+        "status": "finished" if diverged < 0 else "diverged",
+        "diverged_step": None if diverged < 0 else diverged,
+        "best_step": best,
+        "gradient_norm": float(np.median(norms)) if norms.size else np.nan,
+        **values,
     }
 
 
-def _outcome(curves: dict[tuple[str, str], Array], steps: Array, best: int, diverged: int) -> dict[str, Any]:
-    at = int(np.flatnonzero(steps == best)[0])
-    judged = {f"{split}/{name}": curve for (split, name), curve in curves.items() if split != "train"}
-    values = {f"{n}/last": float(c[-1]) for n, c in judged.items()}
-    values |= {f"{n}/best": float(c[at]) if best else np.nan for n, c in judged.items()}
-    finite = diverged < 0
-    status = {"status": "finished" if finite else "diverged", "diverged_step": None if finite else diverged}
-    return {**status, "best_step": best, "gradient_norm": _median(curves["train", "gradient_norm"]), **values}
-
-
-def _median(values: Array) -> float:
-    """Of what is finite; NaN of nothing."""
-    finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if finite.size else np.nan
-
-
-def _data_facts(trial: Trial, variant: Variant, prepared: Prepared, metric: Metric) -> dict[str, Any]:
-    """The share that was really corrupted, and the value that "steps to target" aims at."""
-    targets = torch.from_numpy(prepared.targets[prepared.test])[None]
-    constant = torch.from_numpy(variant.baseline_predictor).expand(
-        len(prepared.test), *variant.baseline_predictor.shape[1:]
-    )
-    trivial = float(to_numpy(metric(constant[None], targets))[0])
-    task = registry.tasks.build(trial.task)
-    facts = {
+def _get_data_facts(trial: Trial, replica: int, prepared: PreparedData, metric: Metric) -> dict[str, Any]:
+    """Return the corruption rate that was reached, and the metric's value that "steps to target" aims at."""
+    variant, task = prepared.variants[replica], registry.tasks.build(trial.task)
+    # the metric of the baseline predictor: one constant prediction for all test examples
+    targets = torch.from_numpy(prepared.targets[prepared.test])[None]  # [1, N, ...]
+    constant = torch.from_numpy(variant.baseline_predictor)
+    constant = constant.expand(len(prepared.test), *constant.shape[1:])[None]
+    baseline = float(to_numpy(metric(constant, targets))[0])
+    return {
         "realised_rate": variant.train.realised,
-        "baseline_predictor": trivial,
+        "baseline_predictor": baseline,
         "default_loss": task.defaults["loss"],
+        "target": baseline + task.target_share * (metric.limit - baseline),
     }
-    return facts | {"target": trivial + task.target_share * (metric.limit - trivial)}
-
-
-log = logging.getLogger("lossbench")
-
-LIGHTNING_LOGGERS = ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric")
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-true"}
 
 
 @cache
@@ -318,35 +321,68 @@ def keep_heap() -> None:
         libc.mallopt(option, value)
 
 
-def run_stack(stack: Stack, watch: Watch | None = None) -> list[Record]:
-    """Train the trials of a stack; their records, in the order of the trials.
+def run_stack(stack: Stack, callback: CheckpointCallback | None = None) -> list[Record]:
+    """Train the trials of a stack; return their records, in the order of the trials.
 
-    Goes on from the checkpoints in the watch's folder. Raises `Stopped` if the watch says so, and what a chunk has
-    raised if no other could be trained; else that chunk's trials have failed with it.
+    Goes on from the checkpoints in the callback's folder. Raises `TrainingStopped` if the callback says so, and the
+    error of a chunk if no other could be trained; else that chunk's trials have failed with it.
     """
     if len({t.stack_key for t in stack.trials}) > 1:
-        raise InvalidValue("These trials cannot train together: lossbench.seeds.stacks sorts them into stacks.")
+        raise InvalidValue("These trials cannot train together: lossbench.seeds.group_stacks sorts them into stacks.")
     keep_heap()
-    watch = watch or Watch()
+    callback = callback or CheckpointCallback()
+
+    # 1. the data; trials that do not fit theirs are skipped
     prepared, rejected = prepare([stack.trials[i] for i in sort_replicas(stack.trials)])
-    found = {trial_id(t): make_failed_record(t, reason, "skipped") for t, reason in rejected.items()}
+    records = {trial_id(t): make_failed_record(t, reason, "skipped") for t, reason in rejected.items()}
+
+    # 2. chunks of replicas that fit into memory together, one fit each
     if prepared is not None:
-        parts, errors = split_evenly(len(prepared.trials), _most_rows(prepared)), list[Exception]()
-        while parts:
-            rows = parts.pop(0)
-            new = _tried(prepared.part(rows), watch, errors)
-            parts = parts if new is not None else _halves(rows) + parts
-            found |= {r.trial: r for r in new or ()}
-        if len(errors) and all(r.row["status"] in UNTRAINED for r in found.values()):
+        try:
+            most = choose_chunk_size(prepared.trials, prepared.problem)
+        except Exception:  # the network fails on its input: building the first chunk says so, with the reason
+            most = FEWEST_REPLICAS
+        chunks, errors = split_evenly(len(prepared.trials), most), list[Exception]()
+        while chunks:
+            chunk = chunks.pop(0)
+            chunk_records = _try_chunk(prepared.select(chunk), callback, errors)
+            if chunk_records is None:  # the estimate was too low: half as many at once
+                middle = (chunk.start + chunk.stop) // 2
+                chunks = [slice(chunk.start, middle), slice(middle, chunk.stop), *chunks]
+                # let go of what the attempt held on the GPU
+                gc.collect()
+                torch.cuda.empty_cache()
+                continue
+            records |= {r.trial: r for r in chunk_records}
+        if len(errors) and all(r.row["status"] in UNTRAINED for r in records.values()):
             raise errors[0]
-    return [found[trial_id(t)] for t in stack.trials]
+    return [records[trial_id(t)] for t in stack.trials]
 
 
-def _tried(prepared: Prepared, watch: Watch, errors: list[Exception]) -> list[Record] | None:
-    """A chunk's records, those of failed trials if it raises; None if it needs more memory than there is."""
+def attempt(stack: Stack, callback: CheckpointCallback) -> list[Record]:
+    """Call `run_stack`, but record a stack that cannot be trained at all as failed, so that others go on."""
     try:
-        return _run_chunk(prepared, watch)
-    except Stopped:
+        return run_stack(stack, callback)
+    except TrainingStopped:
+        raise
+    except Exception as error:
+        reason = format_reason(error)
+        return [make_failed_record(t, reason) for t in stack.trials]
+
+
+def format_reason(error: Exception) -> str:
+    """Say in one line why trials failed; an error that is not one of ours goes to the log with its traceback."""
+    if isinstance(error, LossbenchError):
+        return str(error)
+    log.error("Trials could not be trained.", exc_info=error)
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+def _try_chunk(prepared: PreparedData, callback: CheckpointCallback, errors: list[Exception]) -> list[Record] | None:
+    """Return a chunk's records, those of failed trials if it raises; None if it needs more memory than there is."""
+    try:
+        return _run_chunk(prepared, callback)
+    except TrainingStopped:
         raise
     except torch.OutOfMemoryError:
         if len(prepared.trials) > 1:
@@ -357,92 +393,49 @@ def _tried(prepared: Prepared, watch: Watch, errors: list[Exception]) -> list[Re
     except Exception as raised:  # whatever it is, the other chunks go on
         error = raised
     errors.append(error)
-    return [make_failed_record(t, reason_of(error)) for t in prepared.trials]
+    return [make_failed_record(t, format_reason(error)) for t in prepared.trials]
 
 
-def reason_of(error: Exception) -> str:
-    """Why trials failed, in one line; an error that is not one of ours goes to the log with its traceback."""
-    if isinstance(error, LossbenchError):
-        return str(error)
-    log.error("Trials could not be trained.", exc_info=error)
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-
-
-def attempt(stack: Stack, watch: Watch) -> list[Record]:
-    """`run_stack`, with a stack that cannot be trained at all recorded as failed: others are to go on."""
-    try:
-        return run_stack(stack, watch)
-    except Stopped:
-        raise
-    except Exception as error:
-        reason = reason_of(error)
-        return [make_failed_record(t, reason) for t in stack.trials]
-
-
-def _most_rows(prepared: Prepared) -> int:
-    try:
-        return chunk_rows(prepared.trials, prepared.problem)
-    except Exception:  # the network fails on its input: building the first chunk says so, with the reason
-        return FEWEST_ROWS
-
-
-def _halves(rows: slice) -> list[slice]:
-    """The estimate was too low: half as many at once. What the attempt held on the GPU is let go first."""
-    gc.collect()
-    torch.cuda.empty_cache()
-    middle = (rows.start + rows.stop) // 2
-    return [slice(rows.start, middle), slice(middle, rows.stop)]
-
-
-def _run_chunk(prepared: Prepared, watch: Watch) -> list[Record]:
+def _run_chunk(prepared: PreparedData, callback: CheckpointCallback) -> list[Record]:
+    """Fit a chunk, from its checkpoint if there is one that can be used."""
     name = hash_values("chunk", [trial_id(t) for t in prepared.trials])[:16]
     try:
-        return _fitted(prepared, watch, name, watch.load(name))
-    except Unusable as error:
+        return _fit_chunk(prepared, callback, name, callback.load(name))
+    except UnusableCheckpoint as error:
         log.warning("The checkpoint %s cannot be used (%s): these trials start again.", name, error)
-        return _fitted(prepared, watch, name, None)
+        return _fit_chunk(prepared, callback, name, None)
 
 
-def _fitted(prepared: Prepared, watch: Watch, name: str, state: dict[str, Any] | None) -> list[Record]:
-    started, rows = time.perf_counter(), len(prepared.trials)
-    with _own_randomness(name):
-        pieces = build(prepared, start=0 if state is None else state["step"])
-        module = StackModule(prepared.trials, pieces, state)
-        module.on_start = _own_sigterm()
-        module.on_step = lambda step: watch.after_step(name, rows, step, pieces.steps, module.state)
-        if len(pieces.objective.failures()) < rows:
-            fit(module, pieces, prepared.trials[0].precision)
-    seconds = time.perf_counter() - started + (state["seconds"] if state else 0.0)
-    return records(prepared, pieces, module, seconds / rows)
-
-
-def _own_sigterm() -> Callable[[], None]:
-    """Puts back, once the fit has begun, who took SIGTERM before: Lightning would end the fit by it, without saving."""
-    handler = signal.getsignal(signal.SIGTERM)
-    if handler is None or threading.current_thread() is not threading.main_thread():
-        return lambda: None
-
-    def put_back() -> None:
-        signal.signal(signal.SIGTERM, handler)
-
-    return put_back
-
-
-@contextmanager
-def _own_randomness(name: str) -> Iterator[None]:
-    """Nothing of ours draws from the global generators, but a model with dropout does: give it seeded ones.
-
-    Such draws differ between the rows, and depend on which trials train together.
-    """
+def _fit_chunk(
+    prepared: PreparedData, callback: CheckpointCallback, name: str, state: dict[str, Any] | None
+) -> list[Record]:
+    started, n_replicas = time.perf_counter(), len(prepared.trials)
+    # nothing of ours draws from the global generators, but a model with dropout does: they are seeded. Such draws
+    # differ between replicas, and depend on which trials train together
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(name[:15], 16))
-        yield
+        components = build_components(prepared, start=0 if state is None else state["step"])
+        module = StackModule(prepared.trials, components, state)
+
+        # once the fit has begun, put the handler of SIGTERM back: Lightning's would end the fit without saving
+        handler = signal.getsignal(signal.SIGTERM)
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            module.on_start = lambda: signal.signal(signal.SIGTERM, handler)
+        module.on_step_end = lambda step: callback.on_step_end(
+            name, n_replicas, step, components.steps, module.get_state
+        )
+        failures = components.objective.get_failures()
+        if len(failures) == n_replicas:
+            return [make_failed_record(t, failures[r]) for r, t in enumerate(prepared.trials)]
+        fit(module, components, prepared.trials[0].precision)
+        seconds = time.perf_counter() - started + (state["seconds"] if state else 0.0)
+        return make_records(prepared, components, module.replica_optimizer, seconds / n_replicas)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's tips and its warnings about how it is used here."""
+def _silence_lightning() -> Iterator[None]:
+    """Suppress Lightning's tips and its warnings about how it is used here."""
     loggers = [logging.getLogger(name) for name in LIGHTNING_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -457,11 +450,11 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def fit(module: StackModule, pieces: Pieces, precision: str) -> None:
-    """One Lightning fit; curves and checkpoints are ours, so its own are off."""
+def fit(module: StackModule, components: Components, precision: str) -> None:
+    """Run one Lightning fit; curves and checkpoints are ours, so Lightning's are off."""
     # Apple's GPUs have no float64, which the targets' maps need, and small models are faster beside them
     accelerator = "cpu" if torch.backends.mps.is_available() else "auto"
-    with _quiet():
+    with _silence_lightning():
         trainer = pl.Trainer(
             accelerator=accelerator,
             devices=1,
@@ -473,4 +466,4 @@ def fit(module: StackModule, pieces: Pieces, precision: str) -> None:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.fit(module, train_dataloaders=pieces.order)
+        trainer.fit(module, train_dataloaders=components.sampler)

@@ -171,7 +171,7 @@ def test_a_rate_that_more_rows_would_be_needed_for_is_skipped_alone(lossbench, t
     code, out, _ = lossbench("task=binary", "corruption=asymmetric_flips", "epochs=1", "seeds=1", "rates=[0.2,0.9]")
     assert code == 0
     assert trials(tmp_path).set_index("corruption_rate")["status"].to_dict() == {0.2: "finished", 0.9: "skipped"}
-    assert "can be corrupted: the rate can be at most 0.6" in " ".join(out.split())
+    assert "can be corrupted: the corruption rate can be at most 0.6" in " ".join(out.split())
 
 
 def test_a_stack_that_cannot_be_built_does_not_stop_the_others(lossbench, tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ OFTEN = """
 from lossbench.losses.regression import MSE
 from lossbench.training import checkpoint
 
-checkpoint.SHORTEST, checkpoint.MOST_COST = 0.05, 1.0
+checkpoint.SHORTEST_PAUSE, checkpoint.LARGEST_WRITE_SHARE = 0.05, 1.0
 
 
 class Mine(MSE):
@@ -336,13 +336,13 @@ def test_sigterm_during_an_evaluation_saves_as_well(evaluation, experiments, tmp
     made = experiments("loss=mse", "seeds=2", "rates=[0]", "epochs=4", "evaluations=4", "precision=64")
     times = []
 
-    def at(self, *given, original=Evaluation.at):
+    def evaluate(self, *given, original=Evaluation.evaluate):
         times.append(1)
         if len(times) == evaluation + 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, *given)
 
-    monkeypatch.setattr(Evaluation, "at", at)
+    monkeypatch.setattr(Evaluation, "evaluate", evaluate)
     with pytest.raises(Interrupted) as stopped:
         train(made)
     assert stopped.value.code == 143

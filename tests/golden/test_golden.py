@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_info
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
 from lossbench.seeds import Purpose, derive_seed, trial_id
-from lossbench.training.build import build
+from lossbench.training.build import build_components
 from lossbench.training.data import prepare
 from lossbench.training.run import run_stack
 from lossbench.types import Stack
@@ -83,7 +83,7 @@ def drawn(trials):
     prepared, rejected = prepare(trials)
     assert not rejected
     (variant,) = prepared.variants
-    pieces = build(prepared)
+    components = build_components(prepared)
     splits = (variant.train, variant.validation)
 
     return {
@@ -91,8 +91,8 @@ def drawn(trials):
         "seeds": digest(np.array([derive_seed(p, plain) for p in Purpose])),
         "split": digest(prepared.test, *(x for s in splits for x in (s.inputs, s.targets))),
         "examples": digest(prepared.inputs.astype(np.float64), prepared.targets.astype(np.float64)),
-        "order": digest(pieces.order.stream(0, 2 * pieces.order.n).numpy()),
-        "weights": digest(pieces.replicas.theta.detach().numpy()),
+        "order": digest(components.sampler.get_positions(0, 2 * components.sampler.n_examples).numpy()),
+        "weights": digest(components.replicas.theta.detach().numpy()),
     }
 
 

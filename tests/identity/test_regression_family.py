@@ -45,7 +45,7 @@ from lossbench.losses import (
     Wing,
     ZeroInflatedPoisson,
 )
-from lossbench.training.groups import choose
+from lossbench.training.groups import choose_route
 from lossbench.weightings import IRLS
 
 EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True)
@@ -304,7 +304,7 @@ def test_the_route_in_a_stack_is_broadcast(name):
     losses = [kind(**{f.name: s * getattr(kind(), f.name) for f in fields(kind)}) for s in shares]
     calls = [draw_call(loss, seed) for seed, loss in enumerate(losses)]
     prediction, target, requires = stack_calls(calls)
-    assert choose(losses, prediction, target, requires) == "broadcast"
+    assert choose_route(losses, prediction, target, requires) == "broadcast"
 
 
 def test_barrons_alpha_per_row_may_be_a_limit():
@@ -314,5 +314,6 @@ def test_barrons_alpha_per_row_may_be_a_limit():
     together = stacked(r.expand(5, 4, 2), torch.zeros(5, 4, 2, dtype=torch.float64))
     same(together, torch.stack([of(Barron(alpha=a), r) for a in alphas]))
     assert (
-        choose([Barron(alpha=a) for a in alphas], r.expand(5, 4, 2), torch.zeros(5, 4, 2).double(), {}) == "broadcast"
+        choose_route([Barron(alpha=a) for a in alphas], r.expand(5, 4, 2), torch.zeros(5, 4, 2).double(), {})
+        == "broadcast"
     )

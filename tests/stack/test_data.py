@@ -10,7 +10,7 @@ import torch
 from lossbench import registry
 from lossbench.losses.sequence import count_steps_needed
 from lossbench.training import data as preparing
-from lossbench.training.batches import Feed, Order
+from lossbench.training.batches import Batches, Sampler
 from lossbench.training.data import prepare
 
 RATES = "rates=[0,0.1,0.25,0.4]"
@@ -97,14 +97,14 @@ def test_classes_are_kept_in_proportion(make_trials):
 def test_features_are_standardised_on_each_rows_own_training_rows(make_trials):
     trials = make_trials("task=regression", "corruption=feature_outliers", "rates=[0,0.3]", "seeds=2")
     prepared, _ = prepare(trials)
-    feed = Feed(prepared).double()
-    everything = torch.arange(prepared.problem.n_examples).expand(len(feed.order_seeds), -1)
-    batch = next(feed.batches(everything[None]))
+    batches = Batches(prepared).double()
+    everything = torch.arange(prepared.problem.n_examples).expand(len(batches.order_seeds), -1)
+    batch = next(batches.iterate(everything[None]))
     torch.testing.assert_close(batch.inputs.mean(1), torch.zeros_like(batch.inputs[:, 0]), atol=1e-5, rtol=0)
     torch.testing.assert_close(
         batch.inputs.std(1, correction=0), torch.ones_like(batch.inputs[:, 0]), atol=1e-4, rtol=0
     )
-    assert not torch.allclose(feed.centre[0], feed.centre[-1])
+    assert not torch.allclose(batches.centre[0], batches.centre[-1])
 
 
 def test_targets_are_scaled_by_the_median_and_mad_of_the_corrupted_targets(make_trials):
@@ -123,12 +123,12 @@ def test_more_than_can_be_corrupted_is_refused(make_trials):
     prepared, rejected = prepare(trials)
     assert [t.corruption_rate for t in prepared.trials] == [0.2]
     (reason,) = rejected.values()
-    assert re.search(r"wants 306 of 340 training rows, and only \d+ can be corrupted", reason)
+    assert re.search(r"needs 306 of 340 training examples, and only \d+ can be corrupted", reason)
 
 
 def test_order_is_a_stream_of_permutations_cut_into_whole_batches():
-    order = Order([5, 6], n_examples=10, batch_size=4, points=[0, 3, 5])
-    blocks = list(order)
+    sampler = Sampler([5, 6], n_examples=10, batch_size=4, edges=[0, 3, 5])
+    blocks = list(sampler)
     assert [tuple(b.shape) for b in blocks] == [(3, 2, 4), (2, 2, 4)]
     streams = torch.cat(blocks).transpose(0, 1).flatten(1)  # [S, 20]
     for stream in streams:
@@ -139,13 +139,13 @@ def test_order_is_a_stream_of_permutations_cut_into_whole_batches():
 
 
 def test_order_does_not_depend_on_the_evaluation_points_or_on_the_other_streams():
-    one = torch.cat(list(Order([5, 6], 10, 4, [0, 5])))
-    other = torch.cat(list(Order([6], 10, 4, [0, 2, 5])))
+    one = torch.cat(list(Sampler([5, 6], 10, 4, [0, 5])))
+    other = torch.cat(list(Sampler([6], 10, 4, [0, 2, 5])))
     assert torch.equal(one[:, 1], other[:, 0])
 
 
 def test_fewer_examples_than_the_batch_are_the_batch():
-    (block,) = Order([1], n_examples=3, batch_size=64, points=[0, 2])
+    (block,) = Sampler([1], n_examples=3, batch_size=64, edges=[0, 2])
     assert block.shape == (2, 1, 3)
 
 
@@ -154,7 +154,7 @@ def test_transcripts_that_are_too_long_fail_only_the_trials_that_have_them(loss,
     """The model reads just enough steps for all lines as they are; insertions make some longer."""
     lines = registry.datasets.get("digit_lines", n=60).load()
     steps = int(count_steps_needed(torch.from_numpy(lines.targets)).max())
-    monkeypatch.setattr(preparing, "steps_read", lambda model, shape: steps)
+    monkeypatch.setattr(preparing, "count_model_steps", lambda model, shape: steps)
     words = ("task=ctc", f"loss={loss}", "data.n=60", "corruption=token_insertions", "corruption.share=1")
     prepared, rejected = prepare(make_trials(*words, "seeds=1", "rates=[0,1]"))
     assert [t.corruption_rate for t in prepared.trials] == [0]

@@ -11,7 +11,7 @@ from registered import built_in
 from lossbench import registry
 from lossbench.check.calls import draw_call
 from lossbench.seeds import group_stacks
-from lossbench.training.build import build
+from lossbench.training.build import build_components
 from lossbench.training.data import prepare
 from lossbench.training.objective import sort_replicas
 from lossbench.training.run import StackModule, fit
@@ -41,15 +41,15 @@ def ends(trials):
     found = {}
     for stack in group_stacks(trials):
         prepared, refused = prepare([stack.trials[i] for i in sort_replicas(stack.trials)])
-        pieces = build(prepared)
-        start = pieces.replicas.theta.detach().clone()
-        module = StackModule(prepared.trials, pieces)
-        fit(module, pieces, "64")
+        components = build_components(prepared)
+        start = components.replicas.theta.detach().clone()
+        module = StackModule(prepared.trials, components)
+        fit(module, components, "64")
         assert not refused
-        assert not pieces.objective.failures()
-        assert not (module.row_optimizer.diverged_step >= 0).any()
-        own = slice(sum(pieces.replicas.sizes))
-        for trial, old, new in zip(prepared.trials, start, pieces.replicas.theta.detach().cpu(), strict=True):
+        assert not components.objective.get_failures()
+        assert not (module.replica_optimizer.diverged_step >= 0).any()
+        own = slice(sum(components.replicas.sizes))
+        for trial, old, new in zip(prepared.trials, start, components.replicas.theta.detach().cpu(), strict=True):
             found[trial.head, trial.loss.name, trial.corruption_rate] = new[own], (new - old)[own].abs().max()
     return found
 

@@ -7,7 +7,7 @@ import pytest
 
 from lossbench import registry
 from lossbench.losses import MAE, MSE, Huber, LogCosh
-from lossbench.training.objective import grouping, sort_replicas
+from lossbench.training.objective import get_group_key, sort_replicas
 from lossbench.weightings import IRLS
 
 
@@ -33,5 +33,5 @@ def test_replicas_of_a_call_lie_side_by_side(trials):
 def test_two_classes_of_one_name_are_no_group():
     huber, other = registry.losses.get("huber"), make_dataclass("Huber", ["delta"], bases=(Huber,), frozen=True)(1.0)
     assert type(other).__qualname__ == type(huber).__qualname__
-    assert grouping(other) != grouping(huber)
-    assert grouping(Huber(0.5)) == grouping(huber)
+    assert get_group_key(other) != get_group_key(huber)
+    assert get_group_key(Huber(0.5)) == get_group_key(huber)

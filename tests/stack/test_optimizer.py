@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lossbench.training.optimizer import RowOptimizer, schedule_factor
+from lossbench.training.optimizer import ReplicaOptimizer, schedule_factor
 from lossbench.types import Optimizer
 
 ROWS, WIDTH, STEPS = 3, 5, 200
@@ -20,7 +20,7 @@ def start():
 
 def stacked(settings, grads=None, decays=None, sizes=(WIDTH,)):
     theta = torch.nn.Parameter(start())
-    optimizer = RowOptimizer(theta, settings, STEPS, sizes, torch.ones(WIDTH) if decays is None else decays)
+    optimizer = ReplicaOptimizer(theta, settings, STEPS, sizes, torch.ones(WIDTH) if decays is None else decays)
     for gradient in gradients() if grads is None else grads:
         theta.grad = gradient.clone()
         optimizer.step()
@@ -120,7 +120,7 @@ def test_going_on_from_a_saved_state_is_the_same():
     whole, _ = stacked(settings)
     first, optimizer = stacked(settings, grads=gradients()[:80])
     theta = torch.nn.Parameter(first.clone())
-    resumed = RowOptimizer(theta, settings, STEPS, (WIDTH,), torch.ones(WIDTH))
+    resumed = ReplicaOptimizer(theta, settings, STEPS, (WIDTH,), torch.ones(WIDTH))
     resumed.load_state_dict(optimizer.state_dict())
     for gradient in gradients()[80:]:
         theta.grad = gradient.clone()

@@ -7,8 +7,8 @@ from torch import nn
 
 from lossbench import registry
 from lossbench.seeds import Purpose, derive_seed
-from lossbench.training.batches import Order
-from lossbench.training.build import n_steps, network
+from lossbench.training.batches import Sampler
+from lossbench.training.build import build_network, count_steps
 from lossbench.training.data import prepare
 from lossbench.training.run import run_stack
 from lossbench.types import Stack
@@ -57,14 +57,14 @@ def test_a_trial_is_a_plain_training(task, make_trials):
     train = prepared.variants[0].train
     inputs = standardised(prepared, train.inputs)
     targets, back = plain_targets(task, prepared.targets[train.targets])
-    net = network(trial, registry.tasks.build(trial.task), prepared.problem).double()
+    net = build_network(trial, registry.tasks.build(trial.task), prepared.problem).double()
     matrices = [p for p in net.parameters() if p.ndim > 1]
     others = [p for p in net.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=trial.optimizer.lr)
-    steps = n_steps(trial, len(inputs))
+    steps = count_steps(trial, len(inputs))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    positions = Order([derive_seed(Purpose.ORDER, trial)], len(inputs), BATCH, [0]).stream(0, steps * BATCH)[0]
+    positions = Sampler([derive_seed(Purpose.ORDER, trial)], len(inputs), BATCH, [0]).get_positions(0, steps * BATCH)[0]
     for rows in positions.split(BATCH):
         optimizer.zero_grad()
         criterion(net(inputs[rows]), targets[rows]).backward()

@@ -79,10 +79,10 @@ NETWORKS = {
     "branching": (Branching, FLAT, "loop"),
     "LSTM": (Recurrent, FLAT, "loop"),
 }
-R, B = layers.FEWEST, 5
+R, B = layers.FEWEST_MATRICES, 5
 
 
-def networks(make, shape):
+def build_networks(make, shape):
     made = []
     for seed in range(R):
         torch.manual_seed(seed)
@@ -97,12 +97,12 @@ def networks(make, shape):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_gradients_and_buffers_equal_the_networks_alone(name, one_thread, by_rows, monkeypatch):
     monkeypatch.setattr(layers, "ONE_THREAD", one_thread)
-    monkeypatch.setattr(layers, "goes_by_rows", lambda x: by_rows)  # a GPU takes all rows at once
+    monkeypatch.setattr(layers, "is_replica_by_replica", lambda x: by_rows)  # a GPU takes all rows at once
     make, shape, route = NETWORKS[name]
-    alone = networks(make, shape)
+    alone = build_networks(make, shape)
     replicas = Replicas([copy.deepcopy(n) for n in alone])
     inputs = torch.randn(R, B, *shape, dtype=torch.float64)
-    replicas.settle(inputs)
+    replicas.choose_route(inputs)
     assert replicas.route == route
     out, extra = replicas(inputs)
     assert extra.shape == (R, 0)
@@ -111,34 +111,34 @@ def test_outputs_gradients_and_buffers_equal_the_networks_alone(name, one_thread
         expected = network(inputs[row])
         expected.square().sum().backward()
         torch.testing.assert_close(out[row], expected, rtol=1e-10, atol=1e-12)
-        gradients, _ = replicas.tensors(replicas.theta.grad)
+        gradients, _ = replicas.get_tensors(replicas.theta.grad)
         for own, parameter in network.named_parameters():
             torch.testing.assert_close(gradients[own][row], parameter.grad, rtol=1e-10, atol=1e-12)
         for buffer_name, buffer in network.named_buffers():
-            torch.testing.assert_close(replicas.stacked_buffers()[buffer_name][row], buffer)
+            torch.testing.assert_close(replicas.get_stacked_buffers()[buffer_name][row], buffer)
 
 
 def test_evaluation_mode_reaches_the_network_and_leaves_buffers_alone():
     make, shape, _ = NETWORKS["batch norm"]
-    alone = networks(make, shape)
+    alone = build_networks(make, shape)
     replicas = Replicas([copy.deepcopy(n) for n in alone]).eval()
     inputs = torch.randn(R, B, *shape, dtype=torch.float64)
-    before = {n: b.clone() for n, b in replicas.stacked_buffers().items()}
+    before = {n: b.clone() for n, b in replicas.get_stacked_buffers().items()}
     out, _ = replicas(inputs)
     torch.testing.assert_close(out[1], alone[1].eval()(inputs[1]), rtol=1e-10, atol=1e-12)
-    assert all(torch.equal(b, before[n]) for n, b in replicas.stacked_buffers().items())
+    assert all(torch.equal(b, before[n]) for n, b in replicas.get_stacked_buffers().items())
 
 
 def test_a_network_that_is_broken_says_so_itself():
     replicas = Replicas([nn.Sequential(nn.Linear(6, 4), nn.Linear(5, 3))] * R)
     with pytest.raises(RuntimeError, match="shapes"):
-        replicas.settle(torch.randn(R, B, 6))
+        replicas.choose_route(torch.randn(R, B, 6))
 
 
 def test_decay_acts_on_matrices_and_kernels_only():
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 2), nn.Flatten(), nn.Linear(2, 3))
     replicas = Replicas([network], torch.zeros(1, 7))
-    decayed = replicas.decays().bool()
+    decayed = replicas.get_decay_mask().bool()
     assert decayed.sum() == 2 * 9 + 2 * 3
     assert not decayed[-7:].any()  # the loss's own parameters
 

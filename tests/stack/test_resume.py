@@ -15,7 +15,7 @@ from lossbench.errors import InvalidValue
 from lossbench.interfaces import Model
 from lossbench.seeds import group_stacks
 from lossbench.training import checkpoint, run
-from lossbench.training.checkpoint import Stopped, Watch
+from lossbench.training.checkpoint import CheckpointCallback, TrainingStopped
 from lossbench.training.run import run_stack
 
 KINDS = {
@@ -65,9 +65,9 @@ def stopped_at(steps):
 def in_pieces(stack, folder, pieces):
     """The records of a training that is stopped again and again, after so many steps each time."""
     for n in pieces:
-        with pytest.raises(Stopped):
-            run_stack(stack, Watch(stop=stopped_at({n}), folder=folder))
-    return run_stack(stack, Watch(folder=folder))
+        with pytest.raises(TrainingStopped):
+            run_stack(stack, CheckpointCallback(stop=stopped_at({n}), folder=folder))
+    return run_stack(stack, CheckpointCallback(folder=folder))
 
 
 def plain(row):
@@ -112,9 +112,9 @@ def test_every_step_may_be_the_last(one_stack, tmp_path):
 
 def test_repeats_little(one_stack, tmp_path):
     stack, steps = one_stack("task=regression", "loss=mse"), []
-    with pytest.raises(Stopped):
-        run_stack(stack, Watch(stop=stopped_at({9}), folder=tmp_path))
-    run_stack(stack, Watch(lambda rows, step, total: steps.append(step), folder=tmp_path))
+    with pytest.raises(TrainingStopped):
+        run_stack(stack, CheckpointCallback(stop=stopped_at({9}), folder=tmp_path))
+    run_stack(stack, CheckpointCallback(lambda replicas, step, total: steps.append(step), folder=tmp_path))
     assert steps[0] == 10
 
 
@@ -122,24 +122,24 @@ def test_repeats_little(one_stack, tmp_path):
 def test_checkpoints_come_by_time(one_stack, tmp_path, monkeypatch):
     saved, clock = [], iter(range(100_000))
     monkeypatch.setattr(checkpoint.time, "time", lambda: next(clock) * 0.5)
-    monkeypatch.setattr(checkpoint, "write", lambda path, state: saved.append(state["step"]))
+    monkeypatch.setattr(checkpoint, "write_state", lambda path, state: saved.append(state["step"]))
     stack = one_stack("task=regression", "loss=mse", "epochs=40")
-    run_stack(stack, Watch(folder=tmp_path, started=0.0))
+    run_stack(stack, CheckpointCallback(folder=tmp_path, started=0.0))
     assert len(saved) > 2
     steps = run_stack(stack)[0].row["steps"]
     assert saved[-1] < steps  # after the last step there is nothing to go on with
     longest = max(b - a for a, b in pairwise(saved)) * 0.5
-    assert longest <= checkpoint.LONGEST
+    assert longest <= checkpoint.LONGEST_PAUSE
 
 
 def test_a_damaged_checkpoint_is_said_and_starts_again(one_stack, tmp_path, caplog):
     stack = one_stack("task=regression", "loss=mse")
-    with pytest.raises(Stopped):
-        run_stack(stack, Watch(stop=stopped_at({5}), folder=tmp_path))
+    with pytest.raises(TrainingStopped):
+        run_stack(stack, CheckpointCallback(stop=stopped_at({5}), folder=tmp_path))
     (file,) = tmp_path.glob("*.pt")
     os.truncate(file, 1000)
     with caplog.at_level(logging.WARNING, "lossbench"):
-        assert_same(run_stack(stack, Watch(folder=tmp_path)), run_stack(stack))
+        assert_same(run_stack(stack, CheckpointCallback(folder=tmp_path)), run_stack(stack))
     assert "cannot be read" in caplog.text
 
 
@@ -148,10 +148,10 @@ def test_without_room_for_a_checkpoint_training_goes_on(one_stack, tmp_path, mon
         raise OSError(28, "No space left on device")
 
     stack = one_stack("task=regression", "loss=mse")
-    monkeypatch.setattr(checkpoint, "SHORTEST", 0.0)
+    monkeypatch.setattr(checkpoint, "SHORTEST_PAUSE", 0.0)
     monkeypatch.setattr(torch, "save", full)
     with caplog.at_level(logging.WARNING, "lossbench"):
-        assert_same(run_stack(stack, Watch(folder=tmp_path)), run_stack(stack))
+        assert_same(run_stack(stack, CheckpointCallback(folder=tmp_path)), run_stack(stack))
     assert "No checkpoint was written" in caplog.text
     assert "No space left" in caplog.text
     assert not list(tmp_path.iterdir())
@@ -160,7 +160,7 @@ def test_without_room_for_a_checkpoint_training_goes_on(one_stack, tmp_path, mon
 @pytest.mark.slow
 def test_chunks_have_checkpoints_of_their_own(one_stack, tmp_path, monkeypatch):
     stack = one_stack("task=regression", "losses=[mse,huber]")
-    monkeypatch.setattr(run, "chunk_rows", lambda *_: 3)
+    monkeypatch.setattr(run, "choose_chunk_size", lambda *_: 3)
     wanted = run_stack(stack)
     steps = wanted[0].row["steps"]
     assert_same(in_pieces(stack, tmp_path, [2, steps + 2]), wanted)
@@ -176,20 +176,20 @@ def test_blocks_are_cut_where_they_would_be_large(one_stack, monkeypatch):
 
 def test_a_checkpoint_that_does_not_fit_is_said_and_starts_again(one_stack, tmp_path, caplog):
     stack = one_stack("task=regression", "loss=mse")
-    with pytest.raises(Stopped):
-        run_stack(stack, Watch(stop=stopped_at({5}), folder=tmp_path))
+    with pytest.raises(TrainingStopped):
+        run_stack(stack, CheckpointCallback(stop=stopped_at({5}), folder=tmp_path))
     (file,) = tmp_path.glob("*.pt")
     state = torch.load(file)
     del state["optimizer"]
     torch.save(state, file)
     with caplog.at_level(logging.WARNING, "lossbench"):
-        assert_same(run_stack(stack, Watch(folder=tmp_path)), run_stack(stack))
+        assert_same(run_stack(stack, CheckpointCallback(folder=tmp_path)), run_stack(stack))
     assert "cannot be used" in caplog.text
 
 
 def test_a_chunk_that_raises_takes_no_other_with_it(one_stack, monkeypatch):
     stack = one_stack("task=regression", "losses=[mse,huber]")
-    monkeypatch.setattr(run, "chunk_rows", lambda *_: 4)
+    monkeypatch.setattr(run, "choose_chunk_size", lambda *_: 4)
 
     def breaks(prepared, watch, original=run._run_chunk):
         if prepared.trials[0].loss.name == "huber":

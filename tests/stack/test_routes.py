@@ -9,7 +9,7 @@ from registered import built_in
 import lossbench
 from lossbench import losses, registry
 from lossbench.check.calls import draw_call, stack_calls
-from lossbench.training.groups import choose, differing
+from lossbench.training.groups import choose_route, find_differing_fields
 
 BUILT_IN = [name for name in built_in(registry.losses) if registry.losses.find(name).family != "composition"]
 """All but those that are made of others."""
@@ -78,12 +78,12 @@ def test_the_route(function, facts, route):
     rows = [kind(**({field: v} if field else {})) for v in (0.5, 1.0, 2.0)]
     generator = torch.Generator().manual_seed(0)
     prediction, target = (torch.randn(3, 4, 2, generator=generator, dtype=torch.float64) for _ in range(2))
-    assert choose(rows, prediction, target, {}) == route
+    assert choose_route(rows, prediction, target, {}) == route
 
 
 def test_only_fields_that_differ_are_stacked():
     rows = [losses.get("focal", gamma=g, alpha=0.5) for g in (0.0, 1.0)]
-    assert differing(rows) == {"gamma": [0.0, 1.0]}
+    assert find_differing_fields(rows) == {"gamma": [0.0, 1.0]}
 
 
 @pytest.mark.parametrize("differ", [True, False])
@@ -92,7 +92,7 @@ def test_built_in_losses_are_one_call_for_all_replicas(name, differ):
     loss = losses.get("triplet", mining="hard") if name == "hard triplets" else losses.get(name)
     group = replicas(loss, differ)
     together = stack_calls([draw_call(group[0], seed) for seed in range(3)])
-    assert choose(group, together.prediction, together.target, together.requires) == "broadcast"
+    assert choose_route(group, together.prediction, together.target, together.requires) == "broadcast"
 
 
 def test_no_field_of_a_built_in_loss_parts_its_replicas():

@@ -8,8 +8,8 @@ import pytest
 from lossbench import registry
 from lossbench.seeds import group_stacks, trial_id
 from lossbench.training import run
-from lossbench.training.checkpoint import Watch
-from lossbench.training.evaluation import evaluation_steps
+from lossbench.training.checkpoint import CheckpointCallback
+from lossbench.training.evaluation import choose_evaluation_steps
 from lossbench.training.run import run_stack, split_evenly
 from lossbench.types import Stack
 
@@ -24,7 +24,7 @@ def test_chunks_are_as_few_as_allowed_and_nearly_equal(n, most, sizes):
 def test_records_come_in_the_order_of_the_trials(make_trials, monkeypatch):
     trials = make_trials("task=regression", "losses=[mse,mae,tukey]", "seeds=2", "rates=[0,0.2]", "epochs=1")
     mixed = tuple(trials[i] for i in np.random.default_rng(0).permutation(len(trials)))
-    monkeypatch.setattr(run, "chunk_rows", lambda *_: 5)
+    monkeypatch.setattr(run, "choose_chunk_size", lambda *_: 5)
     records = run_stack(Stack(mixed))
     assert [r.trial for r in records] == [trial_id(t) for t in mixed]
     assert [(r.row["loss"], r.row["seed"], r.row["corruption_rate"]) for r in records] == [
@@ -36,7 +36,7 @@ def test_records_come_in_the_order_of_the_trials(make_trials, monkeypatch):
 def test_chunks_do_not_change_the_numbers(make_trials, monkeypatch):
     trials = make_trials("task=regression", "losses=[mse,mae]", "seeds=2", "epochs=2", "precision=64")
     whole = run_stack(Stack(trials))
-    monkeypatch.setattr(run, "chunk_rows", lambda *_: 3)
+    monkeypatch.setattr(run, "choose_chunk_size", lambda *_: 3)
     for a, b in zip(whole, run_stack(Stack(trials)), strict=True):
         np.testing.assert_allclose(a.curves["test", "mae"], b.curves["test", "mae"], rtol=1e-10)
 
@@ -107,8 +107,8 @@ def test_groups_of_test_rows_are_kept(make_trials):
 
 
 def test_evaluation_points_run_from_the_start_to_the_last_step():
-    assert evaluation_steps(100, 4) == [0, 25, 50, 75, 100]
-    assert evaluation_steps(3, 25) == [0, 1, 2, 3]
+    assert choose_evaluation_steps(100, 4) == [0, 25, 50, 75, 100]
+    assert choose_evaluation_steps(3, 25) == [0, 1, 2, 3]
 
 
 @pytest.mark.slow
@@ -122,5 +122,5 @@ def test_other_precisions_learn_as_well(precision, make_trials):
 def test_progress_reaches_the_end(make_trials):
     seen = []
     trials = make_trials("task=regression", "seeds=2", "rates=[0]", "epochs=1")
-    records = run_stack(Stack(trials), Watch(lambda rows, step, steps: seen.append((rows, step, steps))))
+    records = run_stack(Stack(trials), CheckpointCallback(lambda rows, step, steps: seen.append((rows, step, steps))))
     assert seen[-1] == (2, records[0].row["steps"], records[0].row["steps"])

@@ -10,7 +10,7 @@ from torch.nn import functional
 from lossbench import registry
 from lossbench.errors import Incompatible
 from lossbench.interfaces import Dataset
-from lossbench.training.build import build
+from lossbench.training.build import build_components
 from lossbench.training.data import prepare
 from lossbench.training.run import run_stack
 from lossbench.types import Choice, Examples, Stack
@@ -24,13 +24,13 @@ def objective_of(trials, progress=0.5):
     """What the rows minimise, of the same random outputs; these, and the targets and positions of the batch."""
     prepared, rejected = prepare(trials)
     assert not rejected
-    pieces = build(prepared)
-    batch = next(pieces.feed.batches(pieces.order.stream(0, B)[None]))
+    components = build_components(prepared)
+    batch = next(components.batches.iterate(components.sampler.get_positions(0, B)[None]))
     width = prepared.problem.n_outputs
     raw = torch.randn(B, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     raw = raw.repeat(len(trials), 1, 1).requires_grad_()
     extra = torch.zeros(len(trials), 0, dtype=torch.float64)
-    return pieces.objective(raw, pieces.feed, batch, extra, progress), raw, batch, prepared
+    return components.objective(raw, components.batches, batch, extra, progress), raw, batch, prepared
 
 
 def test_pos_weight_of_labels_has_torchs_gradient(make_trials):
@@ -158,5 +158,5 @@ def test_rows_that_want_weights_are_refused_without(weights, said, weighted):
     [lambda n: np.ones(n - 1), lambda n: np.ones((n, 1)), lambda n: -np.ones(n), lambda n: np.full(n, np.nan)],
 )
 def test_weights_that_are_none_are_refused(weights, weighted):
-    with pytest.raises(Incompatible, match="data=strange must have one weight for each of 442 rows, a number of at"):
+    with pytest.raises(Incompatible, match="data=strange must have one weight for each of 442 examples"):
         prepare(weighted(weights))

@@ -291,7 +291,7 @@ def _set_up(pipe: Connection, setup: Setup, stop: Callable[[], bool]) -> Callabl
         os.environ["CUDA_VISIBLE_DEVICES"] = setup.device  # before torch looks
     import torch
 
-    from lossbench.training.checkpoint import Stopped, Watch
+    from lossbench.training.checkpoint import CheckpointCallback, TrainingStopped
     from lossbench.training.run import attempt
 
     torch.set_num_threads(1)
@@ -302,10 +302,10 @@ def _set_up(pipe: Connection, setup: Setup, stop: Callable[[], bool]) -> Callabl
         registry.ALL[group].register(entry.name, entry.kind, entry.source)
 
     def train(stack: Stack, folder: Path) -> tuple[str, Any]:
-        watch = Watch(_make_progress(pipe), stop, folder, setup.started)
+        callback = CheckpointCallback(_make_progress(pipe), stop, folder, setup.started)
         try:
-            return "ended", attempt(stack, watch)
-        except Stopped:
+            return "ended", attempt(stack, callback)
+        except TrainingStopped:
             return "ended", None
 
     return train

@@ -10,7 +10,7 @@ from torchvision import ops
 
 from lossbench import losses
 from lossbench.errors import InvalidValue
-from lossbench.training.groups import Routes, choose
+from lossbench.training.groups import Routes, choose_route
 
 CORNERS = ("iou", "giou", "diou", "ciou", "eiou", "focal_eiou", "alpha_iou", "siou", "wiou_v1", "nwd")
 BLIND = ("iou", "alpha_iou", "focal_eiou")
@@ -268,7 +268,7 @@ def test_the_route_in_a_stack_is_broadcast(name):
     field, value = {**FIELDS, "smooth_l1": ("beta", 0.0)}.get(name, ("", 0))
     rows = [named(name), named(name, **({field: value} if field else {})), named(name)]
     prediction, target = (torch.stack([boxes(n=30, seed=s)[i] for s in range(3)]) for i in range(2))
-    assert choose(rows, prediction, target, {}) == "broadcast"
+    assert choose_route(rows, prediction, target, {}) == "broadcast"
 
 
 @pytest.mark.parametrize(

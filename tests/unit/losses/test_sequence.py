@@ -15,7 +15,7 @@ from torch.nn import functional
 from lossbench import losses
 from lossbench.errors import InvalidValue
 from lossbench.losses import CTC, AutoregressiveNLL, FocalCTC, SmoothedCTC, Unlikelihood, get
-from lossbench.training.groups import Routes, _branches, choose
+from lossbench.training.groups import Routes, _has_branches, choose_route
 
 
 def logits_of(*shape, spread=2.0, seed=0):
@@ -237,7 +237,7 @@ def test_a_stack_is_one_call_and_nobody_hears_of_vmap(name):
     logits, target = logits_of(2, 3, 6, 4), torch.stack([tokens((1, 2), (2, 2), ())] * 2)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        assert choose(rows, logits, target, {}) == "broadcast"
+        assert choose_route(rows, logits, target, {}) == "broadcast"
         assert not heard
         # what is not heard would be: vmap has no rule for CTC
         Routes(rows).vmap(logits, target, {})
@@ -250,7 +250,7 @@ def test_other_warnings_are_heard_while_routes_are_tried():
             warnings.warn("Rounded down.", stacklevel=1)
 
     with pytest.warns(UserWarning, match="Rounded down"):
-        _branches(Noisy(), None, None, {})
+        _has_branches(Noisy(), None, None, {})
 
 
 TEXT_LOSSES = ["autoregressive_nll", "unlikelihood"]

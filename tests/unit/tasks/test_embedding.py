@@ -70,7 +70,7 @@ def test_a_test_split_of_the_data_counts_if_its_classes_are_held_out(held, kept)
     test = np.array([r for r in range(16) if r // 2 in held])
     test = test if kept else test[:-1]
     examples = Examples(np.zeros((16, 1), np.float32), np.arange(16) // 2, test=test)
-    found = preparing._by_class(TASK, examples)
+    found = preparing.group_by_class(TASK, examples)
     assert (found.test is not None) == kept
     np.testing.assert_array_equal(found.groups, examples.targets)
 

@@ -58,12 +58,12 @@ def register_plugin(plugin: Plugin) -> None:
     for kinds in registry.ALL.values():
         registered = [entry.kind for entry in kinds.entries().values()]  # perhaps by a decorator
         for name, kind in kinds.list_public(module):
-            if _is_defined_in(kind, plugin.module) and kind not in registered:
+            if _is_defined_in(kind, module.__name__) and kind not in registered:
                 kinds.register(name, kind, plugin.place)
     # 3. a file without any is a mistake; often a class is still abstract
     if not any(list_offers(plugin).values()):
         abstract = [
-            kind for kind in vars(module).values() if inspect.isabstract(kind) and _is_defined_in(kind, plugin.module)
+            kind for kind in vars(module).values() if inspect.isabstract(kind) and _is_defined_in(kind, module.__name__)
         ]
         hints = "".join(f" {kind.__name__} lacks {', '.join(sorted(kind.__abstractmethods__))}." for kind in abstract)
         raise InvalidValue(

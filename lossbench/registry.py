@@ -178,7 +178,7 @@ class Registry(Generic[T]):
             raise InvalidValue(f"The {self.word} {name!r} needs a value for {', '.join(sorted(missing))}.")
 
         # ints to floats and texts to enums, as the annotations say: `delta=2` is `delta=2.0`
-        hints = get_annotations(kind)
+        hints = get_annotations(kind) if values else {}
         converted: dict[str, Any] = {}
         for field, value in values.items():
             hint = hints.get(field)

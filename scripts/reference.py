@@ -12,7 +12,7 @@ import yaml
 from lossbench.config.schema import SETTINGS
 from lossbench.registry import ALL, Entry, Registry
 from lossbench.report.describe.descriptions import describe_class
-from lossbench.report.describe.docstrings import markdown, parse_docstring
+from lossbench.report.describe.docstrings import parse_docstring, to_markdown
 from lossbench.report.describe.pages import format_facts, format_field
 from lossbench.report.tables.terms import TERMS
 
@@ -90,7 +90,7 @@ def table(names: Registry[Any]) -> Iterator[str]:
         own = [f"`{_cell(format_field(f))}`" for f in describe_class(names, entry)["fields"]]
         name = "<br>".join([f"**{entry.name}**", *own])
         texts = (parse_docstring(entry.kind).summary, *(getattr(entry.kind, n, "") for n in ("use_when", "pitfall")))
-        yield f"| {name} | {' | '.join(_cell(markdown(text)) for text in texts)} |"
+        yield f"| {name} | {' | '.join(_cell(to_markdown(text)) for text in texts)} |"
     yield ""
 
 
@@ -130,10 +130,10 @@ def loss_text(entry: Entry[Any]) -> Iterator[str]:
     """One loss."""
     said, known = parse_docstring(entry.kind), describe_class(ALL["losses"], entry)
     yield f"## {entry.name}\n"
-    yield f"{markdown(said.summary)}\n"
+    yield f"{to_markdown(said.summary)}\n"
     yield f"```math\n{said.formula}\n```\n"
     for text in (*said.notes, said.shapes):
-        yield f"{markdown(text)}\n"
+        yield f"{to_markdown(text)}\n"
     yield from (f"- **{label}**: {text}" for label, text in points(entry, known) if text)
     yield ""
     language = "python" if "import torch" in known["example"] else "sh"
@@ -145,20 +145,20 @@ def points(entry: Entry[Any], known: dict[str, Any]) -> Iterator[tuple[str, str]
     """What is said in few words."""
     said = parse_docstring(entry.kind)
     for name in ("use_when", "pitfall"):
-        yield name.replace("_", " ").capitalize(), markdown(getattr(entry.kind, name, ""))
+        yield name.replace("_", " ").capitalize(), to_markdown(getattr(entry.kind, name, ""))
     yield "Fields", "; ".join(f"`{format_field(f)}`" for f in known["fields"])
     yield "Takes", f"{known['takes']}; target: {known['target']}; head: {known['head']}"
-    yield "Raises", markdown(said.raises)
+    yield "Raises", to_markdown(said.raises)
     yield "Facts", format_facts(known["facts"])
-    yield "Known as", "; ".join(map(elsewhere, entry.kind.aliases))
+    yield "Aliases", "; ".join(map(elsewhere, entry.kind.aliases))
     yield "Same as", f"`{entry.kind.same_as}`, at the default fields" if entry.kind.same_as else ""
     yield "Tasks", ", ".join("any" if t == "*" else t for t in known["tasks"])
-    yield "Reference", markdown(said.reference)
+    yield "Reference", to_markdown(said.reference)
 
 
 def elsewhere(name: str) -> str:
     """A name in another library as code, what is said of it as text."""
-    return re.sub(r"^([\w.]+\.\w+(?:\([^)]*\))?)(?=$|[ ,:])", r"`\1`", markdown(name))
+    return re.sub(r"^([\w.]+\.\w+(?:\([^)]*\))?)(?=$|[ ,:])", r"`\1`", to_markdown(name))
 
 
 def _page(parts: Iterator[str]) -> str:

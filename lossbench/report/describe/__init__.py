@@ -1,1 +1,1 @@
-"""What is known of a registered class: lists, pages, formulas."""
+"""Descriptions of registered classes: lists, pages, formulas."""

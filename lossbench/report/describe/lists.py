@@ -1,4 +1,4 @@
-"""Lists of what is registered, as tables."""
+"""Lists of registered names, as tables."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -11,87 +11,94 @@ from lossbench.registry import Entry
 from lossbench.report.describe.descriptions import OTHER, list_entry
 from lossbench.report.describe.pages import format_facts
 
-WIDE = 120
-"""Columns from which what a loss takes has columns of its own."""
-Row = dict[str, Any]
+WIDE = 120  # from so many letters on, what a loss takes has columns of its own
+Description = dict[str, Any]  # as `list_entry` returns it
 
 
-def render_losses(found: Sequence[Entry[Any]], for_task: bool, width: int) -> Table:
+def render_losses(entries: Sequence[Entry[Any]], for_task: bool, width: int) -> Table:
     """Return losses by family: name and fields, when to use it, what it takes; tasks unless the list is for one."""
     columns = WIDE_LOSSES if width >= WIDE else NARROW_LOSSES
     columns = {heading: cell for heading, cell in columns.items() if not (for_task and heading == "tasks")}
-    table = _table(columns)
-    rows = sorted(map(list_entry, found), key=_place)  # stable: names stay in order
-    for family, members in groupby(rows, key=lambda row: row["family"]):
+    table = _create_table(columns)
+    # by family, those without one last; names stay in order, as sorting is stable
+    losses = sorted(map(list_entry, entries), key=lambda loss: (loss["family"] == OTHER, loss["family"]))
+    for family, members in groupby(losses, key=lambda loss: loss["family"]):
         table.add_row(Text(f"\n{family}" if table.rows else family, style="bold cyan"))
-        for row in members:
-            table.add_row(*(cell(row) for cell in columns.values()))
+        for loss in members:
+            table.add_row(*(cell(loss) for cell in columns.values()))
     return table
 
 
-def _place(row: Row) -> tuple[bool, str]:
-    return row["family"] == OTHER, row["family"]
-
-
-def render_entries(found: Sequence[Entry[Any]], for_task: bool) -> Table:
+def render_entries(entries: Sequence[Entry[Any]], for_task: bool) -> Table:
     """Return a list of anything else. Columns that would be empty are left out."""
-    rows = [list_entry(entry) for entry in found]
-    cells = {h: [cell(row) for row in rows] for h, cell in COLUMNS.items() if not (for_task and h == "tasks")}
-    shown = {heading: COLUMNS[heading] for heading, own in cells.items() if any(own)}
-    made = _table(shown)
-    for row in rows:
-        made.add_row(*(cell(row) for cell in shown.values()))
-    return made
+    descriptions = [list_entry(entry) for entry in entries]
+    columns = {
+        heading: cell
+        for heading, cell in COLUMNS.items()
+        if not (for_task and heading == "tasks") and any(map(cell, descriptions))
+    }
+    table = _create_table(columns)
+    for description in descriptions:
+        table.add_row(*(cell(description) for cell in columns.values()))
+    return table
 
 
-def _table(headings: Iterable[str]) -> Table:
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def _create_table(headings: Iterable[str]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in headings:
-        made.add_column(Text(heading, style="bold"), overflow="fold", no_wrap=heading == "name")
-    return made
+        table.add_column(Text(heading, style="bold"), overflow="fold", no_wrap=heading == "name")
+    return table
 
 
-def _name(row: Row) -> Text:
-    """The name, below it the fields with their defaults, and where it comes from if it is not built in."""
-    foreign = not row["source"].startswith("lossbench ")
-    told = {n: v for n, v in row["fields"].items() if v is not None or n in row["required"]}
-    lines = [f"{name}={_default(value)}" for name, value in told.items()]
-    return Text("\n  ".join([row["name"], *lines, *([f"from {row['source']}"] if foreign else [])]))
+# the cells of a table
 
 
-def _default(value: Any) -> str:
-    return "?" if value is None else str(value).replace(" ", "").replace("'", "")
+def _format_name(entry: Description) -> Text:
+    """Return the name, below it the fields with their defaults, and where it comes from if it is not built in."""
+    lines = [entry["name"]]
+    for name, default in entry["fields"].items():
+        if default is not None:
+            text = str(default).replace(" ", "").replace("'", "")
+            lines.append(f"{name}={text}")
+        elif name in entry["required"]:
+            lines.append(f"{name}=?")
+    if not entry["source"].startswith("lossbench "):
+        lines.append(f"from {entry['source']}")
+    return Text("\n  ".join(lines))
 
 
-def _tasks(row: Row) -> Text:
-    return Text("all" if "*" in row["tasks"] else ", ".join(row["tasks"]))
+def _format_tasks(entry: Description) -> Text:
+    return Text("all" if "*" in entry["tasks"] else ", ".join(entry["tasks"]))
 
 
-def _facts(row: Row) -> Text:
-    head = [] if row["head"] == "linear" else [f"head: {row['head']}"]
-    return Text("; ".join([*filter(None, [format_facts(row["facts"])]), *head]))
+def _format_facts_and_head(loss: Description) -> Text:
+    head = "" if loss["head"] == "linear" else f"head: {loss['head']}"
+    return Text("; ".join(filter(None, (format_facts(loss["facts"]), head))))
 
 
-def _advice(row: Row) -> Text:
-    """When to use it; below it, dimmed, what it takes, and what is claimed of it."""
-    both = (row["takes"], row["target"])
-    taken = " against ".join(dict.fromkeys(both))
-    below = "; ".join(filter(None, [taken, _facts(row).plain]))
-    return Text(row["use_when"]).append(f"\n{below}", style="dim")
+def _format_advice(loss: Description) -> Text:
+    """Return when to use it; below it, dimmed, what it takes, and what it claims."""
+    takes = " against ".join(dict.fromkeys((loss["takes"], loss["target"])))
+    below = "; ".join(filter(None, [takes, _format_facts_and_head(loss).plain]))
+    return Text(loss["use_when"]).append(f"\n{below}", style="dim")
 
 
-COLUMNS: dict[str, Callable[[Row], Text]] = {
-    "name": _name,
-    "tasks": _tasks,
-    "what it is": lambda row: Text(row["what_it_is"]),
-    "use when": lambda row: Text(row["use_when"]),
+COLUMNS: dict[str, Callable[[Description], Text]] = {
+    "name": _format_name,
+    "tasks": _format_tasks,
+    "what it is": lambda entry: Text(entry["what_it_is"]),
+    "use when": lambda entry: Text(entry["use_when"]),
 }
-NARROW_LOSSES: dict[str, Callable[[Row], Text]] = {"name": _name, "tasks": _tasks, "use when": _advice}
-WIDE_LOSSES: dict[str, Callable[[Row], Text]] = {
-    "name": _name,
-    "tasks": _tasks,
-    "takes": lambda row: Text(row["takes"]),
-    "target": lambda row: Text(row["target"]),
-    "facts": _facts,
-    "use when": lambda row: Text(row["use_when"]),
+NARROW_LOSSES: dict[str, Callable[[Description], Text]] = {
+    "name": _format_name,
+    "tasks": _format_tasks,
+    "use when": _format_advice,
+}
+WIDE_LOSSES: dict[str, Callable[[Description], Text]] = {
+    "name": _format_name,
+    "tasks": _format_tasks,
+    "takes": lambda loss: Text(loss["takes"]),
+    "target": lambda loss: Text(loss["target"]),
+    "facts": _format_facts_and_head,
+    "use when": lambda loss: Text(loss["use_when"]),
 }

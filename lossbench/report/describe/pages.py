@@ -1,4 +1,4 @@
-"""The page on one name: what it is, its formula, and all else that is known of it."""
+"""The page on one name: what it is, its formula, and everything else that its description holds."""
 
 import re
 from collections.abc import Iterator
@@ -12,84 +12,81 @@ from rich.text import Text
 from lossbench.report.describe.descriptions import CLAIMS, FACTS
 
 
-def render_page(asked: str, known: dict[str, Any], first: bool) -> RenderableType:
-    """Return the page of what `describe_entry` knows; asked: the name that was typed, first: of several pages."""
-    title = Text(known["name"], style="bold").append(f"  {_kind(known)}", style="dim")
-    if asked != known["name"]:
-        title.append(f"  ({asked!r} elsewhere)", style="dim")
+def render_page(name: str, description: dict[str, Any], first: bool) -> RenderableType:
+    """Return the page of a description by `describe_entry`.
+
+    name: as it was typed, which may be an alias. first: no line is left free above it.
+    """
+    kind = ", ".join(filter(None, (description["kind"], description.get("family"))))
+    title = Text(description["name"], style="bold").append(f"  {kind}", style="dim")
+    if name != description["name"]:
+        title.append(f"  ({name!r} elsewhere)", style="dim")
     parts: list[RenderableType] = [] if first else [Text()]
-    parts += [title, Text(known["what_it_is"])]
-    if known["formula"]:
+    parts += [title, Text(description["what_it_is"])]
+    if description["formula"]:
         parts.append(Text())
-    for place, line in enumerate(known["formula"]):
-        parts.append(Padding(Text(line), (0, 0, 0, 6 if place else 2)))
-    for note in known["notes"]:
+    for index, line in enumerate(description["formula"]):
+        parts.append(Padding(Text(line), (0, 0, 0, 6 if index else 2)))  # later lines are indented farther
+    for note in description["notes"]:
         parts += [Text(), Text(note)]
-    return Group(*parts, Text(), _rows(known))
 
-
-def _kind(known: dict[str, Any]) -> str:
-    return ", ".join([known["kind"], *([known["family"]] if "family" in known else [])])
-
-
-def _rows(known: dict[str, Any]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for label, text in list_rows(known):
+    for label, text in _list_rows(description):
         table.add_row(label, Text(text))
-    return table
+    return Group(*parts, Text(), table)
 
 
-def list_rows(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _list_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows of a page: a label and its text."""
-    yield from _said(known, "use_when", "pitfall")
-    if known["fields"]:
-        yield "fields", "\n".join(format_field(f) for f in known["fields"])
-    if "takes" in known:
-        head = "" if known["head"] == "linear" else f"; head: {known['head']}"
-        requires = f"; and {', '.join(known['requires'])}" if known["requires"] else ""
-        yield "takes", f"{known['takes']}; target: {known['target']}{head}{requires}"
-    yield from _said(known, "shapes", "raises")
-    if any(value is not None for value in known["facts"].values()):
-        yield "facts", format_facts(known["facts"])
-    if known["aliases"]:
-        yield "known as", "\n".join(known["aliases"])
-    yield from _said(known, "same_as")
-    yield from _fitting(known)
-    if known["reference"]:
-        yield "reference", re.sub(r",? *(https?://\S+)", r"\n\1", known["reference"])
-    yield from _said(known, "data_from", "better")
-    if not known["source"].startswith("lossbench "):
-        yield "from", known["source"]
-    yield from (("try", known["example"]),) if known["example"] else ()
+    yield from _list_texts(description, "use_when", "pitfall")
+    if description["fields"]:
+        yield "fields", "\n".join(format_field(field) for field in description["fields"])
+    if "takes" in description:
+        head = "" if description["head"] == "linear" else f"; head: {description['head']}"
+        requires = f"; and {', '.join(description['requires'])}" if description["requires"] else ""
+        yield "takes", f"{description['takes']}; target: {description['target']}{head}{requires}"
+    yield from _list_texts(description, "shapes", "raises")
+    if any(value is not None for value in description["facts"].values()):
+        yield "facts", format_facts(description["facts"])
+    if description["aliases"]:
+        yield "aliases", "\n".join(description["aliases"])
+    yield from _list_texts(description, "same_as")
+    # the classes that go with it
+    if description["tasks"]:
+        yield "tasks", "all" if "*" in description["tasks"] else ", ".join(description["tasks"])
+    if weightings := description["weightings"]:
+        yield "weightings", "\n".join(f"{task}: {', '.join(names)}" for task, names in weightings.items())
+    if "defaults" in description:
+        yield "defaults", ", ".join(f"{group}={name}" for group, name in description["defaults"].items())
+        yield "metrics", ", ".join(description["metrics"])
+    # where to read on
+    if description["reference"]:
+        yield "reference", re.sub(r",? *(https?://\S+)", r"\n\1", description["reference"])  # links on their own lines
+    yield from _list_texts(description, "data_from", "better")
+    if not description["source"].startswith("lossbench "):
+        yield "from", description["source"]
+    if description["example"]:
+        yield "try", description["example"]
 
 
-def _said(known: dict[str, Any], *names: str) -> Iterator[tuple[str, str]]:
+def _list_texts(description: dict[str, Any], *names: str) -> Iterator[tuple[str, str]]:
+    """Yield those of the named texts that there are, with their names as labels."""
     for name in names:
-        if known.get(name):
-            yield name.replace("_", " "), known[name]
-
-
-def _fitting(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if known["tasks"]:
-        yield "tasks", "all" if "*" in known["tasks"] else ", ".join(known["tasks"])
-    if fitting := known["weightings"]:
-        yield "weightings", "\n".join(f"{task}: {', '.join(names)}" for task, names in fitting.items())
-    if "defaults" in known:
-        yield "defaults", ", ".join(f"{group}={name}" for group, name in known["defaults"].items())
-        yield "metrics", ", ".join(known["metrics"])
+        if description.get(name):
+            yield name.replace("_", " "), description[name]
 
 
 def format_field(field: dict[str, Any]) -> str:
     """Return `delta: float = 1.0, in the range (0, inf)`."""
     default = "" if field["default"] is None else f" = {field['default'] or repr(field['default'])}"
-    wanted = re.sub(rf"^an? {field['type']}\b ?", "", field["must_be"] or "")
-    return f"{field['name']}: {field['type']}{default}" + (f", {wanted}" if wanted else "")
+    demand = re.sub(rf"^an? {field['type']}\b ?", "", field["must_be"] or "")  # the type is not said twice
+    return f"{field['name']}: {field['type']}{default}" + (f", {demand}" if demand else "")
 
 
 def format_facts(facts: dict[str, bool | None]) -> str:
-    """Return `convex, robust; not bounded`: what is claimed and what is denied."""
-    held = ", ".join(name for name in FACTS if facts[name])
+    """Return `convex, robust; not bounded`: facts that hold, and claims that are denied."""
+    true = ", ".join(name for name in FACTS if facts[name])
     denied = ", ".join(f"not {name}" for name in CLAIMS if facts[name] is False)
-    return "; ".join(filter(None, [held, denied]))
+    return "; ".join(filter(None, [true, denied]))

@@ -7,9 +7,14 @@ import pytest
 
 from lossbench import registry
 from lossbench.registry import list_required
-from lossbench.report.describe.descriptions import describe_class, describe_entry, facts, weightings
-from lossbench.report.describe.docstrings import markdown, parse_docstring
-from lossbench.report.describe.words import HEADS
+from lossbench.report.describe.descriptions import (
+    HEADS,
+    describe_class,
+    describe_entry,
+    list_facts,
+    list_weightings,
+)
+from lossbench.report.describe.docstrings import parse_docstring, to_markdown
 from lossbench.types import Head
 
 BUILT_IN = {n: e for n, e in registry.losses.entries().items() if e.kind.__module__.startswith("lossbench.")}
@@ -42,18 +47,18 @@ def test_a_range_is_that_of_the_error():
 
 
 def test_facts_are_those_of_the_class_and_of_its_needs():
-    assert facts(registry.losses.find("mae"))["robust"]
-    assert facts(registry.losses.find("mse"))["bounded"] is False
-    assert facts(registry.losses.find("dice"))["batch_level"]
-    assert facts(registry.losses.find("arcface"))["trains parameters"]
-    assert facts(registry.losses.find("elr"))["keeps a state"]
-    assert facts(registry.metrics.find("f1")) == {}
+    assert list_facts(registry.losses.find("mae"))["robust"]
+    assert list_facts(registry.losses.find("mse"))["bounded"] is False
+    assert list_facts(registry.losses.find("dice"))["batch_level"]
+    assert list_facts(registry.losses.find("arcface"))["trains parameters"]
+    assert list_facts(registry.losses.find("elr"))["keeps a state"]
+    assert list_facts(registry.metrics.find("f1")) == {}
 
 
 def test_weightings_are_those_that_an_experiment_would_take():
-    assert "balanced" in weightings(BUILT_IN["bce"])["binary"]
-    assert "balanced" not in weightings(BUILT_IN["dice"])["binary"]
-    assert "irls" in weightings(BUILT_IN["huber"])["regression"]
+    assert "balanced" in list_weightings(BUILT_IN["bce"])["binary"]
+    assert "balanced" not in list_weightings(BUILT_IN["dice"])["binary"]
+    assert "irls" in list_weightings(BUILT_IN["huber"])["regression"]
 
 
 @pytest.mark.parametrize("group", registry.ALL)
@@ -64,7 +69,9 @@ def test_everything_can_be_told_as_json(group):
 
 
 def test_markdown_keeps_formulas_code_and_links():
-    assert markdown(":math:`x_1`, ``[N]``, `huber`, https://x.org/a.") == "$`x_1`$, `[N]`, `huber`, <https://x.org/a>."
-    assert markdown("https://doi.org/10.1175/1(1950)078<0001:V>2.0.CO;2") == (
+    assert (
+        to_markdown(":math:`x_1`, ``[N]``, `huber`, https://x.org/a.") == "$`x_1`$, `[N]`, `huber`, <https://x.org/a>."
+    )
+    assert to_markdown("https://doi.org/10.1175/1(1950)078<0001:V>2.0.CO;2") == (
         "<https://doi.org/10.1175/1(1950)078%3C0001:V%3E2.0.CO;2>"
     )

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from lossbench import registry
-from lossbench.report.describe.docstrings import parse_docstring, plain
-from lossbench.report.describe.formulas import in_unicode, lines
+from lossbench.report.describe.docstrings import parse_docstring, to_plain_text
+from lossbench.report.describe.formulas import split_formula, to_unicode
 
 BY_HAND = {
     r"r^2/2": "r²/2",
@@ -34,12 +34,12 @@ BY_HAND = {
 
 @pytest.mark.parametrize(("latex", "expected"), BY_HAND.items())
 def test_a_formula_says_the_same_in_one_line(latex, expected):
-    assert in_unicode(latex) == expected
+    assert to_unicode(latex) == expected
 
 
 def test_parts_have_lines_of_their_own():
-    assert lines(r"a = b, \quad b = \frac{1}{c}") == ["a = b,", "b = 1/c"]
-    assert lines("") == []
+    assert split_formula(r"a = b, \quad b = \frac{1}{c}") == ["a = b,", "b = 1/c"]
+    assert split_formula("") == []
 
 
 @pytest.mark.parametrize("group", registry.ALL)
@@ -47,7 +47,8 @@ def test_nothing_of_the_markup_is_left(group):
     for name, entry in registry.ALL[group].entries().items():
         said = parse_docstring(entry.kind)
         text = "\n".join(
-            [plain(t) for t in (said.summary, *said.notes, said.shapes, said.raises)] + lines(said.formula)
+            [to_plain_text(t) for t in (said.summary, *said.notes, said.shapes, said.raises)]
+            + split_formula(said.formula)
         )
         assert re.findall(r"\\|``|:math:|[\ue000-\uf8ff]", text) == [], name
         assert text.count("{") == text.count("}"), name

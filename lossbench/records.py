@@ -6,8 +6,11 @@ exists only if it is there, and readers ignore rows of unknown trials in the oth
 """
 
 import fcntl
+import hashlib
 import os
+import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -204,6 +207,19 @@ def _concatenate(parts: list[Array], kind: type) -> Array:
 
 TRIALS, CURVES, TEST, CONFIG = "trials.parquet", "curves.parquet", "test.parquet", "config.yaml"
 PREDICTIONS, SAMPLES = "predictions.parquet", "samples.npz"
+LOCK_SECONDS = 60.0
+"""How long a save waits for another process: one that holds the lock for longer is stopped."""
+DAMAGED = ".damaged"
+"""The end of the name of a file that was set aside."""
+COLUMNS = {
+    TRIALS: ("trial", "status"),
+    CURVES: ("trial", "step", "seconds", "split", "metric", "value"),
+    TEST: ("trial", "example", "epoch", "score"),
+    PREDICTIONS: ("trial", "example", "epoch", "values"),
+}
+"""Columns without which a table is not ours."""
+DIGEST = b"lossbench.columns"
+"""Where a table's metadata hold a digest of the names of its columns and its number of rows."""
 UNTRAINED = ("failed", "skipped")
 """Statuses with a reason: failed, if training raised; skipped, if the loss or corruption cannot take the data."""
 
@@ -211,7 +227,14 @@ Writer = Callable[[IO[bytes]], object]
 
 
 class RecordError(LossbenchError):
-    """Records cannot be written or read: names the path and the reason."""
+    """Records cannot be written or read: names the path and the reason.
+
+    reason: what is wrong with the file, without its path.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def save(folder: Path, records: Sequence[Record], config: Mapping[str, Any]) -> None:
@@ -227,14 +250,63 @@ def save(folder: Path, records: Sequence[Record], config: Mapping[str, Any]) -> 
 
 
 def check_writable(folder: Path) -> None:
-    """Raise RecordError if `save` would fail on `folder`: not writable, or holding a damaged file. Creates nothing."""
+    """Raise RecordError if `save` could not write in `folder`. Creates nothing."""
     with explain_errors("write", folder):
         place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=place, prefix=".") as stream:
             stream.write(b"\0")
-    for name in (TRIALS, CURVES, TEST, PREDICTIONS):
-        if (folder / name).exists():
-            _read(folder / name, [])  # the footer only, which a cut file lacks
+
+
+def find_damage(folder: Path) -> dict[str, str]:
+    """Return what is wrong with the files of a folder that has trials on record, by name: reads all that they hold."""
+    if not os.path.lexists(folder / TRIALS):
+        return {}  # no trial exists: what a killed save has left is nobody's
+    present = [name for name in (TRIALS, CURVES, TEST, CONFIG, PREDICTIONS, SAMPLES) if os.path.lexists(folder / name)]
+    readers: dict[str, Callable[[], object]] = {
+        CONFIG: lambda: load_config(folder),
+        SAMPLES: lambda: _load_samples(folder),
+    }
+    damage = {}
+    for name in present:
+        try:
+            readers.get(name, lambda name=name: _read(folder / name))()
+        except RecordError as error:
+            damage[name] = error.reason
+    needed = [CURVES, TEST, CONFIG, *([SAMPLES] if PREDICTIONS in present else [])]  # a killed save may leave samples
+    return damage | {name: "it is missing" for name in needed if name not in present}
+
+
+def set_aside_damage(folder: Path, config: Mapping[str, Any] | None = None) -> list[str]:
+    """Rename damaged files, so that their trials can be trained again, and return a line on each.
+
+    A trial needs its row, curves and scores: without one of these files no trial of the folder is whole, and all three
+    are renamed. Predictions and samples go together; trials are whole without them. config: what `config.yaml` is to
+    hold, if that is damaged; without it the file is left as it is.
+    """
+    if not os.path.lexists(folder / TRIALS):
+        return []
+    with lock_folder(folder):
+        damage = find_damage(folder)
+        moved: set[str] = set()
+        for group in ({TRIALS, CURVES, TEST}, {PREDICTIONS, SAMPLES}):
+            moved |= group if group & damage.keys() else set()
+        for name in sorted(moved):
+            if os.path.lexists(folder / name):
+                os.replace(folder / name, folder / f"{name}{DAMAGED}")
+        if CONFIG in damage and config is not None:
+            if (folder / CONFIG).is_dir():
+                os.replace(folder / CONFIG, folder / f"{CONFIG}{DAMAGED}")
+            _replace_files(folder, [(CONFIG, _write_config(config))])
+    lines = []
+    for name, reason in damage.items():
+        if name == CONFIG:
+            outcome = "it is written anew" if config is not None else "the next training in this folder writes it anew"
+        elif name in (PREDICTIONS, SAMPLES):
+            outcome = "nothing is drawn of these trials"
+        else:
+            outcome = "its trials are to be trained again"
+        lines.append(f"{folder / name} is damaged ({reason}): {outcome}.")
+    return lines
 
 
 def read_statuses(folder: Path) -> dict[str, str]:
@@ -262,10 +334,7 @@ def load(folder: Path) -> Results:
     predictions, samples = None, None
     if (folder / PREDICTIONS).exists():
         predictions = _select_rows(_read(folder / PREDICTIONS), known).to_pandas()
-        path = folder / SAMPLES
-        with _explain_damage(path), path.open("rb") as stream, np.load(stream) as arrays:
-            class_names = tuple(arrays["class_names"].tolist())
-            samples = Samples(str(arrays["kind"]), arrays["inputs"], arrays["targets"], class_names)
+        samples = _load_samples(folder)
     return Results(trials.to_pandas(), curves, test, config, predictions, samples)
 
 
@@ -273,16 +342,22 @@ def load_config(folder: Path) -> dict[str, Any]:
     """Read the settings of a folder's experiment, as plain values. Raises RecordError as `load` does."""
     import yaml
 
-    with _explain_damage(folder / CONFIG):
-        return dict(yaml.safe_load((folder / CONFIG).read_text("utf-8")) or {})
+    with _open(folder / CONFIG) as stream:
+        return dict(yaml.safe_load(stream.read().decode()) or {})
+
+
+def _load_samples(folder: Path) -> Samples:
+    with _open(folder / SAMPLES) as stream, np.load(stream) as arrays:
+        class_names = tuple(arrays["class_names"].tolist())
+        return Samples(str(arrays["kind"]), arrays["inputs"], arrays["targets"], class_names)
 
 
 def read_columns(folder: Path, name: str, is_needed: Callable[[str], bool]) -> "pa.Table":
     """Read some columns of one of a folder's tables. Raises RecordError as `load` does."""
     import pyarrow.parquet as pq
 
-    with _explain_damage(folder / name):
-        names = pq.read_schema(folder / name).names
+    with _open(folder / name) as stream:
+        names = pq.read_schema(stream).names
     return _read(folder / name, [column for column in names if is_needed(column)])
 
 
@@ -297,14 +372,27 @@ def lock_folder(folder: Path) -> Iterator[None]:
     with explain_errors("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("ab") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)  # the kernel drops it with the process: a kill locks nobody out
+            _wait_for_lock(stream, folder)  # the kernel drops it with the process: a kill locks nobody out
             yield
+
+
+def _wait_for_lock(stream: IO[bytes], folder: Path) -> None:
+    """Lock a file once nobody else does. Raises RecordError after `LOCK_SECONDS`: a lock is held for one save only."""
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                raise RecordError(
+                    f"Another process has locked {folder} for {LOCK_SECONDS:.0f} s. It may be stopped: end it."
+                ) from error
+        time.sleep(0.02)
 
 
 def _merge_files(folder: Path, new: dict[str, Record], config: Mapping[str, Any]) -> list[tuple[str, Writer]]:
     """Return the names and writers of the folder's files with the new records, in the order of their replacement."""
     import pyarrow as pa
-    import yaml
 
     records = list(new.values())
     old_rows = _read(folder / TRIALS).to_pylist() if (folder / TRIALS).exists() else []
@@ -329,12 +417,18 @@ def _merge_files(folder: Path, new: dict[str, Record], config: Mapping[str, Any]
     if samples is not None or path.exists():
         add(PREDICTIONS, _append_rows(path, kept if path.exists() else kept[:0], build_predictions(records)))
     # 4. settings
-    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    files.append((CONFIG, lambda stream: stream.write(text.encode())))
+    files.append((CONFIG, _write_config(config)))
     # 5. trials last: from here on the new ones exist; the id comes first, whatever the row says
     new_rows = [{"trial": r.trial} | r.row | {"trial": r.trial} for r in records]
     add(TRIALS, build_trials(kept_rows + new_rows))
     return files
+
+
+def _write_config(config: Mapping[str, Any]) -> Writer:
+    import yaml
+
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    return lambda stream: stream.write(text.encode())
 
 
 def _write_samples(samples: Samples) -> Writer:
@@ -350,7 +444,17 @@ def _write_parquet(table: "pa.Table") -> Writer:
     # dictionaries pay for names and counts, not for floats
     encoded = [f.name for f in table.schema if not (pa.types.is_floating(f.type) or pa.types.is_list(f.type))]
     table = table.unify_dictionaries()
-    return lambda stream: pq.write_table(table, stream, compression="zstd", use_dictionary=encoded)
+    # pages have checksums, names of columns and numbers of rows do not
+    table = table.replace_schema_metadata(
+        {**(table.schema.metadata or {}), DIGEST: _digest(table.column_names, table.num_rows)}
+    )
+    return lambda stream: pq.write_table(
+        table, stream, compression="zstd", use_dictionary=encoded, write_page_checksum=True
+    )
+
+
+def _digest(names: Sequence[str], n_rows: int) -> bytes:
+    return hashlib.sha256("\n".join([*names, str(n_rows)]).encode()).hexdigest()[:16].encode()
 
 
 def _append_rows(path: Path, kept: "pa.Array", new: "pa.Table") -> "pa.Table":
@@ -371,22 +475,36 @@ def _select_rows(table: "pa.Table", trials: "pa.Array") -> "pa.Table":
 def _read(path: Path, columns: list[str] | None = None) -> "pa.Table":
     import pyarrow.parquet as pq
 
-    with _explain_damage(path), path.open("rb") as stream:
-        file = pq.ParquetFile(stream)  # read_table would take columns from folders named a=b
-        if "trial" not in file.schema_arrow.names:
-            raise ValueError("no column 'trial'")
-        return file.read(columns)
+    with _open(path) as stream:
+        # read_table would take columns from folders named a=b
+        file = pq.ParquetFile(stream, page_checksum_verification=True)
+        if lacking := [name for name in COLUMNS[path.name] if name not in file.schema_arrow.names]:
+            raise ValueError(f"no column {lacking[0]!r}")
+        digest = (file.schema_arrow.metadata or {}).get(DIGEST)  # older files have none
+        table = file.read(columns)
+        if digest not in (None, _digest(file.schema_arrow.names, table.num_rows)):
+            raise ValueError("its columns' names or its number of rows have changed")
+        return table
 
 
 @contextmanager
-def _explain_damage(path: Path) -> Iterator[None]:
-    """Turn whatever a library raises on a bad file into one message that names the file."""
+def _open(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, and turn whatever a library raises on what it holds into one message that names the file."""
     try:
-        yield
+        if not stat.S_ISREG(path.stat().st_mode):  # a named pipe would wait for a writer, for ever
+            raise ValueError("it is no regular file")  # noqa: TRY301
+        with path.open("rb") as stream:
+            yield stream
     except FileNotFoundError as error:
-        raise RecordError(f"There are no complete records in {path.parent}: {path.name} is missing.") from error
+        message = f"There are no complete records in {path.parent}: {path.name} is missing."
+        raise RecordError(message, "it is missing") from error
     except Exception as error:
-        raise RecordError(f"{path} is damaged or cannot be read ({error}). Remove it to train again.") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RecordError(
+            f"{path} is damaged or cannot be read ({reason}). `lossbench repair` sets it aside; its trials are then "
+            "trained again.",
+            reason,
+        ) from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pandas as pd
 from lossbench import records
 from lossbench.analysis.intervals import Scores
 from lossbench.analysis.summary import SETTINGS, Evidence, Summary, fill_columns, summarise_trials
-from lossbench.errors import InvalidValue, make_unknown
+from lossbench.errors import InvalidValue, describe_error, make_unknown
 from lossbench.records import CURVES, GROUP, TEST, TRIALS, RecordError, name_score_column
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Array
@@ -31,6 +31,8 @@ KNOWN = frozenset(
     )
 )
 """Columns that are read beside the metrics' values."""
+NEEDED = ("trial", "loss", "metric", "status", "seed")
+"""Columns without which a table is none of trials."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,12 @@ class Study:
 
     trials: a row per trial, with its folder.
     evidence: curves, and scores at the last and the best epoch, of the metric.
+    problems: a line on each folder that cannot be read, and is left out.
     """
 
     trials: pd.DataFrame
     evidence: Evidence
+    problems: tuple[str, ...] = ()
     _summaries: dict[tuple[bool, float], list[Summary]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -69,13 +73,13 @@ class Study:
     def select(self, trials: Collection[str]) -> "Study":
         """Return the study of those trials alone, given by their ids."""
         kept = self.trials["trial"].isin(trials).to_numpy()
-        return self if kept.all() else Study(self.trials[kept], self.evidence)
+        return self if kept.all() else Study(self.trials[kept], self.evidence, self.problems)
 
     def join(self, other: "Study") -> "Study":
         """Return both together; of a trial that both hold, the other's counts."""
         trials = pd.concat([self.trials, other.trials], ignore_index=True).drop_duplicates("trial", keep="last")
         curves, scores = self.evidence.curves | other.evidence.curves, self.evidence.scores | other.evidence.scores
-        return Study(trials, Evidence(curves, scores))
+        return Study(trials, Evidence(curves, scores), tuple(dict.fromkeys((*self.problems, *other.problems))))
 
     def _summarise(self, tuning: bool, confidence: float) -> list[Summary]:
         if (tuning, confidence) not in self._summaries:
@@ -90,12 +94,19 @@ def read(roots: Sequence[Path], where: Mapping[str, Sequence[str]] | None = None
 
     metric: one of those on record; by default each trial's own.
 
-    Raises RecordError where there is no folder, or no record in it, and LossbenchError for unknown names.
+    A folder that is damaged is left out, and named in the study's `problems`. Raises RecordError where there is no
+    folder, no record in it, or nothing that can be read, and LossbenchError for unknown names.
     """
-    trials = _read_trials(_find_folders(roots))
+    trials, problems = _read_trials(_find_folders(roots))
     trials = _filter_trials(trials, where or {})
     trials = _set_metric(trials, metric)
-    return Study(trials, _read_evidence(trials))
+    evidence, damaged = _read_evidence(trials)
+    if damaged:
+        problems |= damaged
+        trials = trials[~trials[FOLDER].astype(str).isin([str(folder) for folder in damaged])]
+    if trials.empty:
+        raise RecordError(" ".join(dict.fromkeys(problems.values())))
+    return Study(trials, evidence, tuple(f"Left out: {reason}" for reason in problems.values()))
 
 
 def _find_folders(roots: Sequence[Path]) -> list[Path]:
@@ -112,19 +123,33 @@ def _find_folders(roots: Sequence[Path]) -> list[Path]:
     return list(folders.values())
 
 
-def _read_trials(folders: Sequence[Path]) -> pd.DataFrame:
+def _read_trials(folders: Sequence[Path]) -> tuple[pd.DataFrame, dict[Path, str]]:
+    """Return the trials of all folders, and by folder why one is left out."""
     import pyarrow as pa
 
+    def read_folder(folder: Path) -> "pa.Table | RecordError":
+        try:
+            table = records.read_columns(folder, TRIALS, is_known_column)
+        except RecordError as error:
+            return error
+        lacking = [name for name in NEEDED if name not in table.column_names]
+        return RecordError(f"{folder / TRIALS} has no column {lacking[0]!r}.") if lacking else table
+
     with ThreadPoolExecutor() as pool:
-        tables = list(pool.map(lambda folder: records.read_columns(folder, TRIALS, is_known_column), folders))
+        results = dict(zip(folders, pool.map(read_folder, folders), strict=True))
+    problems = {folder: str(result) for folder, result in results.items() if isinstance(result, RecordError)}
+    by_folder = {folder: result for folder, result in results.items() if not isinstance(result, RecordError)}
+    tables = list(by_folder.values())
+    if not tables:
+        raise RecordError(" ".join(problems.values()))
     try:
         trials = fill_columns(pa.concat_tables(tables, promote_options="permissive").to_pandas())
     except pa.ArrowTypeError:  # a column holds numbers here and text there; ten times slower
         trials = fill_columns(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
     if trials.empty:
         raise RecordError(f"There are no trials on record in {folders[0]}.")
-    trials[FOLDER] = np.repeat(np.array(folders, object), [len(table) for table in tables])
-    return trials.drop_duplicates("trial", keep="last")
+    trials[FOLDER] = np.repeat(np.array([*by_folder], object), [len(table) for table in tables])
+    return trials.drop_duplicates("trial", keep="last"), problems
 
 
 def is_known_column(name: str) -> bool:
@@ -175,15 +200,28 @@ def _set_metric(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
     return pd.concat([trials[is_primary].assign(scored=SCORE), others], ignore_index=True)
 
 
-def _read_evidence(trials: pd.DataFrame) -> Evidence:
+def _read_evidence(trials: pd.DataFrame) -> tuple[Evidence, dict[Path, str]]:
+    """Return curves and scores of all trials, and by folder why its trials are left out."""
     columns = trials[["trial", "metric", SCORED, FOLDER]]
     parts = [(Path(str(folder)), part) for folder, part in columns.groupby(FOLDER, sort=False)]
-    evidence = Evidence({}, {})
+    evidence, problems = Evidence({}, {}), {}
+
+    def read_folder(part: tuple[Path, pd.DataFrame]) -> tuple[dict[Any, Any], dict[Any, Any]] | RecordError:
+        try:
+            return _read_folder(*part)
+        except RecordError as error:
+            return error
+        except (LookupError, TypeError, ValueError) as error:  # a table with other columns or types than ours
+            return RecordError(f"{part[0]} does not hold records as they are written ({describe_error(error)}).")
+
     with ThreadPoolExecutor() as pool:
-        for curves, scores in pool.map(lambda part: _read_folder(*part), parts):
-            evidence.curves.update(curves)
-            evidence.scores.update(scores)
-    return evidence
+        for (folder, _), result in zip(parts, pool.map(read_folder, parts), strict=True):
+            if isinstance(result, RecordError):
+                problems[folder] = str(result)
+            else:
+                evidence.curves.update(result[0])
+                evidence.scores.update(result[1])
+    return evidence, problems
 
 
 def _read_folder(folder: Path, trials: pd.DataFrame) -> tuple[dict[Any, Any], dict[Any, Any]]:

@@ -38,6 +38,7 @@ Compare losses lossbench compare results    also: --baseline mse --where corrupt
                --rope 2 (percent of an error, points of other metrics)   --confidence 0.9 (a share)
 Explain terms  lossbench explain aulc       the headings and words of tables; lossbench explain lists all terms
 Draw losses    lossbench plot huber tukey   also: '{huber:{delta:2}}' --against AXIS --range -9,9 --output FILE.svg
+Repair         lossbench repair results     check all records, and set aside what is damaged
 Plug-ins       lossbench 'plugins=[my_losses.py]' loss=mine    list what is installed: lossbench plugins
 Output         --quiet (nothing but errors)   --json (one JSON document, for programs)
 Hydra          --cfg job (show the configuration)   -m (sweep)   --hydra-help

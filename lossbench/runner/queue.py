@@ -1,5 +1,6 @@
 """The queue of the missing trials of some experiments: cut into parts, locked one by one, and saved as they end."""
 
+import logging
 import math
 import time
 from collections import defaultdict, deque
@@ -29,6 +30,8 @@ class TrialQueue:
         self.trials: dict[str, Trial] = {}
         for experiment in dict.fromkeys(experiments):
             records.check_writable(experiment.folder)
+            for line in records.set_aside_damage(experiment.folder, experiment.to_config()):
+                logging.getLogger("lossbench").warning(line)
             for trial in experiment.list_trials():
                 self.trials[trial_id(trial)] = trial
                 self.homes[trial_id(trial)].append(experiment)

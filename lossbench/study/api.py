@@ -85,7 +85,8 @@ def load(*folders: str | Path, where: Mapping[str, Any] | None = None, metric: s
         raise InvalidValue(f"where must map settings to values, as in {{'rate': [0, 0.4]}}. Got {where!r} instead.")
     lists = {str(key): values if isinstance(values, list) else [values] for key, values in wanted.items()}
     kept = {key: [str(value) for value in values] for key, values in lists.items()}
-    return Results(read([Path(folder) for folder in folders], kept, metric))
+    study = read([Path(folder) for folder in folders], kept, metric)
+    return Results(study, study.problems)
 
 
 def _choices_of(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -198,17 +198,6 @@ def test_output_below_a_file(lossbench, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_damaged_record_is_named_before_training(lossbench, tmp_path, monkeypatch):
-    assert lossbench("epochs=1", "seeds=1", "rates=[0]").code == 0
-    (damaged,) = tmp_path.rglob("trials.parquet")
-    damaged.write_bytes(b"PAR1")
-    monkeypatch.setattr("lossbench.training.run.run_stack", None)
-    code, _, err = lossbench("epochs=1", "seeds=2", "rates=[0]")
-    assert code == 2
-    assert str(damaged.relative_to(tmp_path)) in err
-    assert "Remove it" in err
-
-
 def test_a_bug_is_one_line_and_exit_code_3(lossbench, monkeypatch, tmp_path):
     def broken(*_):
         raise RuntimeError("the first line\nthe second")

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from lossbench.cli.output import OutputMode, print_document, print_message, results_console
 from lossbench.errors import InvalidValue, make_unknown
 
-OTHERS = ("check", "compare", "describe", "explain", "plot", "plugins")
+OTHERS = ("check", "compare", "describe", "explain", "plot", "plugins", "repair")
 """Commands that do not list a group of names."""
 
 
 def run_command(command: str, arguments: Sequence[str], mode: OutputMode = OutputMode.TABLE) -> int:
     """List the names of a group, for one task if it is named; or run one of `OTHERS`. Return the exit code."""
-    # 1. comparing reads records alone, terms are plain text: neither must wait for torch, which the registry imports
+    # 1. these read records alone, or plain text: they must not wait for torch, which the registry imports
     if command == "compare":
         from lossbench.cli.commands.compare import run_compare
 
@@ -21,6 +21,10 @@ def run_command(command: str, arguments: Sequence[str], mode: OutputMode = Outpu
         from lossbench.cli.commands.explain import run_explain
 
         return run_explain(arguments, mode)
+    if command == "repair":
+        from lossbench.cli.commands.repair import run_repair
+
+        return run_repair(arguments, mode)
     # 2. plug-ins, before any name is looked up
     if any("plugins=" in argument for argument in arguments):
         from lossbench.cli.hydra.store import load_plugin_overrides

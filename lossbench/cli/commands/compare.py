@@ -41,7 +41,10 @@ def run_compare(arguments: Sequence[str], mode: OutputMode) -> int:
         if mode is not OutputMode.QUIET and written.boards:
             folder = os.path.commonpath(written.boards)
             print_message(f"Curves:  tensorboard --logdir {shlex.quote(folder)}")
-    return 0
+    # 4. folders that are damaged
+    for line in records.problems:
+        print_message(line)
+    return int(bool(records.problems))
 
 
 def _print_table(comparisons: Sequence[Comparison], sort: str) -> None:

@@ -257,7 +257,7 @@ def repeat(name: str, number: int, sizes: Sizes) -> dict[str, Any]:
             train_clones(replace(reported[0], output=place), number, sizes)
         else:
             save(reported)
-        said = verdicts(study.read([place]), scenario)
+        said = verdicts(study.read_study([place]), scenario)
     lrs = {one.template.loss.label: one.template.optimizer.lr for one in reported}
     line = {"kind": "repeat", "scenario": name, "repeat": number, **said, "lrs": lrs}
     return line | {"seconds": round(time.process_time() - started, 2)}
@@ -289,7 +289,7 @@ def differing(found: Study) -> set[tuple[str, str]]:
 
     names = sorted(set(found.trials["loss"]))
     rows = [(name, row) for name in names for row in compare(found, ComparisonOptions(name))[0].levels[0].rows]
-    return {(name, row.name) for name, row in rows if row.against and row.against.verdict == "worse"}
+    return {(name, row.name) for name, row in rows if row.vs_baseline and row.vs_baseline.verdict == "worse"}
 
 
 def by_seeds_alone(level: Level) -> int:

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from lossbench.analysis.interactions import Interaction, measure_interactions
-from lossbench.analysis.paired import Difference, Paired
+from lossbench.analysis.pairwise import Difference, PairwiseDifferences
 from lossbench.analysis.rivals import Sample, collect_rivals
 from lossbench.analysis.scale import Scale, choose_scale
 from lossbench.analysis.study import DEFAULT_LOSS, Study
-from lossbench.analysis.summary import Evidence, Reach, Summary, measure_reach, steps_to_target
-from lossbench.analysis.tuning import Tuned, get_contender, select_setting
+from lossbench.analysis.summary import Measurements, StepsToTarget, Summary, steps_to_target, summarise_steps
+from lossbench.analysis.tuning import TunedLoss, get_contender, select_setting
 from lossbench.analysis.verdicts import judge_pairs
 from lossbench.errors import InvalidValue, make_unknown
 
@@ -43,17 +43,17 @@ class ComparisonOptions:
 class Row:
     """One loss (with its weighting, and its head where losses differ in it) at one corruption rate.
 
-    against: its difference from the baseline; None for the baseline itself, and where nothing can be paired.
-    beaten: its difference from the rival that most surely beats it by more than the ROPE, if any does.
+    vs_baseline: its difference from the baseline; None for the baseline itself, and where nothing can be paired.
+    beaten_by: its difference from the rival that most surely beats it by more than the ROPE, if any does.
     steps, seconds: to the comparison's target; seconds are the trial's share of its stack's time.
     """
 
     name: str
-    tuned: Tuned
+    tuned: TunedLoss
     recommended: bool
-    against: Difference | None
-    beaten: Difference | None
-    steps: Reach | None
+    vs_baseline: Difference | None
+    beaten_by: Difference | None
+    steps: StepsToTarget | None
     seconds: float
 
     @property
@@ -66,7 +66,7 @@ class Row:
 class Level:
     """All losses at one corruption rate.
 
-    apart: some of the recommended losses differ significantly, though not by more than the ROPE for sure.
+    recommended_differ: some of the recommended losses differ significantly, though not by more than the ROPE for sure.
     identical: groups of losses whose trainings went through the same numbers.
     sample: the test examples that differences are over; none where intervals hold for new seeds only.
     """
@@ -75,7 +75,7 @@ class Level:
     rows: tuple[Row, ...]
     baseline: str
     scale: Scale
-    apart: bool
+    recommended_differ: bool
     identical: tuple[tuple[str, ...], ...]
     interactions: tuple[Interaction, ...]
     sample: Sample
@@ -144,7 +144,7 @@ def compare(study: Study, options: ComparisonOptions) -> list[Comparison]:
                 levels[rate],
                 candidates.get(rate) or candidates.get(0.0) or (),  # tuned at this rate, or once at rate 0
                 target,
-                study.evidence,
+                study.measurements,
                 options,
                 baseline,
             )
@@ -213,11 +213,11 @@ def _set_target(summaries: Sequence[Summary]) -> tuple[float, float]:
 
 
 def _compare_level(
-    rate: float,
+    corruption_rate: float,
     summaries: Sequence[Summary],
     candidates: Sequence[Summary],
     target: float,
-    evidence: Evidence,
+    measurements: Measurements,
     options: ComparisonOptions,
     baseline: str,
 ) -> Level:
@@ -230,21 +230,21 @@ def _compare_level(
     tuned = _select_settings(summaries, candidates, scale)
     baseline = _find_baseline(tuned, baseline)
     # 3. paired differences of all pairs, and the verdicts on them
-    rivals = collect_rivals([*tuned], [t.summary for t in tuned.values()], scale, evidence)
+    rivals = collect_rivals([*tuned], [t.summary for t in tuned.values()], scale, measurements)
     has_diverged = np.array([tuned[name].summary.n_diverged > 0 for name in rivals.names], bool)  # [L]
     judgement = judge_pairs(rivals.differences, scale.rope, 1 - options.confidence, has_diverged, rivals.identical)
-    pairs = Paired(rivals, judgement, scale, options.confidence)
+    pairs = PairwiseDifferences(rivals, judgement, scale, options.confidence)
     # 4. a row per loss, the best first
     rows = []
     for name, selected in tuned.items():
-        steps, seconds = _count_steps(selected.summary, target, evidence)
+        steps, seconds = _count_steps(selected.summary, target, measurements)
         rows.append(
             Row(
                 name=name,
                 tuned=selected,
                 recommended=pairs.is_recommended(name),
-                against=pairs.get_difference(name, baseline),
-                beaten=pairs.find_defeat(name),
+                vs_baseline=pairs.get_difference(name, baseline),
+                beaten_by=pairs.find_worst_defeat(name),
                 steps=steps,
                 seconds=seconds,
             )
@@ -252,18 +252,18 @@ def _compare_level(
     rows.sort(key=lambda row: (_get_harm(row.summary), row.name))
     inside = np.ix_(judgement.recommended, judgement.recommended)
     return Level(
-        corruption_rate=rate,
+        corruption_rate=corruption_rate,
         rows=tuple(rows),
         baseline=baseline,
         scale=scale,
-        apart=bool(np.isin(judgement.verdicts[inside].astype(str), ["better", "worse"]).any()),
+        recommended_differ=bool(np.isin(judgement.verdicts[inside].astype(str), ["better", "worse"]).any()),
         identical=rivals.group_identical(),
         interactions=measure_interactions(tuned, rivals, baseline, scale, options.confidence),
         sample=rivals.sample,
     )
 
 
-def _select_settings(summaries: Sequence[Summary], candidates: Sequence[Summary], scale: Scale) -> dict[str, Tuned]:
+def _select_settings(summaries: Sequence[Summary], candidates: Sequence[Summary], scale: Scale) -> dict[str, TunedLoss]:
     """Return each loss by name at its selected setting; the head is part of names that would clash."""
     groups: dict[Any, list[Summary]] = defaultdict(list)
     for summary in summaries:
@@ -275,13 +275,13 @@ def _select_settings(summaries: Sequence[Summary], candidates: Sequence[Summary]
     tuned = {}
     for name, (key, group) in zip(names, groups.items(), strict=True):
         pool = pools[key]
-        is_clean = bool(pool) and pool[0].corruption_rate != group[0].corruption_rate
+        only_at_rate_zero = bool(pool) and pool[0].corruption_rate != group[0].corruption_rate
         label = name if names.count(name) == 1 else f"{name}, head={group[0].settings.get('head')}"
-        tuned[label] = select_setting(group, pool, scale, clean=is_clean)
+        tuned[label] = select_setting(group, pool, scale, only_at_rate_zero=only_at_rate_zero)
     return tuned
 
 
-def _find_baseline(tuned: Mapping[str, Tuned], name: str) -> str:
+def _find_baseline(tuned: Mapping[str, TunedLoss], name: str) -> str:
     """Return the loss with this name, without weighting if there is a choice; else the first with a result."""
     alike = [label for label, t in tuned.items() if name in (label, t.summary.name, t.loss)]
     alike.sort(key=lambda label: (label != name, tuned[label].summary.name != name, label))
@@ -289,13 +289,13 @@ def _find_baseline(tuned: Mapping[str, Tuned], name: str) -> str:
     return next(iter([*alike, *with_result, *tuned]))
 
 
-def _count_steps(summary: Summary, target: float, evidence: Evidence) -> tuple[Reach | None, float]:
+def _count_steps(summary: Summary, target: float, measurements: Measurements) -> tuple[StepsToTarget | None, float]:
     """Return the steps and seconds to the target, diverged trials never arriving; None without a target or curves."""
-    curves = [evidence.curves[trial] for trial in summary.trials if trial in evidence.curves]
+    curves = [measurements.curves[trial] for trial in summary.trials if trial in measurements.curves]
     if not np.isfinite(target) or len(curves) < len(summary.trials) or not curves:
         return None, np.nan
     steps = [steps_to_target(*curve, target, summary.higher_is_better) for curve in curves]
-    reach = measure_reach(steps + [np.inf] * summary.n_diverged)
+    reach = summarise_steps(steps + [np.inf] * summary.n_diverged)
     if not np.isfinite(reach.median):
         return reach, np.nan
     last_step = max(curves[0][0][-1], 1)

@@ -10,8 +10,8 @@ from lossbench.types import Array
 
 STANDARD_ERROR_FLOOR = 1e-3
 """The least standard error: a tenth of a percent of the metric is rounding, however alike the seeds."""
-SAME = 1e-6
-"""Smaller differences are none: two ways of computing the same number."""
+ROUNDING = 1e-6
+"""Smaller differences are rounding: two ways of computing the same number."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,12 @@ class Differences:
 
     @property
     def is_identical(self) -> Array:
-        """True where there is no difference at all, in no seed and no test example."""
-        return (np.abs(self.value) < SAME) & (self.seed_variance + self.example_variance < SAME**2) & (self.n_seeds > 0)
+        """True where there is no difference at all: not on average, in no seed and in no test example."""
+        return (
+            (np.abs(self.value) < ROUNDING)
+            & (self.seed_variance + self.example_variance < ROUNDING**2)
+            & (self.n_seeds > 0)
+        )
 
     def compute_limits(self, confidence: float) -> tuple[Array, Array]:
         """Return the limits of each difference's own interval, uncorrected; NaN for a single seed."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lossbench.analysis.differences import compute_contrast
 from lossbench.analysis.rivals import Rivals
 from lossbench.analysis.scale import Scale
-from lossbench.analysis.tuning import Tuned
+from lossbench.analysis.tuning import TunedLoss
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Interaction:
 
 
 def measure_interactions(
-    tuned: Mapping[str, Tuned], rivals: Rivals, baseline: str, scale: Scale, confidence: float
+    tuned: Mapping[str, TunedLoss], rivals: Rivals, baseline: str, scale: Scale, confidence: float
 ) -> tuple[Interaction, ...]:
     """Measure each loss and weighting against the baseline's, where all four combinations have finished trials."""
     names = {(t.loss, t.summary.weighting): name for name, t in tuned.items() if name in rivals.names}

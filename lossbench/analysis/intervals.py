@@ -26,15 +26,6 @@ class Estimate:
     seed_share: float  # of the variance: near 1 more seeds narrow the interval, near 0 only more test examples do
     grouped: bool = False
 
-    @property
-    def speaks_for(self) -> str:
-        """The samples that the interval generalises to: seeds, test examples, groups of them."""
-        if not np.isfinite(self.low + self.high):
-            return "nothing"
-        over = ["new seeds"] if self.n_seeds > 1 else []
-        rows = "new groups of test examples" if self.grouped else "new test examples"
-        return " and ".join(over + ([rows] if self.n_examples else []))
-
 
 def estimate_interval(
     scores: Array,
@@ -156,7 +147,7 @@ def _compute_limits(
     return (low, min(high, perfect)) if value <= perfect else (max(low, perfect), high)
 
 
-SCORED = ("mean", "root", "linear")
+EXAMPLE_TRANSFORMS = ("mean", "root", "linear")
 """Transforms of a metric that scores single examples: the metric is their mean, its root, or linear in them."""
 
 

@@ -1,20 +1,20 @@
-"""The losses that may be compared at one corruption rate, as arrays that can be subtracted."""
+"""Rivals: the losses that are compared at one corruption rate, their harm as arrays, and their differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lossbench.analysis.differences import SAME, Differences, compute_differences
-from lossbench.analysis.intervals import SCORED, align_scores, is_sample, sum_by_group
+from lossbench.analysis.differences import ROUNDING, Differences, compute_differences
+from lossbench.analysis.intervals import EXAMPLE_TRANSFORMS, align_scores, is_sample, sum_by_group
 from lossbench.analysis.scale import Scale
-from lossbench.analysis.summary import Evidence, Summary
+from lossbench.analysis.summary import Measurements, Summary
 from lossbench.types import Array
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The number of test examples behind differences, and of groups of them; 0 where they are no sample."""
+    """The numbers of test examples behind differences and of groups of them; 0 where they are no sample."""
 
     n_examples: int = 0
     n_groups: int = 0
@@ -48,27 +48,31 @@ class Rivals:
         return tuple(groups)
 
 
-def collect_rivals(names: Sequence[str], summaries: Sequence[Summary], scale: Scale, evidence: Evidence) -> Rivals:
+def collect_rivals(
+    names: Sequence[str], summaries: Sequence[Summary], scale: Scale, measurements: Measurements
+) -> Rivals:
     """Collect those of `summaries`, called `names`, that have finished trials, with their differences."""
     pairs = [(name, summary) for name, summary in zip(names, summaries, strict=True) if summary.trials]
     kept = [summary for _, summary in pairs]
     seeds = tuple(tuple(summary.values) for summary in kept)
-    harm, sample = _compute_harm(kept, scale, evidence)
+    harm, sample = _compute_harm(kept, scale, measurements)
     differences = compute_differences(harm, seeds, sample.n_examples > 0)
     # pairs without a difference at the end are identical only if they had none on the way either
     identical: Array = differences.is_identical & ~np.eye(len(kept), dtype=bool)
     for i, j in np.argwhere(np.triu(identical)):
-        identical[i, j] = identical[j, i] = _have_same_curves(kept[i], kept[j], evidence)
+        identical[i, j] = identical[j, i] = _have_same_curves(kept[i], kept[j], measurements)
     return Rivals(tuple(name for name, _ in pairs), seeds, harm, sample, differences, identical)
 
 
-def _compute_harm(summaries: Sequence[Summary], scale: Scale, evidence: Evidence) -> tuple[tuple[Array, ...], Sample]:
+def _compute_harm(
+    summaries: Sequence[Summary], scale: Scale, measurements: Measurements
+) -> tuple[tuple[Array, ...], Sample]:
     """Return ``[S, m]`` per loss over the examples that all trials have; ``[S, 1]`` where these are no sample."""
     keys = [[(trial, "last") for trial in summary.trials] for summary in summaries]
-    is_scored = all(s.transform in SCORED for s in summaries)
-    is_scored = is_scored and all(key in evidence.scores for trials in keys for key in trials)
+    is_scored = all(s.transform in EXAMPLE_TRANSFORMS for s in summaries)
+    is_scored = is_scored and all(key in measurements.scores for trials in keys for key in trials)
     if is_scored and keys:
-        tables, groups = align_scores([[evidence.scores[key] for key in trials] for trials in keys])
+        tables, groups = align_scores([[measurements.scores[key] for key in trials] for trials in keys])
         if all(is_sample(table, groups) for table in tables):
             harm = [scale.compute_example_harm(t, s.transform) for t, s in zip(tables, summaries, strict=True)]
             if groups is None:
@@ -78,13 +82,13 @@ def _compute_harm(summaries: Sequence[Summary], scale: Scale, evidence: Evidence
     return tuple(scale.compute_harm(np.array([*s.values.values()]))[:, None] for s in summaries), Sample()
 
 
-def _have_same_curves(first: Summary, second: Summary, evidence: Evidence) -> bool:
+def _have_same_curves(first: Summary, second: Summary, measurements: Measurements) -> bool:
     """Return whether the test curves of two losses agree at every evaluation, on all seeds that both have."""
     mine, theirs = (dict(zip(summary.values, summary.trials, strict=True)) for summary in (first, second))
     for seed in mine.keys() & theirs.keys():
-        one, other = evidence.curves.get(mine[seed]), evidence.curves.get(theirs[seed])
+        one, other = measurements.curves.get(mine[seed]), measurements.curves.get(theirs[seed])
         if one is None or other is None or len(one[1]) != len(other[1]):
             return False
-        if not np.allclose(one[1], other[1], rtol=SAME, atol=SAME**2, equal_nan=True):
+        if not np.allclose(one[1], other[1], rtol=ROUNDING, atol=ROUNDING**2, equal_nan=True):
             return False
     return True

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossbench.analysis.comparison import Comparison, Row
-from lossbench.analysis.paired import Difference
+from lossbench.analysis.pairwise import Difference
 from lossbench.analysis.summary import area_under_curve, measure_degradation
 
 
@@ -16,18 +16,18 @@ class Robustness:
     values: the metric at the last epoch, by rate.
     mean_degradation: the mean over the rates of the degradation against rate 0, in percent of an error or in points;
         NaN where a rate is missing, or some trial diverged.
-    clean: the difference from the baseline at rate 0, which is the price of robustness.
+    clean_difference: the difference from the baseline at rate 0, which is the price of robustness.
     overfitting_gap: last minus best epoch at the highest rate, in the metric's unit; positive: it got worse.
-    useless_from: the rate at which the metric is no better than the baseline predictor's, linear between two rates, or
-        at which all trials diverged; infinite where it stays better.
+    breakdown_rate: the rate at which the metric is no better than the baseline predictor's (linear between two rates),
+        or at which all trials diverged; infinite where it stays better.
     """
 
     name: str
     values: dict[float, float]
     mean_degradation: float
-    clean: Difference | None
+    clean_difference: Difference | None
     overfitting_gap: float
-    useless_from: float
+    breakdown_rate: float
 
 
 def measure_robustness(comparison: Comparison) -> list[Robustness]:
@@ -47,9 +47,9 @@ def measure_robustness(comparison: Comparison) -> list[Robustness]:
                 name=name,
                 values={rate: row.summary.last.value for rate, row in by_rate.items() if row.summary.last},
                 mean_degradation=_average_degradation(by_rate, rates),
-                clean=clean.against if clean else None,
+                clean_difference=clean.vs_baseline if clean else None,
                 overfitting_gap=worst.summary.overfitting_gap if worst else np.nan,
-                useless_from=_find_crossing(by_rate, comparison.baseline_predictor),
+                breakdown_rate=_find_breakdown_rate(by_rate, comparison.baseline_predictor),
             )
         )
     return sorted(measured, key=lambda r: (np.nan_to_num(r.mean_degradation, nan=np.inf), r.name))
@@ -67,7 +67,7 @@ def _average_degradation(rows: dict[float, Row], rates: list[float]) -> float:
     return area_under_curve(np.array(rates), np.array(heights))
 
 
-def _find_crossing(rows: dict[float, Row], baseline_predictor: float) -> float:
+def _find_breakdown_rate(rows: dict[float, Row], baseline_predictor: float) -> float:
     """Return the first rate at which the loss is no better than the baseline predictor; infinite if it stays better."""
     sign = 1 if next(iter(rows.values())).summary.higher_is_better else -1
     # 1. the lead over the baseline predictor by rate; minus infinity where nothing but divergence is on record

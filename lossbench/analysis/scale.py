@@ -1,4 +1,4 @@
-"""On what scale metrics are compared, and how large a difference has to be for anyone to mind."""
+"""The scale on which metrics are compared, and the region of practical equivalence (ROPE) on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from lossbench.analysis.intervals import linearise_root
 from lossbench.types import Array
 
 ROPE_PERCENT, ROPE_POINTS = 2.0, 1.0
-"""Differences in errors, and in accuracy or overlap, that make none in practice."""
+"""The default ROPE: smaller differences, in errors and in accuracy or overlap, do not matter in practice."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lossbench import records
 from lossbench.analysis.intervals import Scores
-from lossbench.analysis.summary import SETTINGS, Evidence, Summary, fill_columns, summarise_trials
+from lossbench.analysis.summary import SETTINGS, Measurements, Summary, fill_columns, summarise_trials
 from lossbench.errors import InvalidValue, describe_error, make_unknown
 from lossbench.records import CURVES, GROUP, TEST, TRIALS, RecordError, name_score_column
 from lossbench.seeds import FIRST_TUNING_SEED
@@ -21,9 +21,9 @@ from lossbench.types import Array
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FOLDER, SCORED, DEFAULT_LOSS, SCORE = "folder", "scored", "default_loss", "score"
+FOLDER, SCORE_COLUMN, DEFAULT_LOSS, SCORE = "folder", "score_column", "default_loss", "score"
 """Columns that are added to the table of trials, one that older records lack, and one of `test.parquet`."""
-KNOWN = frozenset(
+READ_COLUMNS = frozenset(
     (
         *("trial", "loss", "weighting", "corruption", "corruption_rate", "seed", *SETTINGS, DEFAULT_LOSS),
         *("higher_is_better", "transform", "perfect", "baseline_predictor", "target", "status", "reason"),
@@ -40,12 +40,12 @@ class Study:
     """The trials of many folders, read once for tables, comparisons and boards.
 
     trials: a row per trial, with its folder.
-    evidence: curves, and scores at the last and the best epoch, of the metric.
+    measurements: curves, and scores at the last and the best epoch, of the metric.
     problems: a line on each folder that cannot be read, and is left out.
     """
 
     trials: pd.DataFrame
-    evidence: Evidence
+    measurements: Measurements
     problems: tuple[str, ...] = ()
     _summaries: dict[tuple[bool, float], list[Summary]] = field(default_factory=dict, init=False, repr=False)
 
@@ -73,23 +73,26 @@ class Study:
     def select(self, trials: Collection[str]) -> "Study":
         """Return the study of those trials alone, given by their ids."""
         kept = self.trials["trial"].isin(trials).to_numpy()
-        return self if kept.all() else Study(self.trials[kept], self.evidence, self.problems)
+        return self if kept.all() else Study(self.trials[kept], self.measurements, self.problems)
 
     def join(self, other: "Study") -> "Study":
         """Return both together; of a trial that both hold, the other's counts."""
         trials = pd.concat([self.trials, other.trials], ignore_index=True).drop_duplicates("trial", keep="last")
-        curves, scores = self.evidence.curves | other.evidence.curves, self.evidence.scores | other.evidence.scores
-        return Study(trials, Evidence(curves, scores), tuple(dict.fromkeys((*self.problems, *other.problems))))
+        curves, scores = (
+            self.measurements.curves | other.measurements.curves,
+            self.measurements.scores | other.measurements.scores,
+        )
+        return Study(trials, Measurements(curves, scores), tuple(dict.fromkeys((*self.problems, *other.problems))))
 
     def _summarise(self, tuning: bool, confidence: float) -> list[Summary]:
         if (tuning, confidence) not in self._summaries:
-            trials, evidence = (self.tuning, Evidence({}, {})) if tuning else (self.reported, self.evidence)
-            made = summarise_trials(trials, evidence, confidence) if len(trials) else []
-            self._summaries[tuning, confidence] = made
+            trials, measurements = (self.tuning, Measurements({}, {})) if tuning else (self.reported, self.measurements)
+            summaries = summarise_trials(trials, measurements, confidence) if len(trials) else []
+            self._summaries[tuning, confidence] = summaries
         return self._summaries[tuning, confidence]
 
 
-def read(roots: Sequence[Path], where: Mapping[str, Sequence[str]] | None = None, metric: str = "") -> Study:
+def read_study(roots: Sequence[Path], where: Mapping[str, Sequence[str]] | None = None, metric: str = "") -> Study:
     """Read all trials at or below `roots` that have the values that `where` lists, to be judged by `metric`.
 
     metric: one of those on record; by default each trial's own.
@@ -100,13 +103,13 @@ def read(roots: Sequence[Path], where: Mapping[str, Sequence[str]] | None = None
     trials, problems = _read_trials(_find_folders(roots))
     trials = _filter_trials(trials, where or {})
     trials = _set_metric(trials, metric)
-    evidence, damaged = _read_evidence(trials)
+    measurements, damaged = _read_measurements(trials)
     if damaged:
         problems |= damaged
         trials = trials[~trials[FOLDER].astype(str).isin([str(folder) for folder in damaged])]
     if trials.empty:
         raise RecordError(" ".join(dict.fromkeys(problems.values())))
-    return Study(trials, evidence, tuple(f"Left out: {reason}" for reason in problems.values()))
+    return Study(trials, measurements, tuple(f"Left out: {reason}" for reason in problems.values()))
 
 
 def _find_folders(roots: Sequence[Path]) -> list[Path]:
@@ -154,11 +157,11 @@ def _read_trials(folders: Sequence[Path]) -> tuple[pd.DataFrame, dict[Path, str]
 
 def is_known_column(name: str) -> bool:
     """Return whether a column of the table of trials is read: a setting, a fact, or a metric's value."""
-    return name in KNOWN or name.startswith(("test/", "validation/"))
+    return name in READ_COLUMNS or name.startswith(("test/", "validation/"))
 
 
 def _filter_trials(trials: pd.DataFrame, where: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    keys = sorted(KNOWN.intersection(trials))
+    keys = sorted(READ_COLUMNS.intersection(trials))
     for key, values in where.items():
         if key not in keys:
             raise make_unknown("setting", key, keys, "Settings on record")
@@ -180,13 +183,13 @@ def _is_same(recorded: Any, value: str) -> bool:
 def _set_metric(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Make `metric` the one that trials are judged by, and add the column of `test.parquet` that holds its scores."""
     if not metric:
-        return trials.assign(scored=SCORE)
+        return trials.assign(score_column=SCORE)
     names = {c.split("/")[1] for c in map(str, trials) if c.startswith("test/") and c.endswith("/last")}
     if metric not in names:
         raise make_unknown("metric", metric, names, "On record")
     is_primary = trials["metric"] == metric
     if is_primary.all():
-        return trials.assign(scored=SCORE)
+        return trials.assign(score_column=SCORE)
     # the direction and the perfect value, from trials that were judged by it, or else from the metric itself
     if is_primary.any():
         facts = {name: trials.loc[is_primary, name].iloc[0] for name in ("higher_is_better", "perfect")}
@@ -196,15 +199,15 @@ def _set_metric(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
         kind = registry.metrics.find(metric)
         facts = {"higher_is_better": kind.higher_is_better, "perfect": kind.limit}
     unknown: dict[str, Any] = {"transform": "linear", "target": np.nan, "baseline_predictor": np.nan}
-    others = trials[~is_primary].assign(metric=metric, **facts, **unknown, scored=name_score_column(metric))
-    return pd.concat([trials[is_primary].assign(scored=SCORE), others], ignore_index=True)
+    others = trials[~is_primary].assign(metric=metric, **facts, **unknown, score_column=name_score_column(metric))
+    return pd.concat([trials[is_primary].assign(score_column=SCORE), others], ignore_index=True)
 
 
-def _read_evidence(trials: pd.DataFrame) -> tuple[Evidence, dict[Path, str]]:
+def _read_measurements(trials: pd.DataFrame) -> tuple[Measurements, dict[Path, str]]:
     """Return curves and scores of all trials, and by folder why its trials are left out."""
-    columns = trials[["trial", "metric", SCORED, FOLDER]]
+    columns = trials[["trial", "metric", SCORE_COLUMN, FOLDER]]
     parts = [(Path(str(folder)), part) for folder, part in columns.groupby(FOLDER, sort=False)]
-    evidence, problems = Evidence({}, {}), {}
+    measurements, problems = Measurements({}, {}), {}
 
     def read_folder(part: tuple[Path, pd.DataFrame]) -> tuple[dict[Any, Any], dict[Any, Any]] | RecordError:
         try:
@@ -219,15 +222,15 @@ def _read_evidence(trials: pd.DataFrame) -> tuple[Evidence, dict[Path, str]]:
             if isinstance(result, RecordError):
                 problems[folder] = str(result)
             else:
-                evidence.curves.update(result[0])
-                evidence.scores.update(result[1])
-    return evidence, problems
+                measurements.curves.update(result[0])
+                measurements.scores.update(result[1])
+    return measurements, problems
 
 
 def _read_folder(folder: Path, trials: pd.DataFrame) -> tuple[dict[Any, Any], dict[Any, Any]]:
     """Read the test curves of the trials of one folder by trial, and their scores by trial and epoch."""
     metrics = dict(zip(trials["trial"], trials["metric"], strict=True))
-    score_columns = dict(zip(trials["trial"], trials[SCORED], strict=True))
+    score_columns = dict(zip(trials["trial"], trials[SCORE_COLUMN], strict=True))
     curve_table = records.read_columns(folder, CURVES, {"trial", "step", "split", "metric", "value"}.__contains__)
     wanted = {"trial", "example", "epoch", GROUP, *score_columns.values()}
     score_table = records.read_columns(folder, TEST, wanted.__contains__)

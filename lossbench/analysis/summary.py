@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lossbench.analysis.intervals import (
-    SCORED,
+    EXAMPLE_TRANSFORMS,
     Estimate,
     Scores,
     align_scores,
@@ -22,8 +22,8 @@ from lossbench.types import Array, Optimizer, Trial, list_settings
 
 
 @dataclass(frozen=True)
-class Reach:
-    """Steps to the target over seeds."""
+class StepsToTarget:
+    """The steps to the target, over seeds."""
 
     median: float  # infinite where half of the trials or more did not reach it
     n_reached: int
@@ -49,11 +49,11 @@ def steps_to_target(steps: Array, curve: Array, target: float, higher_is_better:
     return float(np.asarray(steps)[good.argmax()]) if good.any() else np.inf
 
 
-def measure_reach(steps: Sequence[float]) -> Reach:
+def summarise_steps(steps: Sequence[float]) -> StepsToTarget:
     """Return the median over trials, those that never arrived being infinite (censored)."""
     values = np.sort(np.asarray(steps, np.float64))
     lower, upper = values[(len(values) - 1) // 2], values[len(values) // 2]
-    return Reach(float((lower + upper) / 2), int(np.isfinite(values).sum()), len(values))
+    return StepsToTarget(float((lower + upper) / 2), int(np.isfinite(values).sum()), len(values))
 
 
 def area_under_curve(steps: Array, curve: Array) -> float:
@@ -83,19 +83,19 @@ def measure_degradation(
     seeds = [seed for seed, value in at_rate.items() if np.isfinite(value) and np.isfinite(at_zero.get(seed, np.nan))]
     if not seeds:
         return None
-    here = np.array([at_rate[seed] for seed in seeds])
-    there = np.array([at_zero[seed] for seed in seeds])
+    corrupted = np.array([at_rate[seed] for seed in seeds])
+    clean = np.array([at_zero[seed] for seed in seeds])
     if higher_is_better:
         scale = perfect if np.isfinite(perfect) and perfect > 0 else 1.0
-        return Degradation(float(100 * (there - here).mean() / scale), "points", len(seeds))
-    if min(here.min(), there.min()) <= 0:
+        return Degradation(float(100 * (clean - corrupted).mean() / scale), "points", len(seeds))
+    if min(corrupted.min(), clean.min()) <= 0:
         return None
-    return Degradation(float(100 * np.expm1(np.log(here / there).mean())), "%", len(seeds))
+    return Degradation(float(100 * np.expm1(np.log(corrupted / clean).mean())), "%", len(seeds))
 
 
 SETTINGS = (
     *("task", "data", "model"),
-    *(one.column for kind in (Optimizer, Trial) for one in list_settings(kind)),
+    *(setting.column for kind in (Optimizer, Trial) for setting in list_settings(kind)),
     "contender",
 )
 """Columns of records: trials that differ in one of these are never averaged."""
@@ -121,7 +121,7 @@ class Summary:
     last: Estimate | None  # test metric at the last epoch; None where no trial finished
     best: Estimate | None  # at the epoch that validation calls best
     validation: float  # mean validation metric at the last epoch, by which a learning rate is chosen
-    steps: Reach | None  # None without a target or curves
+    steps: StepsToTarget | None  # None without a target or curves
     aulc: float  # area under the learning curve: mean height of the test curve
     overfitting_gap: float  # last minus best epoch, in the metric's unit; positive: training on made it worse
     degradation: Degradation | None  # None at rate 0, or where rate 0 is missing
@@ -154,7 +154,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Measurements:
     """Curves and scores of the metric on test, by trial."""
 
     curves: dict[str, tuple[Array, Array]]  # steps, values
@@ -202,10 +202,10 @@ def summarise(results: Sequence[Results]) -> list[Summary]:
     """
     trials = pd.concat([fill_columns(result.trials) for result in results] or [pd.DataFrame({"trial": []})])
     trials = trials.drop_duplicates("trial", keep="last")
-    return summarise_trials(trials, _collect_evidence(results, trials)) if len(trials) else []
+    return summarise_trials(trials, _collect_measurements(results, trials)) if len(trials) else []
 
 
-def summarise_trials(trials: pd.DataFrame, evidence: Evidence, confidence: float = 0.95) -> list[Summary]:
+def summarise_trials(trials: pd.DataFrame, measurements: Measurements, confidence: float = 0.95) -> list[Summary]:
     """Summarise a table of trials, which has the columns that `fill_columns` adds, with their curves and scores."""
     keys = [*(name for name in SETTINGS if name in trials), *CELL]
     # 1. the lines of each cell: sorted by its key, then split where the key changes
@@ -215,7 +215,7 @@ def summarise_trials(trials: pd.DataFrame, evidence: Evidence, confidence: float
     starts = np.flatnonzero(np.diff(codes[order]) > 0) + 1
     cells = [_Cell(table, at) for at in np.split(order, starts)]
     # 2. each by itself
-    summaries = [_summarise_cell(cell, keys, evidence, confidence) for cell in cells]
+    summaries = [_summarise_cell(cell, keys, measurements, confidence) for cell in cells]
     # 3. what a cell is only beside others: its degradation, and seeds that others of the same data have
     clean = {(*_get_kind(s), s.corruption): s for s in summaries if s.corruption_rate == 0}
     seeds: dict[tuple[Any, ...], set[int]] = defaultdict(set)
@@ -237,20 +237,20 @@ def fill_columns(trials: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([trials, missing], axis=1)
 
 
-def _collect_evidence(results: Sequence[Results], trials: pd.DataFrame) -> Evidence:
+def _collect_measurements(results: Sequence[Results], trials: pd.DataFrame) -> Measurements:
     """Collect the test curves of each trial's own metric, and its scores per example."""
     metric = dict(zip(trials["trial"], trials["metric"], strict=True))
-    evidence = Evidence({}, {})
+    measurements = Measurements({}, {})
     for result in results:
         test = result.curves[result.curves["split"] == "test"]
         test = test[test["metric"].astype(object) == test["trial"].astype(object).map(metric)]
         test = test.sort_values("step", kind="stable")
         for (trial,), curve in _split_by_keys(test, ["trial"], "step", "value"):
-            evidence.curves[trial] = curve
+            measurements.curves[trial] = curve
         columns = ["example", "score", *({GROUP} & {*result.test})]
         for key, scores in _split_by_keys(result.test, ["trial", "epoch"], *columns):
-            evidence.scores[key] = Scores(*scores)
-    return evidence
+            measurements.scores[key] = Scores(*scores)
+    return measurements
 
 
 def _split_by_keys(rows: pd.DataFrame, keys: list[str], *columns: str) -> Iterator[tuple[Any, Any]]:
@@ -264,7 +264,7 @@ def _split_by_keys(rows: pd.DataFrame, keys: list[str], *columns: str) -> Iterat
         yield from zip(zip(*names, strict=True), zip(*parts, strict=True), strict=True)
 
 
-def _summarise_cell(cell: _Cell, keys: list[str], evidence: Evidence, confidence: float) -> Summary:
+def _summarise_cell(cell: _Cell, keys: list[str], measurements: Measurements, confidence: float) -> Summary:
     # 1. the latest trial of each seed, by seed
     n_lines = len(cell)
     latest = {int(seed): number for number, seed in enumerate(cell["seed"])}
@@ -281,7 +281,7 @@ def _summarise_cell(cell: _Cell, keys: list[str], evidence: Evidence, confidence
     shared = tried if len(tried) else cell
     better = shared.get_first("higher_is_better") in (True, 1)
     gaps = (good.get_metric("last") - good.get_metric("best")) * (-1 if better else 1)
-    areas = [area_under_curve(*evidence.curves[trial]) for trial in good["trial"] if trial in evidence.curves]
+    areas = [area_under_curve(*measurements.curves[trial]) for trial in good["trial"] if trial in measurements.curves]
     return Summary(
         settings={key: _to_scalar(shared.get_first(key)) for key in keys if key not in CELL},
         loss=str(shared.get_first("loss")),
@@ -295,10 +295,10 @@ def _summarise_cell(cell: _Cell, keys: list[str], evidence: Evidence, confidence
         perfect=_average(cell.get_numbers("perfect")),
         baseline_predictor=_average(cell.get_numbers("baseline_predictor")),
         target=_average(cell.get_numbers("target")),
-        last=_estimate_metric(good, "last", evidence, confidence),
-        best=_estimate_metric(good, "best", evidence, confidence),
+        last=_estimate_metric(good, "last", measurements, confidence),
+        best=_estimate_metric(good, "best", measurements, confidence),
         validation=_average(good.get_metric("last", "validation")),
-        steps=_count_steps(tried, good, evidence),
+        steps=_count_steps(tried, good, measurements),
         aulc=_average(areas),
         overfitting_gap=_average(gaps),
         degradation=None,
@@ -316,28 +316,30 @@ def _summarise_cell(cell: _Cell, keys: list[str], evidence: Evidence, confidence
     )
 
 
-def _estimate_metric(cell: _Cell, epoch: str, evidence: Evidence, confidence: float) -> Estimate | None:
+def _estimate_metric(cell: _Cell, epoch: str, measurements: Measurements, confidence: float) -> Estimate | None:
     """Estimate the test metric at `epoch`, with test examples as a sample wherever scores allow it."""
     if not len(cell):
         return None
     better, perfect = bool(cell.get_first("higher_is_better")), float(cell.get_numbers("perfect")[0])
-    scores = [part for trial in cell["trial"] if (part := evidence.scores.get((trial, epoch)))]
-    if (transform := cell.get_first("transform")) in SCORED and len(scores) == len(cell):
+    scores = [part for trial in cell["trial"] if (part := measurements.scores.get((trial, epoch)))]
+    if (transform := cell.get_first("transform")) in EXAMPLE_TRANSFORMS and len(scores) == len(cell):
         (table,), groups = align_scores([scores])
         if is_sample(table, groups):
             return estimate_interval(table, str(transform), better, confidence, perfect, groups)
     return estimate_over_seeds(cell.get_metric(epoch), better, confidence, perfect)
 
 
-def _count_steps(tried: _Cell, good: _Cell, evidence: Evidence) -> Reach | None:
+def _count_steps(tried: _Cell, good: _Cell, measurements: Measurements) -> StepsToTarget | None:
     """Return the steps to the target; a diverged trial never gets there, whatever it passed on its way."""
-    has_curve = np.array([trial in evidence.curves for trial in good["trial"]], bool)
+    has_curve = np.array([trial in measurements.curves for trial in good["trial"]], bool)
     cell = good.select(has_curve & np.isfinite(good.get_numbers("target")))
     if not len(tried) or (not len(cell) and len(good)):
         return None
     columns = zip(cell["trial"], cell.get_numbers("target"), cell["higher_is_better"], strict=True)
-    steps = [steps_to_target(*evidence.curves[trial], float(target), bool(better)) for trial, target, better in columns]
-    return measure_reach(steps + [np.inf] * (len(tried) - len(cell)))
+    steps = [
+        steps_to_target(*measurements.curves[trial], float(target), bool(better)) for trial, target, better in columns
+    ]
+    return summarise_steps(steps + [np.inf] * (len(tried) - len(cell)))
 
 
 def _compare_with_clean(summary: Summary, clean: Mapping[tuple[Any, ...], Summary]) -> Degradation | None:
@@ -355,6 +357,7 @@ def _get_kind(summary: Summary) -> tuple[Any, ...]:
 
 
 def _get_subject(summary: Summary) -> tuple[Any, ...]:
+    """Return the metric, task and data set, for which all losses should have the same seeds."""
     return summary.metric, summary.settings.get("task"), summary.settings.get("data")
 
 

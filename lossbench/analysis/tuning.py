@@ -10,24 +10,25 @@ from lossbench.analysis.summary import Summary
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedLoss:
     """A loss at the setting that was selected for it: its learning rate, and its fields where these are tuned.
 
     candidates: the settings it was selected from, each with all its trials.
-    tried: their learning rates, rising.
-    n_tried: the number of settings.
+    learning_rates: those of the candidates, rising.
+    n_settings: the number of settings.
     n_seeds: the number of tuning seeds; 0 where it was selected on the reported ones.
-    clean: selected at corruption rate 0, for all rates.
-    ease: the share of the settings whose test metric is within the ROPE of the best one's; NaN of a single setting.
+    only_at_rate_zero: selected at corruption rate 0 for all rates.
+    ease_of_tuning: the share of the settings whose test metric is within the ROPE of the best one's; NaN for a single
+        setting.
     """
 
     summary: Summary
     candidates: tuple[Summary, ...]
-    tried: tuple[float, ...]
-    n_tried: int
+    learning_rates: tuple[float, ...]
+    n_settings: int
     n_seeds: int
-    clean: bool
-    ease: float
+    only_at_rate_zero: bool
+    ease_of_tuning: float
 
     @property
     def loss(self) -> str:
@@ -43,15 +44,17 @@ class Tuned:
     @property
     def at_edge(self) -> bool:
         """True where the selected learning rate is at an end of the grid: a better one may lie beyond."""
-        return len(self.tried) > 1 and get_learning_rate(self.summary) in (self.tried[0], self.tried[-1])
+        ends = self.learning_rates[0], self.learning_rates[-1]
+        return len(self.learning_rates) > 1 and get_learning_rate(self.summary) in ends
 
 
 def select_setting(
-    reported: Sequence[Summary], candidates: Sequence[Summary], scale: Scale, clean: bool = False
-) -> Tuned:
+    reported: Sequence[Summary], candidates: Sequence[Summary], scale: Scale, only_at_rate_zero: bool = False
+) -> TunedLoss:
     """Select the setting of a loss that is best by validation, and return its reported trials.
 
-    candidates: the same loss on tuning seeds; without any the reported trials decide. clean: these are at rate 0.
+    candidates: the same loss on tuning seeds; without any the reported trials decide.
+    only_at_rate_zero: the candidates were trained at corruption rate 0.
     """
     pool = candidates or reported
     by_setting = {(get_learning_rate(summary), summary.loss): summary for summary in reported}
@@ -62,14 +65,14 @@ def select_setting(
     if len(pool) > 1:
         harm = scale.compute_harm(np.array([s.last.value if s.last and not s.n_diverged else np.nan for s in pool]))
         ease = float((harm <= np.nanmin(harm) + scale.rope).mean()) if np.isfinite(harm).any() else 0.0
-    return Tuned(
+    return TunedLoss(
         summary=selected,
         candidates=tuple(pool),
-        tried=tuple(sorted({get_learning_rate(summary) for summary in pool})),
-        n_tried=len(pool),
+        learning_rates=tuple(sorted({get_learning_rate(summary) for summary in pool})),
+        n_settings=len(pool),
         n_seeds=len({seed for summary in candidates for seed in summary.seeds}),
-        clean=clean and bool(candidates),
-        ease=ease,
+        only_at_rate_zero=only_at_rate_zero and bool(candidates),
+        ease_of_tuning=ease,
     )
 
 

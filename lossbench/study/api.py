@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from lossbench.analysis.study import Study, read
+from lossbench.analysis.study import Study, read_study
 from lossbench.config.presets import EXPERIMENT, load_experiment
 from lossbench.config.resolve import ExperimentPlan, load_plugins, make_plan, to_plain
 from lossbench.config.schema import refuse_ignored_choices
@@ -85,7 +85,7 @@ def load(*folders: str | Path, where: Mapping[str, Any] | None = None, metric: s
         raise InvalidValue(f"where must map settings to values, as in {{'rate': [0, 0.4]}}. Got {where!r} instead.")
     lists = {str(key): values if isinstance(values, list) else [values] for key, values in wanted.items()}
     kept = {key: [str(value) for value in values] for key, values in lists.items()}
-    study = read([Path(folder) for folder in folders], kept, metric)
+    study = read_study([Path(folder) for folder in folders], kept, metric)
     return Results(study, study.problems)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from lossbench.analysis.study import Study, read
+from lossbench.analysis.study import Study, read_study
 from lossbench.config.choices import Experiment
 from lossbench.errors import LossbenchError
 from lossbench.records import TRIALS
@@ -58,7 +58,7 @@ class BoardWriter(SilentReporter):
         pictures = time.monotonic() - self._begun > PICTURES_AFTER
         folders = _on_record(experiments)
         stale = any(not writer.is_fresh(e.output, e.folder) for e in experiments if e.folder in folders)
-        study = read([*_on_record(tuning), *(writer.find_comparable(folders) if stale else folders)])
+        study = read_study([*_on_record(tuning), *(writer.find_comparable(folders) if stale else folders)])
         _refresh(experiments, study, ended=True, predictions=True, pictures=pictures)
         return study
 

@@ -126,12 +126,12 @@ class Results:
         from lossbench.report.figures.tuning import plot_tuning
 
         if kind == "curves" and len(self.study.reported["loss"].unique()) == 1:
-            return plot_curves(self.summaries, self.study.evidence)
+            return plot_curves(self.summaries, self.study.measurements)
         parts = self.compare(baseline).parts
         if part not in range(len(parts)):
             raise InvalidValue(f"part must be from 0 to {len(parts) - 1}, one of the comparisons. Got {part} instead.")
         if kind == "curves":
-            return plot_curves(parts[part], self.study.evidence)
+            return plot_curves(parts[part], self.study.measurements)
         draw = {"robustness": plot_robustness, "differences": plot_differences, "tuning": plot_tuning}[kind]
         return draw(parts[part])
 

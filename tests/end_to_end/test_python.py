@@ -427,9 +427,9 @@ def test_records_of_tuning_alone_have_nothing_to_report(run, tmp_path):
 
 def test_records_are_read_once(run, monkeypatch):
     reads = []
-    original = reporters.read
-    monkeypatch.setattr(reporters, "read", lambda *given: reads.append(given) or original(*given))
-    monkeypatch.setattr("lossbench.report.tensorboard.writer.read", lambda *_: 1 / 0)
+    original = reporters.read_study
+    monkeypatch.setattr(reporters, "read_study", lambda *given: reads.append(given) or original(*given))
+    monkeypatch.setattr("lossbench.report.tensorboard.writer.read_study", lambda *_: 1 / 0)
     run(losses=["mse", "huber"])
     assert len(reads) == 1
 

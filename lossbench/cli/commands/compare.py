@@ -27,7 +27,9 @@ def run_compare(arguments: Sequence[str], mode: OutputMode) -> int:
     """Compare the losses of one or more studies, from their records alone."""
     # 1. read and compare
     options = _parse_options(arguments)
-    records = study.read([Path(folder) for folder in options.folders], _parse_filters(options.where), options.metric)
+    records = study.read_study(
+        [Path(folder) for folder in options.folders], _parse_filters(options.where), options.metric
+    )
     comparisons = compare(records, ComparisonOptions(options.baseline, options.rope, options.confidence))
     # 2. print
     if mode is not OutputMode.QUIET:

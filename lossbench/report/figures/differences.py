@@ -72,7 +72,7 @@ def _draw_level(axes: "Axes", level: Level, names: Sequence[str], styles: dict[s
     right_of_axis = blended_transform_factory(axes.transAxes, axes.transData)  # x as a share of the axis, y as data
     for place, name in enumerate(names):
         row = rows.get(name)
-        difference = row.against if row else None
+        difference = row.vs_baseline if row else None
         if difference:
             # without an interval both ends are the value: a point alone
             ends = [end if np.isfinite(end) else difference.value for end in (difference.low, difference.high)]
@@ -95,7 +95,7 @@ def _draw_level(axes: "Axes", level: Level, names: Sequence[str], styles: dict[s
 
 def _compute_limits(rows: Sequence[Row], region: Sequence[float]) -> tuple[float, float]:
     """Return the ends of the axis: with 0, the region of equivalence, and most differences well inside."""
-    differences = [row.against for row in rows if row.against]
+    differences = [row.vs_baseline for row in rows if row.vs_baseline]
     values: Array = np.array([0.0, *(difference.value for difference in differences)])  # [1 + n]
     # 1. values, without those that are far beyond most of the others
     usual = max(USUAL * float(np.quantile(np.abs(values), 0.75)), *map(abs, region))
@@ -115,16 +115,16 @@ def _format_verdict(row: Row | None, level: Level) -> str:
         return "not on record"
     if row.name == level.baseline:
         return "baseline"
-    if row.against is None:
+    if row.vs_baseline is None:
         return "diverged" if row.summary.n_diverged else "no result"
     diverged = ", some diverged" if row.summary.n_diverged else ""
-    return f"{row.against.verdict}{diverged}  {format_difference(row.against, level.scale)}"
+    return f"{row.vs_baseline.verdict}{diverged}  {format_difference(row.vs_baseline, level.scale)}"
 
 
 def _write_caption(comparison: Comparison, n_more: int) -> Iterator[str]:
     level, percent = comparison.levels[0], f"{100 * comparison.confidence:g}%"
     over = "seeds and test examples" if level.sample.n_examples else "seeds"
-    differences = [row.against for level in comparison.levels for row in level.rows if row.against]
+    differences = [row.vs_baseline for level in comparison.levels for row in level.rows if row.vs_baseline]
     if any(np.isfinite(difference.low) for difference in differences):
         yield f"Point and line: mean paired difference and its {percent} CI over {over}."
     else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lossbench.analysis.comparison import Comparison
 from lossbench.analysis.intervals import estimate_over_seeds
-from lossbench.analysis.summary import Evidence, Summary
+from lossbench.analysis.summary import Measurements, Summary
 from lossbench.analysis.tuning import get_contender
 from lossbench.errors import InvalidValue
 from lossbench.report.figures.style import (
@@ -52,14 +52,16 @@ class LearningCurve:
     n_seeds: int
 
 
-def plot_curves(results: Comparison | Sequence[Summary], evidence: Evidence, confidence: float = 0.95) -> "Figure":
+def plot_curves(
+    results: Comparison | Sequence[Summary], measurements: Measurements, confidence: float = 0.95
+) -> "Figure":
     """Draw the test metric over training for each loss, a panel per corruption rate.
 
     Lines are means over the seeds that did not diverge. The CI of that mean, by Student's t over seeds, is shaded; the
     baseline predictor is dotted.
 
     results: a comparison, or summaries that share all but loss, weighting and corruption rate, such as those of a
-    single loss. evidence: of the study that they are from.
+    single loss. measurements: of the study that they are from.
 
     Raises InvalidValue where there are no curves on record.
     """
@@ -68,7 +70,7 @@ def plot_curves(results: Comparison | Sequence[Summary], evidence: Evidence, con
         cells = [(row.name, row.summary) for level in results.levels for row in level.rows]
     else:
         cells = [(summary.name.replace(summary.loss, get_contender(summary), 1), summary) for summary in results]
-    curves = [curve for name, summary in cells if (curve := average_curves(name, summary, evidence, confidence))]
+    curves = [curve for name, summary in cells if (curve := average_curves(name, summary, measurements, confidence))]
     if not curves:
         raise InvalidValue("There are no learning curves on record: no trial was trained to its end.")
     first, rates = cells[0][1], sorted({curve.corruption_rate for curve in curves})
@@ -121,9 +123,11 @@ def plot_curves(results: Comparison | Sequence[Summary], evidence: Evidence, con
     return figure
 
 
-def average_curves(name: str, summary: Summary, evidence: Evidence, confidence: float = 0.95) -> LearningCurve | None:
+def average_curves(
+    name: str, summary: Summary, measurements: Measurements, confidence: float = 0.95
+) -> LearningCurve | None:
     """Return the mean over the finished trials at the steps that all share; None where there are no curves."""
-    curves = [evidence.curves[trial] for trial in summary.trials if trial in evidence.curves]
+    curves = [measurements.curves[trial] for trial in summary.trials if trial in measurements.curves]
     if not curves:
         return None
     steps = reduce(np.intersect1d, (np.asarray(steps) for steps, _ in curves))  # [E], rising

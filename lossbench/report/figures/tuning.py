@@ -47,10 +47,10 @@ def plot_tuning(comparison: Comparison) -> "Figure":
     # 1. the corruption rates at which settings were selected: each level's own, or 0 for all levels
     level_by_rate: dict[float, Level] = {}
     for level in comparison.levels:
-        tuned_at = 0.0 if any(row.tuned.clean for row in level.rows) else level.corruption_rate
+        tuned_at = 0.0 if any(row.tuned.only_at_rate_zero for row in level.rows) else level.corruption_rate
         level_by_rate.setdefault(tuned_at, level)
     levels = {rate: level_by_rate[rate] for rate in sorted(level_by_rate)}
-    if not any(len(row.tuned.tried) > 1 for level in levels.values() for row in level.rows):
+    if not any(len(row.tuned.learning_rates) > 1 for level in levels.values() for row in level.rows):
         raise InvalidValue("Each loss was trained at one learning rate only; use protocol=tuned to try several.")
 
     # 2. a panel for each of them
@@ -110,7 +110,7 @@ def _write_caption(comparison: Comparison, levels: Iterable[Level]) -> Iterator[
         yield f"Mean at the last epoch over {format_range(counts)} seeds that are used for tuning only."
     else:
         yield "Mean at the last epoch over the seeds that are reported: no seeds were kept apart for tuning."
-    if any(row.tuned.clean for level in comparison.levels for row in level.rows):
+    if any(row.tuned.only_at_rate_zero for level in comparison.levels for row in level.rows):
         yield "The settings selected at corruption rate 0 are used at all corruption rates."
     if any(row.tuned.fields for row in rows):
         yield "Fields were tuned, too: the line joins the best at each learning rate, pale marks are all settings."

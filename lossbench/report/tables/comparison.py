@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lossbench.analysis.comparison import Comparison, Level, Row
-from lossbench.analysis.differences import SAME
+from lossbench.analysis.differences import ROUNDING
 from lossbench.analysis.robustness import Robustness, measure_robustness
 from lossbench.report.tables.comparison_footnotes import explain_comparison
 from lossbench.report.tables.grid import (
@@ -46,7 +46,7 @@ def sort_rows(level: Level, sort: str) -> list[Row]:
     keys = {
         "metric": lambda row: sign * (row.summary.last.value if row.summary.last else np.nan),
         "loss": lambda row: 0.0,
-        "difference": lambda row: sign * (row.against.value if row.against else 0.0),
+        "difference": lambda row: sign * (row.vs_baseline.value if row.vs_baseline else 0.0),
         "steps": lambda row: row.steps.median if row.steps else np.nan,
         "seconds": lambda row: row.summary.wall_seconds,
         "aulc": lambda row: sign * row.summary.aulc,
@@ -155,10 +155,12 @@ def _build_verdict_columns(entries: Sequence[Entry]) -> list[Column]:
     arrow = "↑" if first.higher_is_better else "↓"
     baselines = list(dict.fromkeys(level.baseline for level, _ in entries))
     bests = [format_number(row.summary.best.value) if row.summary.best else NOTHING for row in rows]
-    differences = [format_difference(row.against, level.scale) if row.against else NOTHING for level, row in entries]
+    differences = [
+        format_difference(row.vs_baseline, level.scale) if row.vs_baseline else NOTHING for level, row in entries
+    ]
     # settings have columns where there was a choice
     rates = [row.summary.settings.get("lr") for row in rows]
-    several = any(len(row.tuned.tried) > 1 for row in rows) or len(set(rates)) > 1
+    several = any(len(row.tuned.learning_rates) > 1 for row in rows) or len(set(rates)) > 1
     rate_cells = [f"{rate:g}" if rate and several else NOTHING for rate in rates]
     return [
         Column("recommended", ["✓" if row.recommended else "" for row in rows]),
@@ -180,19 +182,19 @@ def _format_verdict(level: Level, row: Row) -> str:
         return "baseline"
     if not row.summary.trials:
         return "diverged" if row.summary.n_diverged else "no result"
-    verdict = str(row.against.verdict) if row.against else "unpaired"
+    verdict = str(row.vs_baseline.verdict) if row.vs_baseline else "unpaired"
     return f"{verdict}, {row.summary.n_diverged} diverged" if row.summary.n_diverged else verdict
 
 
 def _format_probability(row: Row) -> str:
-    if row.against is None or not np.isfinite(row.against.better):
+    if row.vs_baseline is None or not np.isfinite(row.vs_baseline.probability_better):
         return NOTHING
-    return f"{min(max(row.against.better, 0.001), 0.999):.3f}"  # never certain
+    return f"{min(max(row.vs_baseline.probability_better, 0.001), 0.999):.3f}"  # never certain
 
 
 def _build_training_columns(entries: Sequence[Entry]) -> list[Column]:
     rows = [row for _, row in entries]
-    eases = [row.tuned.ease for row in rows]
+    eases = [row.tuned.ease_of_tuning for row in rows]
     diverged = [f"{s.n_diverged}/{s.n_trials}" if s.n_diverged else NOTHING for s in (row.summary for row in rows)]
     columns = [
         Column("loss", [row.name for row in rows]),
@@ -205,7 +207,7 @@ def _build_training_columns(entries: Sequence[Entry]) -> list[Column]:
         Column("ease of tuning", [f"{100 * ease:.0f}%" if np.isfinite(ease) else NOTHING for ease in eases]),
     ]
     # the scale may be all that tells losses apart that were not tuned
-    if all(row.tuned.n_tried < 2 for row in rows):
+    if all(row.tuned.n_settings < 2 for row in rows):
         columns.append(Column("gradient norm", [format_number(row.summary.gradient_norm) for row in rows]))
     return [*columns, Column("diverged", diverged)]
 
@@ -214,7 +216,7 @@ def _format_gap(row: Row) -> str:
     gap, last = row.summary.overfitting_gap, row.summary.last
     if not np.isfinite(gap):
         return NOTHING
-    rounding = last is not None and abs(gap) < SAME * abs(last.value)  # metrics are computed in single precision
+    rounding = last is not None and abs(gap) < ROUNDING * abs(last.value)  # metrics are computed in single precision
     return "0" if rounding else ("-" if gap < 0 else "+") + format_number(abs(gap))
 
 
@@ -223,7 +225,7 @@ def _build_robustness_columns(robustness: Sequence[Robustness], comparison: Comp
     unit = " pt" if first.scale.higher_is_better else "%"
     breakdowns = []
     for loss in robustness:
-        at, rates = loss.useless_from, loss.values
+        at, rates = loss.breakdown_rate, loss.values
         unknown = np.isnan(at) or not rates
         breakdowns.append(NOTHING if unknown else f"{at:.2g}" if np.isfinite(at) else f"> {max(rates):g}")
     return [
@@ -241,7 +243,10 @@ def _build_robustness_columns(robustness: Sequence[Robustness], comparison: Comp
         ),
         Column(
             "clean difference",
-            [format_difference(loss.clean, first.scale) if loss.clean else NOTHING for loss in robustness],
+            [
+                format_difference(loss.clean_difference, first.scale) if loss.clean_difference else NOTHING
+                for loss in robustness
+            ],
             f"vs {first.baseline}\non clean data",
         ),
         Column("breakdown rate", breakdowns),

@@ -32,18 +32,18 @@ def _explain_recommended(comparison: Comparison) -> str:
 def _explain_tuning(comparison: Comparison) -> str:
     """Return how the losses' settings were chosen."""
     tunings = [row.tuned for level in comparison.levels for row in level.rows]
-    tried = sorted({lr for tuned in tunings for lr in tuned.tried})
-    if all(tuned.n_tried < 2 for tuned in tunings):
+    tried = sorted({lr for tuned in tunings for lr in tuned.learning_rates})
+    if all(tuned.n_settings < 2 for tuned in tunings):
         each = "for all" if len(tried) == 1 else "each, not the same for all"
         rates = ", ".join(dict.fromkeys(f"{lr:g}" for lr in tried))
         return f"Untuned: one learning rate {each} ({rates}). Others can change the order: protocol=tuned."
-    where = "at corruption rate 0" if any(tuned.clean for tuned in tunings) else "and corruption rate"
+    where = "at corruption rate 0" if any(tuned.only_at_rate_zero for tuned in tunings) else "and corruption rate"
     # on which seeds; their number may differ between losses
     n_seeds = sorted({tuned.n_seeds for tuned in tunings})
     seeds = " to ".join(dict.fromkeys(map(str, (n_seeds[0], n_seeds[-1]))))
     on = f"on {seeds} tuning seeds" if n_seeds[0] else "on the same seeds"
     # among how many settings; an unequal budget is a warning
-    n_tried = sorted({tuned.n_tried for tuned in tunings})
+    n_tried = sorted({tuned.n_settings for tuned in tunings})
     of = " to ".join(dict.fromkeys(map(str, (n_tried[0], n_tried[-1]))))
     span = f"learning rates {tried[0]:g} to {tried[-1]:g}" if tried else "no learning rate on record"
     return f"Tuned: for each loss {where} the best of {of} settings ({span}) by validation {on}."
@@ -68,9 +68,9 @@ def _list_left_out(comparison: Comparison) -> Iterator[str]:
 
 def _list_warnings(comparison: Comparison) -> Iterator[str]:
     tunings = [row.tuned for level in comparison.levels for row in level.rows]
-    n_tried = sorted({tuned.n_tried for tuned in tunings})
+    n_tried = sorted({tuned.n_settings for tuned in tunings})
     if n_tried[-1] > 1:
-        grids = {tuned.tried for tuned in tunings}
+        grids = {tuned.learning_rates for tuned in tunings}
         rows = [row for level in comparison.levels for row in level.rows]
         edge = list(dict.fromkeys(row.name for row in rows if row.tuned.at_edge)) if len(grids) == 1 else []
         if len(n_tried) > 1:

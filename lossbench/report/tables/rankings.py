@@ -8,8 +8,8 @@ import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
-from lossbench.analysis.across import FACTORS, Profile, Ranking, compute_profiles, rank_losses
 from lossbench.analysis.comparison import Comparison
+from lossbench.analysis.rankings import FACTORS, PerformanceProfile, Ranking, compute_profiles, rank_losses
 from lossbench.report.json_values import replace_nonfinite
 from lossbench.report.tables.grid import NOTHING, Column, Grid, Pointer
 from lossbench.report.tables.sentences import join_names
@@ -71,8 +71,8 @@ def explain_rankings(rankings: Sequence[Ranking], alpha: float) -> list[str]:
     data = list(dict.fromkeys(name for r in rankings for name in r.data))
     lines = [f"Over {join_names(data, NAMED)}; seeds are not data sets: each of these counts once."]
     # 1. so few data sets that no pair can be significant
-    if hopeless := [r for r in rankings if r.least >= alpha]:
-        n, least = len(hopeless[0].data), min(r.least for r in hopeless)
+    if hopeless := [r for r in rankings if r.least_p >= alpha]:
+        n, least = len(hopeless[0].data), min(r.least_p for r in hopeless)
         lines.append(
             f"{n} data sets cannot show that one loss is better than another: with so many losses the smallest p that "
             f"Wilcoxon's test with Holm's correction can give is {least:.2g}."
@@ -81,18 +81,18 @@ def explain_rankings(rankings: Sequence[Ranking], alpha: float) -> list[str]:
     results = []
     for ranking in rankings:
         at = f"at corruption rate {ranking.corruption_rate:g}"
-        if ranking.shown:
-            pairs = [f"{better} before {worse} (p {p:.2g})" for better, worse, p in ranking.shown]
+        if ranking.significant_pairs:
+            pairs = [f"{better} before {worse} (p {p:.2g})" for better, worse, p in ranking.significant_pairs]
             results.append(f"{at} {join_names(pairs, NAMED)}")
-        elif ranking.least < alpha:
-            friedman = f" (Friedman's p {ranking.friedman:.2g})" if np.isfinite(ranking.friedman) else ""
+        elif ranking.least_p < alpha:
+            friedman = f" (Friedman's p {ranking.friedman_p:.2g})" if np.isfinite(ranking.friedman_p) else ""
             results.append(f"{at} no pair{friedman}")
     if results:
         lines.append(join_notes("Shown to differ over data sets (Wilcoxon, Holm)", results))
-    return lines + _list_left_out(sorted({name for r in rankings for name in r.left_out}))
+    return lines + _list_left_out(sorted({name for r in rankings for name in r.incomplete}))
 
 
-def _render_profile(profile: Profile) -> Iterator[RenderableType]:
+def _render_profile(profile: PerformanceProfile) -> Iterator[RenderableType]:
     subjects = f"{profile.n_subjects} subjects (data sets, corruptions, corruption rates)"
     yield Text(f"{profile.task}: share of {subjects} at the target within so many times the fewest steps", "bold")
     columns = [
@@ -101,7 +101,7 @@ def _render_profile(profile: Profile) -> Iterator[RenderableType]:
     ]
     grid = Grid([Column("loss", list(profile.names)), *columns])
     yield grid
-    yield from (Text(line) for line in _list_left_out(profile.left_out))
+    yield from (Text(line) for line in _list_left_out(profile.incomplete))
     yield Pointer([grid])
     yield Text("")
 

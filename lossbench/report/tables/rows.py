@@ -97,9 +97,9 @@ def _convert_comparison(comparison: Comparison, sort: str) -> dict[str, Any]:
             "name": loss.name,
             "values": {f"{rate:g}": value for rate, value in loss.values.items()},
             "mean_degradation": loss.mean_degradation,
-            "clean_difference": loss.clean and asdict(loss.clean),
+            "clean_difference": loss.clean_difference and asdict(loss.clean_difference),
             "overfitting_gap": loss.overfitting_gap,
-            "breakdown_rate": loss.useless_from,
+            "breakdown_rate": loss.breakdown_rate,
         }
         for loss in measure_robustness(comparison)
     ]
@@ -121,7 +121,7 @@ def _convert_comparison(comparison: Comparison, sort: str) -> dict[str, Any]:
 
 
 def _convert_row(row: Row, level: Level) -> dict[str, Any]:
-    summary, last, difference = row.summary, row.summary.last, row.against
+    summary, last, difference = row.summary, row.summary.last, row.vs_baseline
     return {
         "name": row.name,
         **{name: getattr(summary, name) for name in NAMES},
@@ -139,12 +139,12 @@ def _convert_row(row: Row, level: Level) -> dict[str, Any]:
         "difference": difference.value if difference else math.nan,
         "difference_low": difference.low if difference else math.nan,
         "difference_high": difference.high if difference else math.nan,
-        "p_better": difference.better if difference else math.nan,
+        "p_better": difference.probability_better if difference else math.nan,
         "more_seeds": difference.more_seeds if difference else math.nan,
         "unit": level.scale.unit.strip(),
         "verdict": str(difference.verdict) if difference else None,
         "recommended": row.recommended,
-        "beaten_by": row.beaten.other if row.beaten else None,
+        "beaten_by": row.beaten_by.other if row.beaten_by else None,
         # how training went
         "steps_to_target": row.steps.median if row.steps else math.nan,
         "seeds_at_target": row.steps.n_reached if row.steps else None,
@@ -153,9 +153,9 @@ def _convert_row(row: Row, level: Level) -> dict[str, Any]:
         "overfitting_gap": summary.overfitting_gap,
         "wall_seconds": summary.wall_seconds,
         # how the setting was chosen
-        "ease_of_tuning": row.tuned.ease,
-        "n_settings": row.tuned.n_tried,
-        "n_learning_rates": len(row.tuned.tried),
+        "ease_of_tuning": row.tuned.ease_of_tuning,
+        "n_settings": row.tuned.n_settings,
+        "n_learning_rates": len(row.tuned.learning_rates),
         "n_tuning_seeds": row.tuned.n_seeds,
         "tuned_fields": row.tuned.fields,
         "gradient_norm": summary.gradient_norm,

@@ -33,13 +33,15 @@ def name_samples(seeds: bool, examples: bool, grouped: bool) -> str:
 
 def describe_samples(level: Level) -> str:
     """Return what the intervals of the differences at one corruption rate are over."""
-    known = any(row.against and np.isfinite(row.against.low) for row in level.rows)
+    known = any(row.vs_baseline and np.isfinite(row.vs_baseline.low) for row in level.rows)
     return name_samples(known, known and level.sample.n_examples > 0, level.sample.n_groups > 0)
 
 
 def narrowed_by(level: Level) -> str:
     """Return what would narrow the intervals of the differences from the baseline; "" where it is not known."""
-    shares = [row.against.seed_share for row in level.rows if row.against and np.isfinite(row.against.seed_share)]
+    shares = [
+        row.vs_baseline.seed_share for row in level.rows if row.vs_baseline and np.isfinite(row.vs_baseline.seed_share)
+    ]
     if not (shares and level.sample.n_examples):
         return ""
     share, examples = float(np.median(shares)), name_samples(False, True, level.sample.n_groups > 0)

@@ -22,7 +22,7 @@ def write_sentence(level: Level) -> str:
     """Say which losses are recommended, which are worse and by how much, which diverged; without a full stop."""
     parts = [_recommend(level)]
     # each loss that is not recommended against the rival that most surely beats it; the worst loss last
-    worse = [(row.name, row.beaten) for row in level.rows if row.beaten]
+    worse = [(row.name, row.beaten_by) for row in level.rows if row.beaten_by]
     for name, beaten in worse[:NAMED]:
         parts.append(f"{name} is worse than {beaten.other} by {format_difference(beaten, level.scale, False)}")
     if len(worse) > NAMED:
@@ -46,7 +46,7 @@ def _recommend(level: Level) -> str:
         return "no loss is recommended: each has diverged trials or is worse than another"
     if len(names) == 1:
         return f"{names[0]} is recommended"
-    if level.apart:
+    if level.recommended_differ:
         rope = format_rope(level.scale)
         return f"{join_names(names)} are recommended: none is shown to be worse than another by more than {rope}"
     every = "all are" if len(names) == len(trained) else "they are"
@@ -56,9 +56,9 @@ def _recommend(level: Level) -> str:
 def describe_tuning(comparison: Comparison) -> str:
     """Return a word or two for each verdict; nothing where all losses had the same learning rates to choose from."""
     tunings = [row.tuned for level in comparison.levels for row in level.rows]
-    if all(tuned.n_tried < 2 for tuned in tunings):
+    if all(tuned.n_settings < 2 for tuned in tunings):
         return "untuned"
-    if len({tuned.n_tried for tuned in tunings}) > 1:
+    if len({tuned.n_settings for tuned in tunings}) > 1:
         return "unequally tuned"
     return "" if all(tuned.n_seeds for tuned in tunings) else "tuned on the same seeds"
 
@@ -72,7 +72,7 @@ def join_names(names: Sequence[str], most: int = NAMED) -> str:
 
 def settled_by(row: Row, level: Level) -> str:
     """Return what more would settle an inconclusive verdict, if the difference stayed as it is."""
-    difference = row.against
+    difference = row.vs_baseline
     if difference is None or difference.verdict is not Verdict.INCONCLUSIVE:
         return ""
     if np.isnan(difference.more_seeds):

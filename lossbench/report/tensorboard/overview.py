@@ -152,7 +152,7 @@ def _list_losses(level: Level) -> list[dict[str, str]]:
     first, values = rows[0].summary, format_estimates([row.summary.last for row in rows])
     lines = []
     for row, value in zip(rows, values, strict=True):
-        summary, difference = row.summary, row.against
+        summary, difference = row.summary, row.vs_baseline
         verdict = "baseline" if row.name == level.baseline else str(difference.verdict) if difference else ""
         diverged = f"{summary.n_diverged} of {summary.n_trials} diverged" if summary.n_diverged else ""
         lines.append(

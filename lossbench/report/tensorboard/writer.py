@@ -16,7 +16,7 @@ import pandas as pd
 
 from lossbench.analysis import Summary
 from lossbench.analysis.comparison import LOSS_SETTINGS, Comparison, ComparisonOptions, compare
-from lossbench.analysis.study import FOLDER, Study, read
+from lossbench.analysis.study import FOLDER, Study, read_study
 from lossbench.analysis.summary import SETTINGS
 from lossbench.errors import InvalidValue
 from lossbench.records import TRIALS, UNTRAINED, explain_errors, lock_folder
@@ -64,7 +64,7 @@ def refresh(
     recorded = [folder for folder in folders if (folder / TRIALS).exists()]
     if not recorded or all(is_fresh(output, folder) for folder in recorded):
         return WriteResult((), 0)
-    study = _select_comparable(study or read(find_comparable(recorded)), recorded)
+    study = _select_comparable(study or read_study(find_comparable(recorded)), recorded)
     if study.trials.empty:
         return WriteResult((), 0)
     result = write(output / TREE, study, _compare(study) if ended else None, predictions, pictures)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lossbench import records
 from lossbench.analysis.study import is_known_column
-from lossbench.analysis.summary import Evidence, Summary, fill_columns, summarise_trials
+from lossbench.analysis.summary import Measurements, Summary, fill_columns, summarise_trials
 from lossbench.analysis.tuning import rank_settings
 from lossbench.config.choices import Experiment
 from lossbench.config.protocol import Contender, get_contender
@@ -62,7 +62,7 @@ def _summarise_by_trial(tuning: Sequence[Experiment]) -> dict[str, Summary]:
     ]
     trials = fill_columns(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
     trials = trials[trials["trial"].isin(ids) & ~trials["status"].isin(records.UNTRAINED)]
-    summaries = summarise_trials(trials, Evidence({}, {})) if len(trials) else []
+    summaries = summarise_trials(trials, Measurements({}, {})) if len(trials) else []
     return {trial: summary for summary in summaries for trial in (*summary.trials, *summary.diverged)}
 
 

@@ -8,14 +8,13 @@ import pytest
 from counting import count_calls
 from scipy import stats
 
-from lossbench.analysis import (
+from lossbench.analysis import summarise
+from lossbench.analysis.intervals import estimate_interval, estimate_over_seeds
+from lossbench.analysis.summary import (
     area_under_curve,
-    estimate_interval,
-    estimate_over_seeds,
     measure_degradation,
-    measure_reach,
     steps_to_target,
-    summarise,
+    summarise_steps,
 )
 from lossbench.records import load, save
 
@@ -66,7 +65,7 @@ def test_with_one_seed_it_is_the_interval_over_rows():
     estimate = estimate_interval(scores, higher_is_better=True)
     low, high = stats.t.interval(0.95, 49, scores.mean(), stats.sem(scores[0]))
     assert (estimate.low, estimate.high) == pytest.approx((low, high))
-    assert estimate.speaks_for == "new test examples"
+    assert (estimate.n_seeds, estimate.n_examples) == (1, 50)
     assert estimate.seed_share == 0
 
 
@@ -75,7 +74,7 @@ def test_without_spread_over_rows_it_is_the_interval_over_seeds():
     estimate = estimate_interval(np.repeat(values[:, None], 40, axis=1), higher_is_better=True)
     low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
     assert (estimate.low, estimate.high) == pytest.approx((low, high))
-    assert estimate.speaks_for == "new seeds and new test examples"
+    assert (estimate.n_seeds, estimate.n_examples) == (3, 40)
     assert estimate.seed_share == 1
 
 
@@ -106,7 +105,7 @@ def test_diverged_rows_are_left_out():
     bad = np.vstack([scores, np.full((1, 30), np.nan), np.full((1, 30), np.inf)])
     assert estimate_interval(bad) == estimate_interval(scores)
     assert np.isnan(estimate_interval(bad[4:]).value)
-    assert estimate_interval(bad[4:]).speaks_for == "nothing"
+    assert np.isnan(estimate_interval(bad[4:]).low)
     assert estimate_over_seeds(np.array([1.0, 2.0, np.nan])) == estimate_over_seeds(np.array([1.0, 2.0]))
     assert np.isnan(estimate_over_seeds(np.array([np.nan])).value)
 
@@ -127,11 +126,11 @@ def test_degenerate_scores():
     assert negative.low < negative.value < negative.high < 0
 
 
-def test_over_seeds_speaks_for_seeds_only():
+def test_without_scores_the_interval_is_over_seeds_only():
     estimate = estimate_over_seeds(np.array([0.8, 0.9, 0.7]), higher_is_better=True)
-    assert estimate.speaks_for == "new seeds"
+    assert (estimate.n_seeds, estimate.n_examples) == (3, 0)
     assert (estimate.low, estimate.high) == pytest.approx(stats.t.interval(0.95, 2, 0.8, 0.1 / np.sqrt(3)))
-    assert estimate_over_seeds(np.array([0.8])).speaks_for == "nothing"
+    assert np.isnan(estimate_over_seeds(np.array([0.8])).low)
 
 
 def test_steps_to_target():
@@ -143,12 +142,12 @@ def test_steps_to_target():
 
 
 def test_reach_counts_the_censored():
-    assert measure_reach([30, np.inf, 10]) == measure_reach([10, 30, np.inf])
-    assert measure_reach([30, np.inf, 10]).median == 30
-    assert measure_reach([10, np.inf]).median == np.inf
-    assert (measure_reach([10, np.inf]).n_reached, measure_reach([10, np.inf]).n_trials) == (1, 2)
-    assert measure_reach([np.inf, np.inf]).median == np.inf
-    assert measure_reach([10, 20]).median == 15
+    assert summarise_steps([30, np.inf, 10]) == summarise_steps([10, 30, np.inf])
+    assert summarise_steps([30, np.inf, 10]).median == 30
+    assert summarise_steps([10, np.inf]).median == np.inf
+    assert (summarise_steps([10, np.inf]).n_reached, summarise_steps([10, np.inf]).n_trials) == (1, 2)
+    assert summarise_steps([np.inf, np.inf]).median == np.inf
+    assert summarise_steps([10, 20]).median == 15
 
 
 def test_area():
@@ -262,10 +261,10 @@ def test_a_repeated_seed_is_said(tmp_path, made_up):
     assert "repeat a seed" in summary.notes[0]
 
 
-def test_metrics_that_are_no_mean_speak_for_seeds_only(summaries):
+def test_intervals_of_metrics_that_are_no_mean_are_over_seeds_only(summaries):
     changes = {"metric": "auroc", "transform": "none", "higher_is_better": True}
     (summary,) = summaries(*(changes | {"seed": s} for s in range(3)))
-    assert (summary.last.speaks_for, summary.last.n_examples) == ("new seeds", 0)
+    assert (summary.last.n_seeds, summary.last.n_examples) == (3, 0)
     assert summary.last.value == pytest.approx(np.mean(list(summary.values.values())))
 
 

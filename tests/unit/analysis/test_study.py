@@ -38,7 +38,7 @@ def reported(folder):
 def test_the_table_from_a_study_is_the_one_from_the_records(folders):
     from_records = summarise([reported(folder) for folder in folders])
     assert len(from_records) == 6
-    for own, other in zip(study.read(folders).summarise(), from_records, strict=True):
+    for own, other in zip(study.read_study(folders).summarise(), from_records, strict=True):
         for name in (field.name for field in fields(own)):
             # by their repr, as NaN is no equal of itself; to the last digit
             assert repr(getattr(own, name)) == repr(getattr(other, name)), name
@@ -48,19 +48,19 @@ def test_the_table_from_a_study_is_the_one_from_the_records(folders):
 
 def test_reasons_of_what_was_not_finite_from_the_start_are_known(tmp_path, made_up):
     save(tmp_path, [made_up(status="diverged", diverged_step=0, reason="it has no finite value"), made_up(seed=1)], {})
-    (summary,) = study.read([tmp_path]).summarise()
+    (summary,) = study.read_study([tmp_path]).summarise()
     assert summary.reasons == ("it has no finite value",)
 
 
 def test_summaries_are_computed_once_per_confidence(folders, monkeypatch):
     calls = []
 
-    def counted(trials, evidence, confidence):
+    def counted(trials, measurements, confidence):
         calls.append(confidence)
-        return summarise_trials(trials, evidence, confidence)
+        return summarise_trials(trials, measurements, confidence)
 
     monkeypatch.setattr(study, "summarise_trials", counted)
-    found = study.read(folders)
+    found = study.read_study(folders)
     narrow, wide = found.summarise(0.8), found.summarise()
     assert compare(found, ComparisonOptions())[0].first in wide
     compare(found, ComparisonOptions(confidence=0.8))
@@ -69,7 +69,7 @@ def test_summaries_are_computed_once_per_confidence(folders, monkeypatch):
 
 
 def test_what_is_selected_is_a_study_of_its_own(folders):
-    found = study.read(folders)
+    found = study.read_study(folders)
     few = found.trials["trial"][found.trials["loss"] != "mae"]
     selected = found.select(few)
     assert {s.loss for s in selected.summarise()} == {"huber", "mse"}
@@ -82,7 +82,7 @@ def test_what_is_selected_is_a_study_of_its_own(folders):
 
 
 def test_trials_for_tuning_are_apart(folders):
-    found = study.read(folders)
+    found = study.read_study(folders)
     assert (len(found.reported), len(found.tuning)) == (30, 2)
     (tuned,) = found.summarise_tuning()
     assert (tuned.loss, tuned.seeds) == ("mse", (FIRST_TUNING_SEED, FIRST_TUNING_SEED + 1))

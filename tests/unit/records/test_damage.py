@@ -112,7 +112,7 @@ def test_one_odd_folder_does_not_block_a_study(folder, tmp_path, made_up):
         cut(tmp_path / loss / name)
     save(tmp_path / "welsch", [made_up(loss="welsch")], {})
     pd.DataFrame({"trial": ["x"], "loss": ["welsch"]}).to_parquet(tmp_path / "welsch" / "trials.parquet")
-    found = study.read([tmp_path])
+    found = study.read_study([tmp_path])
     assert set(found.trials["loss"]) == {"huber"}
     assert len(found.problems) == 4
     assert all(line.startswith(f"Left out: {tmp_path}") for line in found.problems)
@@ -121,7 +121,7 @@ def test_one_odd_folder_does_not_block_a_study(folder, tmp_path, made_up):
 def test_if_all_are_odd_it_is_an_error(folder, tmp_path):
     cut(folder / "test.parquet")
     with pytest.raises(RecordError, match=r"test\.parquet is damaged"):
-        study.read([tmp_path])
+        study.read_study([tmp_path])
 
 
 HOLDER = """

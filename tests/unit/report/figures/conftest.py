@@ -14,6 +14,6 @@ def make_study(tmp_path, made_up):
         for loss in losses:
             some = [made_up(loss=loss, corruption_rate=r, seed=s, **changes) for r in rates for s in seeds]
             save(tmp_path / loss, some, {})
-        return study.read([tmp_path])
+        return study.read_study([tmp_path])
 
     return make

@@ -55,7 +55,7 @@ class TestStyles:
         comparison = compared(found)
         styles = style_losses(comparison)
         assert len({(s.colour, s.dash) for s in styles.values()}) == 3
-        keys = named(plot_curves(comparison, found.evidence))
+        keys = named(plot_curves(comparison, found.measurements))
         labels = plot_robustness(comparison).axes[1].get_yticklabels()
         forest = plot_differences(comparison).axes[0]
         for name in LOSSES:
@@ -85,11 +85,11 @@ class TestCurves:
     def test_lines_are_means_over_seeds(self, make_study):
         found = make_study(*LOSSES)
         comparison = compared(found)
-        figure = plot_curves(comparison, found.evidence)
+        figure = plot_curves(comparison, found.measurements)
         assert [axes.get_title(loc="left") for axes in figure.axes] == ["corruption rate 0", "corruption rate 0.4"]
         for axes, level in zip(figure.axes, comparison.levels, strict=True):
             for row in level.rows:
-                curves = [found.evidence.curves[trial] for trial in row.summary.trials]
+                curves = [found.measurements.curves[trial] for trial in row.summary.trials]
                 drawn = line_of(axes, style_losses(comparison)[row.name].colour)
                 np.testing.assert_array_equal(drawn.get_xdata(), curves[0][0])
                 np.testing.assert_allclose(drawn.get_ydata(), np.mean([values for _, values in curves], axis=0))
@@ -97,7 +97,7 @@ class TestCurves:
 
     def test_the_baseline_predictor_is_dotted(self, make_study):
         found = make_study(*LOSSES)
-        figure = plot_curves(compared(found), found.evidence)
+        figure = plot_curves(compared(found), found.measurements)
         for axes in figure.axes:
             (dotted,) = [line for line in axes.lines if line.get_linestyle() == ":"]
             assert set(dotted.get_ydata()) == {4.1}
@@ -105,7 +105,7 @@ class TestCurves:
 
     def test_words_say_what_is_drawn(self, make_study):
         found = make_study(*LOSSES)
-        figure = plot_curves(compared(found), found.evidence)
+        figure = plot_curves(compared(found), found.measurements)
         assert figure.axes[0].get_ylabel() == "test mae (lower is better)"
         assert {axes.get_xlabel() for axes in figure.axes} == {"training step"}
         assert figure.get_suptitle() == "Learning curves · regression · friedman1 · mlp · corruption outliers"
@@ -116,13 +116,13 @@ class TestCurves:
 
     def test_a_single_seed_has_no_interval(self, make_study):
         found = make_study("huber", "mse", seeds=[0])
-        figure = plot_curves(compared(found), found.evidence)
+        figure = plot_curves(compared(found), found.measurements)
         assert caption(figure).startswith("Line: mean over 1 seed.")
         assert "Shaded" not in caption(figure)
 
     def test_a_single_loss_can_be_drawn_from_its_summaries(self, make_study):
         found = make_study("huber", metric="accuracy", higher_is_better=True)
-        figure = plot_curves(found.summarise(), found.evidence, 0.8)
+        figure = plot_curves(found.summarise(), found.measurements, 0.8)
         assert list(named(figure)) == ["huber", "baseline predictor"]
         assert figure.axes[0].get_ylabel() == "test accuracy (higher is better)"
         assert "80% CI" in caption(figure)
@@ -131,15 +131,15 @@ class TestCurves:
         save(tmp_path / "mae", [made_up(loss="mae", seed=9, status="diverged")], {})
         found = make_study("huber", "mae")
         assert "Trials that diverged are left out: 1 of 5 of mae at 0." in caption(
-            plot_curves(compared(found), found.evidence)
+            plot_curves(compared(found), found.measurements)
         )
 
     def test_nothing_to_draw_is_told(self, make_study):
         found = make_study("huber", status="failed", reason="out of memory")
         with pytest.raises(InvalidValue, match="There are no learning curves on record"):
-            plot_curves(found.summarise(), found.evidence)
+            plot_curves(found.summarise(), found.measurements)
         with pytest.raises(InvalidValue, match="There are no learning curves on record"):
-            plot_curves([], found.evidence)
+            plot_curves([], found.measurements)
 
 
 class TestRobustness:
@@ -180,7 +180,7 @@ class TestDifferences:
         axes, level = figure.axes[1], comparison.levels[1]
         assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["mae", "mse"]
         rows = {row.name: row for row in level.rows}
-        expected = [rows[name].against for name in ("mae", "mse")]
+        expected = [rows[name].vs_baseline for name in ("mae", "mse")]
         assert texts(axes) == [f"{one.verdict}  {format_difference(one, level.scale)}" for one in expected]
         assert [text.split()[0] for text in texts(axes)] == ["better", "worse"]
         low, high = axes.get_xlim()
@@ -314,7 +314,7 @@ class TestTuning:
 def test_they_are_rendered_without_pyplot_and_equal_bytes_come_of_equal_figures(make_study, names):
     found = make_study(*names)
     comparison = compared(found)
-    for plot in (lambda: plot_curves(comparison, found.evidence), lambda: plot_differences(comparison)):
+    for plot in (lambda: plot_curves(comparison, found.measurements), lambda: plot_differences(comparison)):
         first, second = (render_figure(plot(), "svg") for _ in range(2))
         assert first == second
         assert all(f">{name}<".encode() in first for name in names[1:])
@@ -325,11 +325,11 @@ def test_drawing_needs_neither_pyplot_nor_torch(make_study, tmp_path):
     make_study(*LOSSES)
     code = (
         "import sys; from pathlib import Path\n"
-        "from lossbench.analysis.study import read\n"
+        "from lossbench.analysis.study import read_study\n"
         "from lossbench.analysis.comparison import ComparisonOptions, compare\n"
         "from lossbench.report.figures import differences, learning_curves, robustness, style, tuning\n"
-        "study = read([Path(sys.argv[1])]); (one,) = compare(study, ComparisonOptions())\n"
-        "made = [learning_curves.plot_curves(one, study.evidence), robustness.plot_robustness(one)]\n"
+        "study = read_study([Path(sys.argv[1])]); (one,) = compare(study, ComparisonOptions())\n"
+        "made = [learning_curves.plot_curves(one, study.measurements), robustness.plot_robustness(one)]\n"
         "made += [differences.plot_differences(one)]\n"
         "assert all(style.render_figure(figure, 'png', 50)[:4] == b'\\x89PNG' for figure in made)\n"
         "sys.exit(sorted({'torch', 'matplotlib.pyplot'} & set(sys.modules)) or 0)"

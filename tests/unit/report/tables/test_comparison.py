@@ -8,7 +8,7 @@ from rich.console import Console
 
 from lossbench.analysis import study
 from lossbench.analysis.comparison import ComparisonOptions, compare
-from lossbench.analysis.paired import Difference
+from lossbench.analysis.pairwise import Difference
 from lossbench.analysis.scale import Scale, choose_scale
 from lossbench.analysis.verdicts import Verdict
 from lossbench.records import save
@@ -29,7 +29,7 @@ def told(tmp_path, made_up):
     def make(*changes, **asked):
         for loss in {change["loss"] for change in changes}:
             save(tmp_path / loss, [made_up(**change) for change in changes if change["loss"] == loss], {})
-        return compare(study.read([tmp_path]), ComparisonOptions(**asked))
+        return compare(study.read_study([tmp_path]), ComparisonOptions(**asked))
 
     return make
 
@@ -116,7 +116,7 @@ def test_what_diverged_failed_or_is_missing_is_said(told):
     ):
         assert words in text
     level = comparison.levels[1]
-    assert np.isnan(next(r for r in level.rows if r.name == "mae").against.more_seeds)  # no seed mends a divergence
+    assert np.isnan(next(r for r in level.rows if r.name == "mae").vs_baseline.more_seeds)  # no seed mends a divergence
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ def compared(tmp_path, made_up):
                 for s in range(4)
             ]
             save(tmp_path / str(changes.get("data")) / str(place), some, {})
-        return compare(study.read([tmp_path]), ComparisonOptions())
+        return compare(study.read_study([tmp_path]), ComparisonOptions())
 
     return make
 

@@ -18,7 +18,7 @@ def told(tmp_path, made_up):
             rows = [(n, r, s) for n in ("mae", "mse") for r in rates for s in seeds]
             trials = [made_up(loss=n, corruption_rate=r, seed=s, data=name, **changes) for n, r, s in rows]
             save(tmp_path / name, trials, {})
-        return compare(study.read([tmp_path]), ComparisonOptions())
+        return compare(study.read_study([tmp_path]), ComparisonOptions())
 
     return make
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lossbench.analysis import Estimate, Reach, summarise
+from lossbench.analysis import Estimate, StepsToTarget, summarise
 from lossbench.records import load, save
 from lossbench.report.tables.grid import format_estimates, format_number, format_reach
 from lossbench.report.tables.summaries import render_summaries
@@ -234,7 +234,13 @@ def test_a_column_has_digits_alike_unless_an_interval_is_much_narrower():
 
 def test_numbers_and_steps():
     assert [format_number(x) for x in (1.5245, 100.0, 0.1, 1e-7, np.inf)] == ["1.52", "100", "0.100", "1e-07", "–"]
-    reached = [Reach(250, 5, 5), Reach(250, 4, 5), Reach(np.inf, 2, 5), Reach(np.inf, 0, 5), None]
+    reached = [
+        StepsToTarget(250, 5, 5),
+        StepsToTarget(250, 4, 5),
+        StepsToTarget(np.inf, 2, 5),
+        StepsToTarget(np.inf, 0, 5),
+        None,
+    ]
     assert [format_reach(reach) for reach in reached] == ["250", "250 4/5", "– 2/5", "–", "–"]
 
 

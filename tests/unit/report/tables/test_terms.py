@@ -52,7 +52,7 @@ STUDIES = {
 def parts(request, tmp_path, made_up):
     """What is printed of a made-up study, part by part: the comparison, and the table of its runs."""
     save(tmp_path, [made_up(**change) for change in STUDIES[request.param]], {})
-    comparisons = compare(study.read([tmp_path]), ComparisonOptions())
+    comparisons = compare(study.read_study([tmp_path]), ComparisonOptions())
     return [flatten(render_comparisons(comparisons)), flatten(render_summaries(summarise([load(tmp_path)])))]
 
 

@@ -118,7 +118,7 @@ def test_what_is_as_it_was_is_not_written_again(study, tmp_path, monkeypatch):
     refresh(tmp_path, study, ended=True, predictions=True)
     before = files(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr("lossbench.report.tensorboard.writer.read", None)  # nor even read
+        patched.setattr("lossbench.report.tensorboard.writer.read_study", None)  # nor even read
         refresh(tmp_path, study, ended=True, predictions=True)
     for place in study:
         (place / ".tensorboard").unlink()
@@ -226,9 +226,9 @@ def test_records_beside_are_shown_with_those_asked_for_and_no_others(study, tmp_
 def test_a_study_that_was_read_already_is_not_read_again(study, tmp_path, made_up, monkeypatch):
     other = home(tmp_path, "tukey", "2")
     save(other, [made_up(loss="tukey", epochs=80.0)], {})
-    found = analysis_study.read(find_comparable([*study, other]))
+    found = analysis_study.read_study(find_comparable([*study, other]))
     with monkeypatch.context() as patched:
-        patched.setattr("lossbench.report.tensorboard.writer.read", None)
+        patched.setattr("lossbench.report.tensorboard.writer.read_study", None)
         refresh(tmp_path, study, found, ended=True)
     assert runs(tmp_path / BOARD) == ["(overview)", "huber", "mae", "mse"]
     assert not list((tmp_path / "tensorboard").rglob("*tukey*"))

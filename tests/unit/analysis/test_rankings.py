@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from lossbench.analysis import study
-from lossbench.analysis.across import compute_profiles, rank_losses
 from lossbench.analysis.comparison import ComparisonOptions, compare
+from lossbench.analysis.rankings import compute_profiles, rank_losses
 from lossbench.records import save
 
 
@@ -19,7 +19,7 @@ def compared(tmp_path, made_up):
     def make(*changes):
         for data in {change["data"] for change in changes}:
             save(tmp_path / data, [made_up(**change) for change in changes if change["data"] == data], {})
-        return compare(study.read([tmp_path]), ComparisonOptions())
+        return compare(study.read_study([tmp_path]), ComparisonOptions())
 
     return make
 
@@ -42,16 +42,16 @@ def test_one_data_set_has_no_ranks(compared):
 def test_the_best_on_every_data_set_has_rank_one_and_two_data_sets_show_nothing(compared):
     (found,) = rank_losses(compared(*grid(2)))
     assert (found.names, found.ranks) == (("mae", "huber", "mse"), (1.0, 2.0, 3.0))
-    assert (found.data, found.shown) == (("data0", "data1"), ())
-    assert found.least == 1.0  # 0.5 by Wilcoxon's test, for three pairs
-    assert found.friedman == pytest.approx(stats.friedmanchisquare([1, 1], [2, 2], [3, 3]).pvalue)
+    assert (found.data, found.significant_pairs) == (("data0", "data1"), ())
+    assert found.least_p == 1.0  # 0.5 by Wilcoxon's test, for three pairs
+    assert found.friedman_p == pytest.approx(stats.friedmanchisquare([1, 1], [2, 2], [3, 3]).pvalue)
 
 
 def test_with_as_many_data_sets_as_it_takes_the_order_is_shown(compared):
     (found,) = rank_losses(compared(*grid(8)))
-    assert found.least == pytest.approx(3 * stats.wilcoxon(np.arange(1.0, 9)).pvalue)
-    assert [pair[:2] for pair in found.shown] == [("mae", "huber"), ("mae", "mse"), ("huber", "mse")]
-    assert all(p == pytest.approx(found.least) for *_, p in found.shown)
+    assert found.least_p == pytest.approx(3 * stats.wilcoxon(np.arange(1.0, 9)).pvalue)
+    assert [pair[:2] for pair in found.significant_pairs] == [("mae", "huber"), ("mae", "mse"), ("huber", "mse")]
+    assert all(p == pytest.approx(found.least_p) for *_, p in found.significant_pairs)
 
 
 def test_a_loss_that_diverged_is_last_and_one_that_is_missing_is_left_out(compared):
@@ -59,14 +59,14 @@ def test_a_loss_that_diverged_is_last_and_one_that_is_missing_is_left_out(compar
     rest = [c for c in grid(2) if not (c["loss"] == "mae" and c["data"] == "data0")]
     (found,) = rank_losses(compared(*bad, *rest, *grid(1, losses=["tukey"])))
     assert dict(zip(found.names, found.ranks, strict=True)) == {"mae": 2.0, "huber": 1.5, "mse": 2.5}
-    assert found.left_out == ("tukey",)
+    assert found.incomplete == ("tukey",)
 
 
 def test_equal_losses_tie(compared):
     (found,) = rank_losses(compared(*grid(3, rates=(0.0,))))  # at rate 0 their made-up records are equal
     assert set(found.ranks) == {2.0}
-    assert np.isnan(found.friedman)
-    assert found.shown == ()
+    assert np.isnan(found.friedman_p)
+    assert found.significant_pairs == ()
 
 
 def test_a_profile_by_hand(compared):

@@ -13,7 +13,7 @@ from lossbench.analysis.verdicts import Judgement, Verdict, estimate_more_seeds
 class Difference:
     """The difference of one loss from another, in the scale's unit and the metric's direction: + is more accuracy.
 
-    better: the probability that the first is better at all.
+    probability_better: the probability that the first is better at all.
     more_seeds: the number that would settle an inconclusive verdict; infinite where none would, NaN where that cannot
         be known.
     n_seeds: the seeds that both have.
@@ -25,13 +25,13 @@ class Difference:
     low: float
     high: float
     verdict: Verdict
-    better: float
+    probability_better: float
     more_seeds: float
     n_seeds: int
     seed_share: float = np.nan
 
 
-class Paired:
+class PairwiseDifferences:
     """All pairs of the losses at one corruption rate."""
 
     def __init__(self, rivals: Rivals, judgement: Judgement, scale: Scale, confidence: float) -> None:
@@ -62,13 +62,13 @@ class Paired:
             low=min(limits),
             high=max(limits),
             verdict=verdict,
-            better=0.5 if self.rivals.identical[pair] else float(self._better[pair]),
+            probability_better=0.5 if self.rivals.identical[pair] else float(self._better[pair]),
             more_seeds=estimate_more_seeds(differences, pair, self.scale.rope, self.alpha) if is_open else np.nan,
             n_seeds=int(differences.n_seeds[pair]),
             seed_share=float(differences.seed_variance[pair]) / variance if variance > 0 else np.nan,
         )
 
-    def find_defeat(self, name: str) -> Difference | None:
+    def find_worst_defeat(self, name: str) -> Difference | None:
         """Return the difference from the rival that most surely beats a loss by more than the ROPE, None if none does.
 
         A recommended rival is preferred.

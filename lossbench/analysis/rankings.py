@@ -1,4 +1,4 @@
-"""Comparison over several data sets: mean ranks of losses, and performance profiles of their steps to the target."""
+"""Rankings over several data sets: mean ranks of losses, and performance profiles of their steps to the target."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from lossbench.analysis.verdicts import adjust_holm
 from lossbench.types import Array
 
 FACTORS = (1.0, 1.5, 2.0, 4.0)
-"""How many times the least steps a loss may need, in the columns of a profile."""
+"""The columns of a performance profile: multiples of the least number of steps."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Ranking:
     """The losses of data sets that were compared alike, the best first.
 
     ranks: mean ranks over the data sets; a loss that diverged is last.
-    friedman: p of the hypothesis that all losses are equal; NaN for fewer than three.
-    shown: pairs of which the first is better over data sets, with Holm's p.
-    least: the least p of a pair that so many data sets and losses can give.
-    left_out: losses that some of the data sets lack.
+    friedman_p: Friedman's p of the hypothesis that all losses are equal; NaN for fewer than three.
+    significant_pairs: pairs of which the first is better over data sets, with Holm's p.
+    least_p: the least p that a pair can have with so many data sets and losses.
+    incomplete: the losses that some of the data sets lack; they are not ranked.
     """
 
     task: str
@@ -34,19 +34,19 @@ class Ranking:
     data: tuple[str, ...]
     names: tuple[str, ...]
     ranks: tuple[float, ...]
-    friedman: float
-    shown: tuple[tuple[str, str, float], ...]
-    least: float
-    left_out: tuple[str, ...]
+    friedman_p: float
+    significant_pairs: tuple[tuple[str, str, float], ...]
+    least_p: float
+    incomplete: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Profile:
+class PerformanceProfile:
     """A performance profile: the share of subjects on which a loss needs at most a multiple of the least steps.
 
-    A subject is a data set with a corruption and a rate.
+    A subject is a data set with a corruption and a corruption rate.
 
-    shares: by loss, at each of `FACTORS`. left_out: losses that some of the subjects lack.
+    shares: by loss, at each of `FACTORS`. incomplete: the losses that some of the subjects lack.
 
     Reference: Dolan, Moré, Benchmarking Optimization Software with Performance Profiles, 2002,
     https://arxiv.org/abs/cs/0102001
@@ -57,7 +57,7 @@ class Profile:
     n_subjects: int
     names: tuple[str, ...]
     shares: tuple[tuple[float, ...], ...]
-    left_out: tuple[str, ...]
+    incomplete: tuple[str, ...]
 
 
 def rank_losses(comparisons: Sequence[Comparison], alpha: float = 0.05) -> list[Ranking]:
@@ -78,7 +78,7 @@ def _rank_group(key: Any, levels: Mapping[str, Level], alpha: float) -> Ranking 
     shared, corruption, rate = key
     settings = dict(shared)
     rows = [{row.name: row for row in level.rows} for level in levels.values()]
-    names, left_out = _split_names(rows)
+    names, incomplete = _split_names(rows)
     if len(names) < 2:
         return None
     # 1. harm per data set and loss, infinite for a loss that diverged or has no result
@@ -95,11 +95,11 @@ def _rank_group(key: Any, levels: Mapping[str, Level], alpha: float) -> Ranking 
     # 3. Wilcoxon's signed-rank test of each pair over data sets, corrected by Holm
     pairs = [*combinations(order, 2)]
     adjusted = adjust_holm(np.array([_test_pair(harm[:, i], harm[:, j]) for i, j in pairs]))
-    shown = []
+    significant = []
     for (i, j), p in zip(pairs, adjusted, strict=True):
         if p < alpha:
             better, worse = (i, j) if np.median(harm[:, i] - harm[:, j]) < 0 else (j, i)
-            shown.append((names[better], names[worse], float(p)))
+            significant.append((names[better], names[worse], float(p)))
     return Ranking(
         task=str(settings.get("task")),
         metric=str(settings.get("metric")),
@@ -108,10 +108,10 @@ def _rank_group(key: Any, levels: Mapping[str, Level], alpha: float) -> Ranking 
         data=tuple(levels),
         names=tuple(names[i] for i in order),
         ranks=tuple(float(means[i]) for i in order),
-        friedman=_test_ranks(harm, ranks),
-        shown=tuple(shown),
-        least=min(1.0, 2.0 ** (1 - len(levels)) * len(pairs)),  # 2 / 2^D for a pair, times Holm's first factor
-        left_out=left_out,
+        friedman_p=_test_ranks(harm, ranks),
+        significant_pairs=tuple(significant),
+        least_p=min(1.0, 2.0 ** (1 - len(levels)) * len(pairs)),  # 2 / 2^D for a pair, times Holm's first factor
+        incomplete=incomplete,
     )
 
 
@@ -142,7 +142,7 @@ def _test_pair(first: Array, second: Array) -> float:
     return float(wilcoxon(difference).pvalue)
 
 
-def compute_profiles(comparisons: Sequence[Comparison]) -> list[Profile]:
+def compute_profiles(comparisons: Sequence[Comparison]) -> list[PerformanceProfile]:
     """Compute a profile for each task and metric with several subjects on which some loss arrives at the target."""
     groups: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     for comparison in comparisons:
@@ -152,7 +152,7 @@ def compute_profiles(comparisons: Sequence[Comparison]) -> list[Profile]:
                 groups[str(comparison.settings.get("task")), comparison.first.metric].append(steps)
     profiles = []
     for (task, metric), subjects in groups.items():
-        names, left_out = _split_names(subjects)
+        names, incomplete = _split_names(subjects)
         if len(subjects) < 2 or len(names) < 2:
             continue
         counts = np.array([[subject[name] for name in names] for subject in subjects])  # [N, L]
@@ -161,5 +161,7 @@ def compute_profiles(comparisons: Sequence[Comparison]) -> list[Profile]:
         shares = np.stack([(ratios <= factor).mean(axis=0) for factor in FACTORS], axis=1)  # [L, F]
         order = sorted(range(len(names)), key=lambda i: (*(-shares[i]), names[i]))
         rows = tuple(tuple(map(float, shares[i])) for i in order)
-        profiles.append(Profile(task, metric, len(subjects), tuple(names[i] for i in order), rows, left_out))
+        profiles.append(
+            PerformanceProfile(task, metric, len(subjects), tuple(names[i] for i in order), rows, incomplete)
+        )
     return profiles

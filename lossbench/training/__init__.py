@@ -1,1 +1,1 @@
-"""Training: trials as rows of a stack, in one Lightning fit."""
+"""Training: trials are replicas of a stack, which train together in one Lightning fit."""

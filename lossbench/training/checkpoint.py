@@ -75,15 +75,14 @@ class CheckpointCallback:
         if step == steps:
             return
         stopping = self.stop()
-        if self.folder is not None and (stopping or self._is_due()):
-            self._save(self.folder / f"{name}.pt", get_state())
+        if self.folder is not None:
+            now = time.time()
+            pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * (now - self.started)))
+            is_due = now - self._last > max(pause, self._write_seconds / LARGEST_WRITE_SHARE)
+            if stopping or is_due:
+                self._save(self.folder / f"{name}.pt", get_state())
         if stopping:
             raise TrainingStopped
-
-    def _is_due(self) -> bool:
-        now = time.time()
-        pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * (now - self.started)))
-        return now - self._last > max(pause, self._write_seconds / LARGEST_WRITE_SHARE)
 
     def _save(self, path: Path, state: dict[str, Any]) -> None:
         started = time.time()

@@ -42,14 +42,6 @@ def choose_evaluation_steps(steps: int, evaluations: int) -> list[int]:
     return sorted({round(x) for x in np.linspace(0, steps, evaluations + 1)})
 
 
-def _residual_scale(residuals: Tensor) -> Tensor:
-    """Return 1.4826 times the median over N of absolute residuals, averaged over D: `[R, N, D]` to `[R]`.
-
-    That is the standard deviation if they are normal, since the median of |z| is 1 / 1.4826.
-    """
-    return 1.4826 * residuals.abs().median(-2).values.mean(-1)
-
-
 class Evaluation:
     """Evaluates all replicas, in full precision, and keeps each one's best weights by the validation metric.
 
@@ -204,7 +196,9 @@ class Evaluation:
             elif epoch == "last":
                 self.other_scores[name] = linearise(metric, point, target).detach().float().cpu().numpy()
         if epoch == "last" and self.scored and any(SPACES[s].standardised for s in self.task.spaces):
-            self.residual_scale = to_numpy(_residual_scale((point - target) / self.batches.scale))
+            # 1.4826 times the median of |residual| is the standard deviation of normal ones; the mean over outputs
+            residuals = ((point - target) / self.batches.scale).abs()  # [R, N, D]
+            self.residual_scale = to_numpy(1.4826 * residuals.median(-2).values.mean(-1))  # [R]
         if self.n_pictured:
             self.predictions[epoch] = to_numpy(self.task.decode_for_picture(point[:, : self.n_pictured]))
 

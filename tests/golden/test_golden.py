@@ -51,25 +51,25 @@ TRIALS = {
 NOT_COMPARED = {"trial", "wall_seconds", "reason"}
 
 
-def make(overrides):
+def make_trials(overrides):
     register_choices()
-    own = {o.split("=")[0] for o in overrides}
-    given = [*(o for o in SHORT if o.split("=")[0] not in own), *overrides]
+    names = {o.split("=")[0] for o in overrides}
+    options = [*(o for o in SHORT if o.split("=")[0] not in names), *overrides]
     with initialize_config_module("lossbench.configs", version_base="1.3"):
-        (experiment,) = resolve(compose("config", overrides=given))
+        (experiment,) = resolve(compose("config", overrides=options))
     return experiment.list_trials()
 
 
 def digest(*arrays):
     """SHA-256 of types, shapes and bytes."""
-    found = hashlib.sha256()
+    sha = hashlib.sha256()
     for array in map(np.ascontiguousarray, arrays):
-        found.update(f"{array.dtype.str}{array.shape}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()[:16]
+        sha.update(f"{array.dtype.str}{array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()[:16]
 
 
-def kernels():
+def list_kernels():
     """What the bits of a training depend on beside the code."""
     blas = [x for x in threadpool_info() if "numpy" in x["filepath"]]
     vendor = re.findall(r"vendor_id\s*: (\w+)", CPU.read_text() if CPU.exists() else "")[:1]
@@ -77,7 +77,7 @@ def kernels():
     return [*versions, *vendor, *(f"{x['internal_api']} {x['version']} {x['architecture']}" for x in blas)]
 
 
-def drawn(trials):
+def hash_preparation(trials):
     """Whatever comes before training."""
     (plain,) = [replace(t, fingerprint="") for t in trials]
     prepared, rejected = prepare(trials)
@@ -96,7 +96,7 @@ def drawn(trials):
     }
 
 
-def trained(trials):
+def hash_training(trials):
     """The record, as hashes and, for other machines, as some numbers."""
     (record,) = run_stack(Stack(tuple(trials)))
     assert record.row["status"] == "finished"
@@ -119,25 +119,28 @@ def golden():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRIALS)
 def test_what_is_drawn_is_the_same(name, golden):
-    assert drawn(make(TRIALS[name])) == {n: golden["trials"][name][n] for n in golden["drawn"]}
+    assert hash_preparation(make_trials(TRIALS[name])) == {n: golden["trials"][name][n] for n in golden["drawn"]}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRIALS)
 def test_what_is_trained_is_the_same(name, golden):
-    before, found = golden["trials"][name], trained(make(TRIALS[name]))
-    if kernels() == golden["kernels"]:
-        assert found["record"] == before["record"]
-    np.testing.assert_allclose(found["numbers"], before["numbers"], rtol=2e-3, atol=1e-5)
+    before, result = golden["trials"][name], hash_training(make_trials(TRIALS[name]))
+    if list_kernels() == golden["kernels"]:
+        assert result["record"] == before["record"]
+    np.testing.assert_allclose(result["numbers"], before["numbers"], rtol=2e-3, atol=1e-5)
 
 
-def write():
+def write_golden():
     """The file anew."""
     torch.set_num_threads(1)
-    found = {name: drawn(make(own)) | trained(make(own)) for name, own in TRIALS.items()}
-    names = [n for n in next(iter(found.values())) if n not in ("record", "numbers")]
-    FILE.write_text(json.dumps({"kernels": kernels(), "drawn": names, "trials": found}, indent=1) + "\n")
+    trials = {
+        name: hash_preparation(make_trials(overrides)) | hash_training(make_trials(overrides))
+        for name, overrides in TRIALS.items()
+    }
+    names = [n for n in next(iter(trials.values())) if n not in ("record", "numbers")]
+    FILE.write_text(json.dumps({"kernels": list_kernels(), "drawn": names, "trials": trials}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    write()
+    write_golden()

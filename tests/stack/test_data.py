@@ -1,4 +1,4 @@
-"""What the rows of a stack see: splits, exact and nested corruption, standardisation, order."""
+"""The data that the replicas of a stack see: splits, exact and nested corruption, standardisation, order."""
 
 import re
 from itertools import product
@@ -32,13 +32,13 @@ CASES = [
 ]
 
 
-def seen(prepared, row, part="train"):
-    split = getattr(prepared.variants[row], part)
+def seen(prepared, replica, part="train"):
+    split = getattr(prepared.variants[replica], part)
     return prepared.inputs[split.inputs], prepared.targets[split.targets]
 
 
 def changed(prepared, clean, dirty, part="train"):
-    """Positions of the split at which two rows of the stack see something else."""
+    """Positions of the split at which two replicas of the stack see something else."""
     pairs = zip(seen(prepared, clean, part), seen(prepared, dirty, part), strict=True)
     return np.any([(a != b).reshape(len(a), -1).any(1) for a, b in pairs], axis=0)
 
@@ -48,18 +48,18 @@ def test_exactly_the_asked_share_is_corrupted_and_higher_rates_contain_lower(tas
     trials = make_trials(f"task={task}", f"corruption={kind}", RATES, "seeds=2")
     prepared, _ = prepare(trials)
     for part, seed in product(("train", "validation"), (0, 1)):
-        rows = {t.corruption_rate: r for r, t in enumerate(trials) if t.seed == seed}
+        replica_of = {t.corruption_rate: r for r, t in enumerate(trials) if t.seed == seed}
         before = last = None
-        for rate, row in rows.items():
-            now = changed(prepared, rows[0.0], row, part)
+        for rate, replica in replica_of.items():
+            now = changed(prepared, replica_of[0.0], replica, part)
             assert now.sum() == round(rate * len(now)), (part, seed)
-            assert getattr(prepared.variants[row], part).realised == now.sum() / len(now)
+            assert getattr(prepared.variants[replica], part).realised == now.sum() / len(now)
             if before is not None:
                 assert (now[before]).all(), (part, seed)
                 # what is corrupted at both rates is corrupted to the same values
-                for a, b in zip(seen(prepared, last, part), seen(prepared, row, part), strict=True):
+                for a, b in zip(seen(prepared, last, part), seen(prepared, replica, part), strict=True):
                     np.testing.assert_array_equal(a[before], b[before], err_msg=f"{part}, seed {seed}")
-            before, last = now, row
+            before, last = now, replica
 
 
 def test_clean_validation_is_clean(make_trials):
@@ -110,9 +110,9 @@ def test_features_are_standardised_on_each_rows_own_training_rows(make_trials):
 def test_targets_are_scaled_by_the_median_and_mad_of_the_corrupted_targets(make_trials):
     trials = make_trials("task=regression", "rates=[0,0.3]", "seeds=1")
     prepared, _ = prepare(trials)
-    for row in range(2):
-        targets = seen(prepared, row)[1]
-        variant = prepared.variants[row]
+    for replica in range(2):
+        targets = seen(prepared, replica)[1]
+        variant = prepared.variants[replica]
         median = np.median(targets)
         assert variant.shift == pytest.approx(median)
         assert variant.scale == pytest.approx(1.4826 * np.median(np.abs(targets - median)))

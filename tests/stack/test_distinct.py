@@ -38,7 +38,7 @@ differently; more than 1e-6 between any others."""
 
 def ends(trials):
     """Where the network of each trial ends, by head, loss and rate, with how far its weights have gone."""
-    found = {}
+    results = {}
     for stack in group_stacks(trials):
         prepared, refused = prepare([stack.trials[i] for i in sort_replicas(stack.trials)])
         components = build_components(prepared)
@@ -50,8 +50,8 @@ def ends(trials):
         assert not (module.replica_optimizer.diverged_step >= 0).any()
         own = slice(sum(components.replicas.sizes))
         for trial, old, new in zip(prepared.trials, start, components.replicas.theta.detach().cpu(), strict=True):
-            found[trial.head, trial.loss.name, trial.corruption_rate] = new[own], (new - old)[own].abs().max()
-    return found
+            results[trial.head, trial.loss.name, trial.corruption_rate] = new[own], (new - old)[own].abs().max()
+    return results
 
 
 def itself(name):
@@ -66,15 +66,15 @@ def test_losses_train_alike_if_and_only_if_they_are_declared_the_same(task, make
     settings = (*SETTINGS, *TASKS[task], *(() if TASKS[task] == IMAGES else ("batch_size=32",)))
     trials = make_trials(f"task={task}", f"losses=[{','.join(names)}]", *settings)
     epochs = STEPS * trials[0].batch_size / prepare(trials[:1])[0].problem.n_examples
-    found = ends([replace(t, epochs=epochs, evaluations=2) for t in trials])
-    assert {name for name, (_, way) in found.items() if way == 0} == set(), "these do not train at all"
+    results = ends([replace(t, epochs=epochs, evaluations=2) for t in trials])
+    assert {name for name, (_, way) in results.items() if way == 0} == set(), "these do not train at all"
 
     def alike(one, other, head, rate):
-        (a, way), (b, _) = found[head, one, rate], found[head, other, rate]
+        (a, way), (b, _) = results[head, one, rate], results[head, other, rate]
         return bool((a - b).abs().max() <= ALIKE * way)
 
     heads = defaultdict(dict)
-    for head, name, _ in found:
+    for head, name, _ in results:
         heads[head][name] = None
     pairs = [(head, one, other) for head, names in heads.items() for one, other in combinations(names, 2)]
     same = {(one, other) for head, one, other in pairs if all(alike(one, other, head, rate) for rate in RATES)}

@@ -1,4 +1,4 @@
-"""A row that fails leaves its neighbours bit-identical."""
+"""A replica that fails leaves its neighbours bit-identical."""
 
 from dataclasses import dataclass
 
@@ -83,7 +83,7 @@ def test_a_diverged_row_says_when_and_has_no_last_value(make_trials, temporary_l
 
 def test_a_loss_that_raises_on_the_way_fails_alone(make_trials, temporary_loss):
     temporary_loss(raises_on_the_way, requires=("progress",))
-    # settle() tries it at progress 0.5, so that this one is caught before the first step
+    # choose_routes() tries it at progress 0.5, so that this one is caught before the first step
     records = run_stack(Stack(make_trials(*SMALL, "losses=[mse,raises_on_the_way]")))
     status = {r.row["loss"]: r.row["status"] for r in records}
     assert status == {"mse": "finished", "raises_on_the_way": "failed"}

@@ -76,7 +76,7 @@ def test_a_trial_is_a_plain_training(task, make_trials):
 
     with torch.no_grad():
         out = back(net(standardised(prepared, prepared.test)))
-    found = record.row[f"test/{trial.metric}/last"]
+    result = record.row[f"test/{trial.metric}/last"]
     assert record.row["steps"] == steps
     # the tables are rounded to float32 once, after centring
-    assert found == pytest.approx(final_metric(task, out, prepared.targets[prepared.test]), rel=1e-5)
+    assert result == pytest.approx(final_metric(task, out, prepared.targets[prepared.test]), rel=1e-5)

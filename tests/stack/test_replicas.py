@@ -92,12 +92,12 @@ def build_networks(make, shape):
     return made
 
 
-@pytest.mark.parametrize("by_rows", [True, False])
+@pytest.mark.parametrize("one_by_one", [True, False])
 @pytest.mark.parametrize("one_thread", [True, False])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_outputs_gradients_and_buffers_equal_the_networks_alone(name, one_thread, by_rows, monkeypatch):
+def test_outputs_gradients_and_buffers_equal_the_networks_alone(name, one_thread, one_by_one, monkeypatch):
     monkeypatch.setattr(layers, "ONE_THREAD", one_thread)
-    monkeypatch.setattr(layers, "is_replica_by_replica", lambda x: by_rows)  # a GPU takes all rows at once
+    monkeypatch.setattr(layers, "is_replica_by_replica", lambda x: one_by_one)  # a GPU takes all replicas at once
     make, shape, route = NETWORKS[name]
     alone = build_networks(make, shape)
     replicas = Replicas([copy.deepcopy(n) for n in alone])
@@ -107,15 +107,15 @@ def test_outputs_gradients_and_buffers_equal_the_networks_alone(name, one_thread
     out, extra = replicas(inputs)
     assert extra.shape == (R, 0)
     out.square().sum().backward()
-    for row, network in enumerate(alone):
-        expected = network(inputs[row])
+    for replica, network in enumerate(alone):
+        expected = network(inputs[replica])
         expected.square().sum().backward()
-        torch.testing.assert_close(out[row], expected, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(out[replica], expected, rtol=1e-10, atol=1e-12)
         gradients, _ = replicas.get_tensors(replicas.theta.grad)
         for own, parameter in network.named_parameters():
-            torch.testing.assert_close(gradients[own][row], parameter.grad, rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(gradients[own][replica], parameter.grad, rtol=1e-10, atol=1e-12)
         for buffer_name, buffer in network.named_buffers():
-            torch.testing.assert_close(replicas.get_stacked_buffers()[buffer_name][row], buffer)
+            torch.testing.assert_close(replicas.get_stacked_buffers()[buffer_name][replica], buffer)
 
 
 def test_evaluation_mode_reaches_the_network_and_leaves_buffers_alone():

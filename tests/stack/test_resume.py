@@ -29,7 +29,7 @@ KINDS = {
         *("task=regression", "loss=mse", "optimizer.name=sgd", "clip.mode=norm", "clip.threshold=0.5"),
         *("optimizer.weight_decay=0.1", "optimizer.warmup=0.3"),
     ),
-    "a diverged row": ("task=regression", "loss=mse", "optimizer.name=sgd", "lr=30", "optimizer.momentum=0"),
+    "a diverged replica": ("task=regression", "loss=mse", "optimizer.name=sgd", "lr=30", "optimizer.momentum=0"),
     "cnn": ("task=multiclass", "model=cnn", "model.channels=2"),
     "no evaluation before the end": ("task=regression", "loss=mae", "evaluations=1"),
 }
@@ -48,9 +48,9 @@ class Noisy(Model):
 def one_stack(make_trials):
     def make(*overrides):
         short = ("seeds=2", "rates=[0,0.4]", "epochs=4", "evaluations=3", "precision=64")
-        own = {o.split("=")[0] for o in overrides}
-        given = [o for o in short if o.split("=")[0] not in own]
-        (stack,) = group_stacks(make_trials(*overrides, *given))
+        names = {o.split("=")[0] for o in overrides}
+        options = [o for o in short if o.split("=")[0] not in names]
+        (stack,) = group_stacks(make_trials(*overrides, *options))
         return stack
 
     return make
@@ -58,8 +58,8 @@ def one_stack(make_trials):
 
 def stopped_at(steps):
     """A question that is answered with yes after each of these steps."""
-    asked = iter(range(1, 10_000))
-    return lambda: next(asked) in steps
+    calls = iter(range(1, 10_000))
+    return lambda: next(calls) in steps
 
 
 def in_pieces(stack, folder, pieces):
@@ -75,8 +75,8 @@ def plain(row):
     return {k: repr(v) for k, v in row.items() if k != "wall_seconds"}
 
 
-def assert_same(found, wanted):
-    for a, b in zip(found, wanted, strict=True):
+def assert_same(results, expected):
+    for a, b in zip(results, expected, strict=True):
         assert plain(a.row) == plain(b.row)
         np.testing.assert_array_equal(a.steps, b.steps)
         for group in ("curves", "scores"):
@@ -103,9 +103,9 @@ def test_buffers_and_dropout(one_stack, tmp_path, monkeypatch):
 
 def test_every_step_may_be_the_last(one_stack, tmp_path):
     stack = one_stack("task=regression", "loss=huber", "epochs=1.5", "seeds=1")
-    wanted = run_stack(stack)
-    for n in range(1, wanted[0].row["steps"]):
-        assert_same(in_pieces(stack, tmp_path, [n]), wanted)
+    expected = run_stack(stack)
+    for n in range(1, expected[0].row["steps"]):
+        assert_same(in_pieces(stack, tmp_path, [n]), expected)
         for file in tmp_path.iterdir():
             file.unlink()
 
@@ -114,7 +114,7 @@ def test_repeats_little(one_stack, tmp_path):
     stack, steps = one_stack("task=regression", "loss=mse"), []
     with pytest.raises(TrainingStopped):
         run_stack(stack, CheckpointCallback(stop=stopped_at({9}), folder=tmp_path))
-    run_stack(stack, CheckpointCallback(lambda replicas, step, total: steps.append(step), folder=tmp_path))
+    run_stack(stack, CheckpointCallback(lambda n_replicas, step, total: steps.append(step), folder=tmp_path))
     assert steps[0] == 10
 
 
@@ -161,17 +161,17 @@ def test_without_room_for_a_checkpoint_training_goes_on(one_stack, tmp_path, mon
 def test_chunks_have_checkpoints_of_their_own(one_stack, tmp_path, monkeypatch):
     stack = one_stack("task=regression", "losses=[mse,huber]")
     monkeypatch.setattr(run, "choose_chunk_size", lambda *_: 3)
-    wanted = run_stack(stack)
-    steps = wanted[0].row["steps"]
-    assert_same(in_pieces(stack, tmp_path, [2, steps + 2]), wanted)
+    expected = run_stack(stack)
+    steps = expected[0].row["steps"]
+    assert_same(in_pieces(stack, tmp_path, [2, steps + 2]), expected)
     assert len(list(tmp_path.glob("*.pt"))) >= 2
 
 
 def test_blocks_are_cut_where_they_would_be_large(one_stack, monkeypatch):
     stack = one_stack("task=regression", "loss=mse")
-    wanted = run_stack(stack)
+    expected = run_stack(stack)
     monkeypatch.setattr("lossbench.training.build.BLOCK_NUMBERS", 500)
-    assert_same(run_stack(stack), wanted)
+    assert_same(run_stack(stack), expected)
 
 
 def test_a_checkpoint_that_does_not_fit_is_said_and_starts_again(one_stack, tmp_path, caplog):
@@ -197,9 +197,9 @@ def test_a_chunk_that_raises_takes_no_other_with_it(one_stack, monkeypatch):
         return original(prepared, watch)
 
     monkeypatch.setattr(run, "_run_chunk", breaks)
-    found = {r.row["loss"]: r.row for r in run_stack(stack)}
-    assert found["mse"]["status"] == "finished"
-    assert (found["huber"]["status"], found["huber"]["reason"]) == ("failed", "RuntimeError: a bug")
+    rows = {r.row["loss"]: r.row for r in run_stack(stack)}
+    assert rows["mse"]["status"] == "finished"
+    assert (rows["huber"]["status"], rows["huber"]["reason"]) == ("failed", "RuntimeError: a bug")
 
 
 def test_what_cannot_train_together_is_refused(one_stack):

@@ -75,15 +75,15 @@ def test_the_route(function, facts, route):
     kind = lossbench.loss(tasks=("regression",), **facts)(function)
     del registry.losses._entries[function.__name__]
     field = next(iter(kind.__dataclass_fields__), None)
-    rows = [kind(**({field: v} if field else {})) for v in (0.5, 1.0, 2.0)]
+    group = [kind(**({field: v} if field else {})) for v in (0.5, 1.0, 2.0)]
     generator = torch.Generator().manual_seed(0)
     prediction, target = (torch.randn(3, 4, 2, generator=generator, dtype=torch.float64) for _ in range(2))
-    assert choose_route(rows, prediction, target, {}) == route
+    assert choose_route(group, prediction, target, {}) == route
 
 
 def test_only_fields_that_differ_are_stacked():
-    rows = [losses.get("focal", gamma=g, alpha=0.5) for g in (0.0, 1.0)]
-    assert find_differing_fields(rows) == {"gamma": [0.0, 1.0]}
+    group = [losses.get("focal", gamma=g, alpha=0.5) for g in (0.0, 1.0)]
+    assert find_differing_fields(group) == {"gamma": [0.0, 1.0]}
 
 
 @pytest.mark.parametrize("differ", [True, False])

@@ -82,7 +82,7 @@ def test_the_residuals_are_measured_by_the_targets_scale(make_trials):
     (record,) = run_stack(Stack(make_trials("task=regression", "loss=mse", "seeds=1", "rates=[0]", "epochs=2")))
     targets = registry.datasets.get("diabetes").load().targets
     rest = np.delete(targets, record.test_index, axis=0)
-    scale = 1.4826 * np.median(np.abs(rest - np.median(rest)))  # nearly that of the training rows
+    scale = 1.4826 * np.median(np.abs(rest - np.median(rest)))  # nearly that of the training examples
     error = np.median(record.scores["last"])
     assert record.row["residual_scale"] == pytest.approx(1.4826 * error / scale, rel=0.15)
 
@@ -100,8 +100,8 @@ def test_scores_of_all_metrics_are_kept(make_trials):
 
 
 def test_groups_of_test_rows_are_kept(make_trials):
-    wanted = make_trials("task=multilabel", "seeds=1", "rates=[0]", "epochs=0.1", "data.n=400", "model=mlp")
-    (record,) = run_stack(Stack(wanted))
+    trials = make_trials("task=multilabel", "seeds=1", "rates=[0]", "epochs=0.1", "data.n=400", "model=mlp")
+    (record,) = run_stack(Stack(trials))
     assert len(record.test_groups) == len(record.test_index)
     assert 1 < len(set(record.test_groups.tolist())) < 20
 
@@ -120,7 +120,9 @@ def test_other_precisions_learn_as_well(precision, make_trials):
 
 
 def test_progress_reaches_the_end(make_trials):
-    seen = []
+    calls = []
     trials = make_trials("task=regression", "seeds=2", "rates=[0]", "epochs=1")
-    records = run_stack(Stack(trials), CheckpointCallback(lambda rows, step, steps: seen.append((rows, step, steps))))
-    assert seen[-1] == (2, records[0].row["steps"], records[0].row["steps"])
+    records = run_stack(
+        Stack(trials), CheckpointCallback(lambda n_replicas, step, steps: calls.append((n_replicas, step, steps)))
+    )
+    assert calls[-1] == (2, records[0].row["steps"], records[0].row["steps"])

@@ -1,4 +1,4 @@
-"""Weights as the rows of a stack see them: on their own examples, labels and steps."""
+"""Weights as the replicas of a stack see them: on their own examples, labels and steps."""
 
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,7 @@ B = 24
 
 
 def objective_of(trials, progress=0.5):
-    """What the rows minimise, of the same random outputs; these, and the targets and positions of the batch."""
+    """Return what the replicas minimise on the same random outputs; these outputs, the batch, and the data."""
     prepared, rejected = prepare(trials)
     assert not rejected
     components = build_components(prepared)
@@ -34,7 +34,7 @@ def objective_of(trials, progress=0.5):
 
 
 def test_pos_weight_of_labels_has_torchs_gradient(make_trials):
-    """Each row with its own counts, which differ with the seed and what is corrupted; the others keep their loss."""
+    """Each replica has its own counts, which differ with seed and corruption; the others keep their loss."""
     trials = make_trials(*LABELS, "losses=[bce,focal]", "weightings=[none,pos_weight,trimmed]")
     minimised, raw, batch, prepared = objective_of(trials)
     (gradient,) = torch.autograd.grad(minimised.sum(), raw)
@@ -57,11 +57,11 @@ def test_pos_weight_of_labels_has_torchs_gradient(make_trials):
 def test_focal_weights_make_cross_entropy_the_focal_loss(make_trials):
     shared = ("task=multiclass", *SMALL, "epochs=2", "seeds=1")
     trials = make_trials(*shared, "losses=[cross_entropy,focal_softmax]", "weightings=[none,focal]")
-    found = {(t.loss.name, t.weighting.name): r for t, r in zip(trials, run_stack(Stack(trials)), strict=True)}
-    wanted = found["focal_softmax", "none"].curves
-    for key, curve in found["cross_entropy", "focal"].curves.items():
-        np.testing.assert_allclose(curve, wanted[key], rtol=1e-9, atol=1e-9)
-    assert not np.allclose(found["cross_entropy", "none"].curves["train", "loss"][1:], wanted["train", "loss"][1:])
+    results = {(t.loss.name, t.weighting.name): r for t, r in zip(trials, run_stack(Stack(trials)), strict=True)}
+    expected = results["focal_softmax", "none"].curves
+    for key, curve in results["cross_entropy", "focal"].curves.items():
+        np.testing.assert_allclose(curve, expected[key], rtol=1e-9, atol=1e-9)
+    assert not np.allclose(results["cross_entropy", "none"].curves["train", "loss"][1:], expected["train", "loss"][1:])
 
 
 def test_a_detached_focal_weight_trains_otherwise(make_trials):
@@ -121,7 +121,7 @@ def test_sample_weights_are_the_rows_own_and_of_mean_one(weighted):
     minimised, raw, batch, prepared = objective_of(trials)
     for r, trial in enumerate(trials):
         variant = prepared.variants[r]
-        rows = variant.train.inputs  # no row is replaced: the corruption is of targets
+        rows = variant.train.inputs  # no example is replaced: the corruption is of targets
         weights = rows % 7 / (rows % 7).mean() if trial.weighting.name == "sample" else np.ones(len(rows))
         target = (batch.targets[r, :, 0].numpy() - variant.shift) / variant.scale
         losses = np.abs(raw[r, :, 0].detach().numpy() - target)

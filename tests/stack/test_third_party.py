@@ -123,11 +123,11 @@ def data_of(change):
 )
 def test_a_large_offset_does_not_eat_the_digits(change, make_trials, registered):
     overrides = (*SMALL, "data=strange", "epochs=20", "model=linear", "lr=0.1")
-    found = []
+    results = []
     for kind in (lambda x, y: (x, y), change):
         registered("datasets", data_of(kind))  # the same definition again replaces the older one
-        found.append(run_stack(Stack(make_trials(*overrides)))[0].row["test/mae/last"])
-    assert found[1] == pytest.approx(found[0], rel=1e-3)
+        results.append(run_stack(Stack(make_trials(*overrides)))[0].row["test/mae/last"])
+    assert results[1] == pytest.approx(results[0], rel=1e-3)
 
 
 def test_inputs_that_are_not_finite_are_refused(make_trials, registered):
@@ -145,13 +145,13 @@ def test_whole_numbers_as_inputs_can_be_corrupted(make_trials, registered):
 def test_a_trial_follows_the_source_of_an_external_loss(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     choice = Choice.from_fields("external", {"target": "some_losses.f"})
-    found = set()
+    fingerprints = set()
     for body in ("(p - t).abs()", "(p - t) ** 2"):
         (tmp_path / "some_losses.py").write_text(f"def f(p, t):\n    return {body}\n")
         sys.modules.pop("some_losses", None)
         linecache.clearcache()
-        found.add(compute_fingerprint(("losses", choice)))
-    assert len(found) == 2
+        fingerprints.add(compute_fingerprint(("losses", choice)))
+    assert len(fingerprints) == 2
 
 
 STRANGERS = """
@@ -325,12 +325,12 @@ def some_rows(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("some_rows")
 @pytest.mark.parametrize(("name", "said"), [("by_size", "IndexError: index"), ("known_sizes", "ValueError: no size")])
 def test_a_loss_that_raises_on_the_data_of_some_rows_fails_those_alone(make_trials, name, said):
-    """The highest rate's at once, and the lowest's when their one wrong target comes up."""
-    asked = ("task=regression", "model=linear", "seeds=2", "rates=[0,0.01,0.4]", "epochs=1", "precision=64")
-    trials = make_trials(*asked, f"losses=[{{external:{{target:some_rows.{name}}}}},mae]")
-    found = {t: r for t, r in zip(trials, run_stack(Stack(trials)), strict=True)}
-    alike = {(t.seed, t.corruption_rate): r for t, r in found.items() if t.loss.name == "mae"}
-    for trial, record in found.items():
+    """The highest corruption rate's at once, and the lowest's when their one wrong target comes up."""
+    overrides = ("task=regression", "model=linear", "seeds=2", "rates=[0,0.01,0.4]", "epochs=1", "precision=64")
+    trials = make_trials(*overrides, f"losses=[{{external:{{target:some_rows.{name}}}}},mae]")
+    results = {t: r for t, r in zip(trials, run_stack(Stack(trials)), strict=True)}
+    alike = {(t.seed, t.corruption_rate): r for t, r in results.items() if t.loss.name == "mae"}
+    for trial, record in results.items():
         if trial.loss.name == "mae":
             continue
         assert record.row["status"] == ("failed" if trial.corruption_rate else "finished"), record.row["reason"]

@@ -119,7 +119,7 @@ def small(overrides):
 
 
 def own_rates(trials, steps=40):
-    """Each row its own learning rate, and few steps."""
+    """Each replica has its own learning rate, and few steps."""
     epochs = steps * trials[0].batch_size / prepare(trials[:1])[0].problem.n_examples
     return [
         replace(t, epochs=epochs, optimizer=replace(t.optimizer, lr=t.optimizer.lr * (1 + 0.1 * i)))
@@ -138,7 +138,8 @@ def test_a_stack_equals_its_trials_alone(kind, make_trials):
     together = run_stack(stack)
     assert all(r.row["status"] == "finished" for r in together), {r.row["reason"] for r in together}
     assert {r.row["steps"] for r in together} == {40}
-    # one of each loss: two seeds at two rates vary fastest, so that every fifth has another seed or rate, too
+    # one of each loss: two seeds at two corruption rates vary fastest, so that every
+    # fifth has another seed or corruption rate, too
     for record, trial in list(zip(together, stack.trials, strict=True))[::5]:
         (alone,) = run_stack(Stack((trial,)))
         assert alone.curves.keys() == record.curves.keys()
@@ -149,7 +150,7 @@ def test_a_stack_equals_its_trials_alone(kind, make_trials):
 
 
 def test_rows_really_differ(make_trials):
-    """Else the test above would hold for rows that all train the same thing."""
+    """Else the test above would hold for replicas that all train the same thing."""
     trials = own_rates(make_trials(*KINDS["plain"], *SMALL, "model.width=8"))
     records = run_stack(Stack(tuple(trials)))
     finals = {round(float(r.curves["train", "loss"][-1]), 9) for r in records}

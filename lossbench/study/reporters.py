@@ -59,6 +59,8 @@ class BoardWriter(SilentReporter):
         folders = _on_record(experiments)
         stale = any(not writer.is_fresh(e.output, e.folder) for e in experiments if e.folder in folders)
         study = read_study([*_on_record(tuning), *(writer.find_comparable(folders) if stale else folders)])
+        for problem in study.problems:
+            log.warning("%s", problem)
         _refresh(experiments, study, ended=True, predictions=True, pictures=pictures)
         return study
 
@@ -67,11 +69,12 @@ def _on_record(experiments: Iterable[Experiment]) -> list[Path]:
     return [f for f in dict.fromkeys(e.folder for e in experiments) if (f / TRIALS).exists()]
 
 
-def _refresh(experiments: Iterable[Experiment], study: Study | None = None, **what: bool) -> None:
+def _refresh(experiments: Iterable[Experiment], study: Study | None = None, **options: bool) -> None:
     ordered = sorted(dict.fromkeys(experiments), key=lambda e: str(e.output))
+    losses = {e.template.loss.label: e.template.loss for e in ordered}
     for output, group in groupby(ordered, key=lambda e: e.output):
         try:
-            left = writer.refresh(output, [e.folder for e in group], study, **what).n_undrawn
+            left = writer.refresh(output, [e.folder for e in group], study, losses=losses, **options).n_undrawn
         except LossbenchError as error:  # the records are what counts; the next command draws again
             log.warning("TensorBoard's files are not written: %s", error)
         else:

@@ -20,6 +20,7 @@ USAGE = (
     f"{'|'.join(comparison.SORTS)}] [--rope SIZE] [--confidence SHARE] [--format table|csv|json|latex|markdown] "
     "[--tensorboard]"
 )
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 OPTIONS = ("--baseline", "--metric", "--where", "--sort", "--rope", "--confidence", "--format", "--tensorboard")
 
 
@@ -63,7 +64,9 @@ def _print_csv(comparisons: Sequence[Comparison], sort: str) -> None:
     columns = list(dict.fromkeys(name for line in lines for name in line))
     table = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     table.writeheader()
-    table.writerows(lines)
+    for line in lines:
+        # spreadsheets run a text that begins like a formula
+        table.writerow({n: f"'{v}" if isinstance(v, str) and v.startswith(FORMULA) else v for n, v in line.items()})
 
 
 def _print_latex(comparisons: Sequence[Comparison], sort: str) -> None:

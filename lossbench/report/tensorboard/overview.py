@@ -37,7 +37,7 @@ from lossbench.report.tensorboard.events import (
     format_tag,
 )
 from lossbench.seeds import hash_values
-from lossbench.types import Picture
+from lossbench.types import Choice, Picture
 
 PREDICTED = "test predictions"  # is shown between test and train
 MOST_PICTURED = 30
@@ -116,8 +116,13 @@ def digest_pictures(comparisons: Sequence[Comparison], losses: Iterable[str]) ->
     return hash_values(sorted(losses), values)[:12]
 
 
-def build_pictures(comparisons: Sequence[Comparison], losses: Mapping[str, Path], ended: float) -> Iterator[Event]:
-    """Draw the losses' robustness and their shapes; losses: where each, by its label, has a record."""
+def build_pictures(
+    comparisons: Sequence[Comparison], losses: Mapping[str, Path], trusted: Mapping[str, Choice], ended: float
+) -> Iterator[Event]:
+    """Draw the losses' robustness and their shapes.
+
+    losses: where each, by its label, has a record. trusted: those that may be built though they are not built in.
+    """
     robustness = (
         (f"robustness/{comparison.corruption}", plot_robustness(comparison), "Each loss over the corruption rates.")
         for comparison in comparisons
@@ -125,7 +130,7 @@ def build_pictures(comparisons: Sequence[Comparison], losses: Mapping[str, Path]
     )
     shapes = (
         (f"shapes of losses/{name}", figure, "Value and gradient of the losses compared.")
-        for name, figure in draw_recorded_shapes(losses)
+        for name, figure in draw_recorded_shapes(losses, trusted)
     )
     for tag, figure, description in chain(robustness, shapes):
         figure.set_dpi(DPI)

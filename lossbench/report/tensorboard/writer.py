@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -31,6 +32,7 @@ from lossbench.report.tensorboard.boards import (
 )
 from lossbench.report.tensorboard.events import build_events, digest_run, read_points
 from lossbench.seeds import hash_values
+from lossbench.types import Choice
 
 TREE = "tensorboard"  # the folder below a command's output that holds all boards
 BOARD_FILE = ".tensorboard"  # beside records: the board that shows them, and when it was written
@@ -52,12 +54,15 @@ def refresh(
     ended: bool = False,
     predictions: bool = False,
     pictures: bool = False,
+    losses: Mapping[str, Choice] = MappingProxyType({}),
 ) -> WriteResult:
     """Write the records in `folders`, and those that they are compared with, to the tree below `output`.
 
     study: what was already read of `find_comparable(folders)`; else it is read here. ended: also the verdict on all
     losses. predictions, pictures: also pictures of the predictions, and of the losses. Where the boards are newer than
     the records, nothing is read and nothing written.
+
+    losses: those of this command, by label, which may be built for pictures though they are not built in.
 
     Raises RecordError where a folder cannot be read or written.
     """
@@ -67,7 +72,7 @@ def refresh(
     study = _select_comparable(study or read_study(find_comparable(recorded)), recorded)
     if study.trials.empty:
         return WriteResult((), 0)
-    result = write(output / TREE, study, _compare(study) if ended else None, predictions, pictures)
+    result = write(output / TREE, study, _compare(study) if ended else None, predictions, pictures, losses)
     if ended and predictions and len(result.boards) == 1:  # all is written: note beside the records where it is shown
         for folder in map(Path, study.trials[FOLDER].map(str).unique()):
             with explain_errors("write", folder):
@@ -112,10 +117,11 @@ def write(
     comparisons: Sequence[Comparison] | None = None,
     predictions: bool = False,
     pictures: bool = False,
+    losses: Mapping[str, Choice] = MappingProxyType({}),
 ) -> WriteResult:
     """Write the boards of a study below `tree`: the runs that are new or have changed, and the overview.
 
-    comparisons: for the verdicts; None leaves them out.
+    comparisons: for the verdicts; None leaves them out. losses: as in `refresh`.
     """
     trials = study.reported
     homes = {str(trial): Path(str(folder)) for trial, folder in zip(trials["trial"], trials[FOLDER], strict=True)}
@@ -127,7 +133,7 @@ def write(
             its_comparisons = None
             if comparisons is not None:
                 its_comparisons = [c for c in comparisons if get_shared_settings(c.first) == board.settings]
-            _write_overview(folder, board, _list_curves(trials, board), its_comparisons, homes, pictures)
+            _write_overview(folder, board, _list_curves(trials, board), its_comparisons, homes, pictures, losses)
         cells = [
             (f / run.name, cell) for f, board in board_by_folder.items() for run in board.runs for cell in run.cells
         ]
@@ -212,6 +218,7 @@ def _write_overview(
     comparisons: Sequence[Comparison] | None,
     homes: Mapping[str, Path],
     pictures: bool,
+    trusted: Mapping[str, Choice],
 ) -> None:
     """Write the run that spans all losses, and its pictures if `pictures`, unless it is there already.
 
@@ -228,7 +235,7 @@ def _write_overview(
         events.write_events(run, [*header, *overview.build_overview(board, curves, verdicts, ended)], digest)
     digest = overview.digest_pictures(comparisons or [], losses)
     if not events.is_written(run, digest, events.PICTURES):  # pictures that are there show other numbers
-        drawn = [*overview.build_pictures(comparisons, losses, ended)] if comparisons and pictures else []
+        drawn = [*overview.build_pictures(comparisons, losses, trusted, ended)] if comparisons and pictures else []
         events.write_events(run, drawn, digest, events.PICTURES)
 
 

@@ -77,19 +77,20 @@ def _rank_value(row: Summary) -> float:
 
 
 def _describe_section(rows: Sequence[Summary]) -> str:
-    """Return the metric and its direction, how many seeds and trials, how many diverged, and the target."""
+    """Return two lines: the metric, its direction and the counts; the target and the baseline predictor."""
     arrow = "↑, higher is better" if rows[0].higher_is_better else "↓, lower is better"
     n_seeds = len({seed for row in rows for seed in row.seeds})
     n_trials, n_diverged = sum(row.n_trials for row in rows), sum(row.n_diverged for row in rows)
     counts = f"{_count(n_seeds, 'seed')}, {_count(n_trials, 'trial')}, {n_diverged or 'none'} diverged"
-    parts = [f"test {rows[0].metric} {arrow}", counts]
+    parts = []
     if limit := format_target(rows):
         target = f"target {'≥' if rows[0].higher_is_better else '≤'} {limit}"
         reached = any(row.steps and row.steps.n_reached for row in rows)
         parts.append(target if reached else f"no trial reached the {target}")
     if baselines := [row.baseline_predictor for row in rows if np.isfinite(row.baseline_predictor)]:
         parts.append(f"baseline predictor {baselines[0]:.3g}")
-    return "; ".join(parts)
+    lines = [f"test {rows[0].metric} {arrow}; {counts}", "; ".join(parts)]
+    return "\n".join(line for line in lines if line)
 
 
 def _count(n: int, noun: str) -> str:

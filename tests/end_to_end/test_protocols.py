@@ -52,7 +52,7 @@ def test_each_loss_is_reported_at_what_validation_chose_on_other_seeds(lossbench
     assert chosen == best_on_validation(trials[tuning])
     assert len(reported) == 2 * 2 * 3
     assert "Tuning 2 losses at 2 learning rates from 0.003 to 0.03, on 2 seeds, at each of 2 corruption rates." in err
-    assert "on 2 seeds of their own" in " ".join(out.split())
+    assert "on 2 tuning seeds" in " ".join(out.split())
     assert "untuned" not in out
 
 

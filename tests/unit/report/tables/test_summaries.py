@@ -64,10 +64,7 @@ def test_one_row_per_loss_and_rate(study):
     assert line_with(text, "mae", "0.1", "[").split()[:2] == ["mae", "0.1"]
     assert sum("[" in line and "–" in line for line in text.splitlines()) == 6 + 1  # rows and the footer's first line
     assert text.splitlines()[0] == "regression · friedman1 · mlp · corruption outliers"
-    assert (
-        text.splitlines()[1]
-        == "test mae ↓, lower is better; 6 seeds, 31 trials, 2 diverged"
-    )
+    assert text.splitlines()[1] == "test mae ↓, lower is better; 6 seeds, 31 trials, 2 diverged"
 
 
 def test_a_row_shows_what_the_summary_says(study):

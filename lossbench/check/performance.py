@@ -9,7 +9,7 @@ from lossbench.check.calls import draw_call, stack_calls
 from lossbench.check.contract import CheckFailed, NotApplicable, is_built_in
 from lossbench.interfaces.loss import Loss
 from lossbench.interfaces.samples import B
-from lossbench.training.groups import choose_route
+from lossbench.training.routes import choose_route
 
 LOOPING = frozenset({"External", "ExternalWrapper"})
 """Reviewed classes of built-in losses that need a call per replica: the code they call is not lossbench's."""

@@ -11,7 +11,8 @@ from lossbench.interfaces import Task, TermWeighting
 from lossbench.interfaces.loss import replicate
 from lossbench.losses.composition.combined import Combined, narrow_problem, sum_weighted
 from lossbench.training.batches import Batch, DataFacts
-from lossbench.training.groups import LossGroup, Moment, flatten_parameters, stack_fields
+from lossbench.training.groups import LossGroup, Moment, flatten_parameters
+from lossbench.training.routes import stack_fields
 from lossbench.types import Problem, Requirement
 
 

@@ -45,7 +45,7 @@ from lossbench.losses import (
     Wing,
     ZeroInflatedPoisson,
 )
-from lossbench.training.groups import choose_route
+from lossbench.training.routes import choose_route
 from lossbench.weightings import IRLS
 
 EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True)

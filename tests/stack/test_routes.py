@@ -9,7 +9,7 @@ from registered import built_in
 import lossbench
 from lossbench import losses, registry
 from lossbench.check.calls import draw_call, stack_calls
-from lossbench.training.groups import choose_route, find_differing_fields
+from lossbench.training.routes import choose_route, find_differing_fields
 
 BUILT_IN = [name for name in built_in(registry.losses) if registry.losses.find(name).family != "composition"]
 """All but those that are made of others."""

@@ -22,7 +22,7 @@ from pytorch_metric_learning.utils import common_functions
 from lossbench import losses, registry
 from lossbench.cli import main
 from lossbench.errors import LossbenchError
-from lossbench.training.groups import Routes
+from lossbench.training.routes import Routes
 from lossbench.types import EMBEDDING_WIDTH, Problem, Requirement
 
 NAMES = {kind.name: origin for origin, kind in plugin.KINDS.items()}

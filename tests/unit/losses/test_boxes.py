@@ -10,7 +10,7 @@ from torchvision import ops
 
 from lossbench import losses
 from lossbench.errors import InvalidValue
-from lossbench.training.groups import Routes, choose_route
+from lossbench.training.routes import Routes, choose_route
 
 CORNERS = ("iou", "giou", "diou", "ciou", "eiou", "focal_eiou", "alpha_iou", "siou", "wiou_v1", "nwd")
 BLIND = ("iou", "alpha_iou", "focal_eiou")

@@ -15,7 +15,7 @@ from torch.nn import functional
 from lossbench import losses
 from lossbench.errors import InvalidValue
 from lossbench.losses import CTC, AutoregressiveNLL, FocalCTC, SmoothedCTC, Unlikelihood, get
-from lossbench.training.groups import Routes, _has_branches, choose_route
+from lossbench.training.routes import Routes, _has_branches, choose_route
 
 
 def logits_of(*shape, spread=2.0, seed=0):

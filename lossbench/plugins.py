@@ -14,7 +14,7 @@ from types import ModuleType
 from lossbench import registry
 from lossbench.errors import InvalidValue, LossbenchError, describe_error
 from lossbench.seeds import hash_values
-from lossbench.sources import find_user_line
+from lossbench.sources import find_user_line, limit_import_time
 
 FILE = ".py"
 
@@ -134,7 +134,8 @@ def _prepare_import(plugin: Plugin, folder: Path) -> Iterator[None]:
     before, dont_write = sys.path[:], sys.dont_write_bytecode
     sys.path[:0], sys.dont_write_bytecode = [str(folder)], True
     try:
-        yield
+        with limit_import_time():
+            yield
     except (Exception, SystemExit) as error:
         where = "" if isinstance(error, SyntaxError) else find_user_line(error)  # its message has the line already
         is_ours = isinstance(error, LossbenchError)

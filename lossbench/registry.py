@@ -25,7 +25,7 @@ from lossbench.errors import InvalidValue, LossbenchError, make_unknown
 from lossbench.identity import Unidentified, identify
 from lossbench.interfaces import Corruption, Dataset, Loss, Metric, Model, Scheme, Task
 from lossbench.seeds import hash_values
-from lossbench.sources import extract_definition, list_versions
+from lossbench.sources import extract_definition, limit_import_time, list_versions
 from lossbench.types import Choice
 
 T = TypeVar("T")
@@ -230,9 +230,10 @@ class Registry(Generic[T]):
     def _load_point(self, point: EntryPoint) -> None:
         source = f"{_get_distribution(point)} {point.dist.version}" if point.dist else "unknown"
         try:
-            loaded = point.load()
+            with limit_import_time():
+                loaded = point.load()
             kinds = list(self.list_public(loaded)) if isinstance(loaded, ModuleType) else [(point.name, loaded)]
-        except Exception as error:  # a third-party package may raise anything; reported by name
+        except (Exception, SystemExit) as error:  # a third-party package may raise anything; reported by name
             self._report(point.name, source, error)
             return
         for name, kind in kinds:
@@ -241,7 +242,7 @@ class Registry(Generic[T]):
             except LossbenchError as error:
                 self._report(name, source, error)
 
-    def _report(self, name: str, source: str, error: Exception) -> None:
+    def _report(self, name: str, source: str, error: BaseException) -> None:
         reason = str(error) if isinstance(error, LossbenchError) else f"{type(error).__name__}: {error}"
         self.problems.append(Problem(f"lossbench.{self.group}", name, source, reason))
 

@@ -6,15 +6,20 @@ For a module of a package, all modules of that package lie beside it.
 import ast
 import importlib.util
 import inspect
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 
 LOSSBENCH, PYTHON = Path(__file__).parent, Path(ast.__file__).parent
+IMPORT_SECONDS = 120.0
+"""How long the import of a plug-in may take."""
 INSTALLED = {"site-packages", "dist-packages"}
 MAIN_GUARD = "__name__ == '__main__'"
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -137,3 +142,22 @@ def _list_imported(node: ast.AST, package: str | None) -> Iterator[str]:
         base = importlib.util.resolve_name(relative, package)
         yield base
         yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+@contextmanager
+def limit_import_time() -> Iterator[None]:
+    """Raise TimeoutError if an import takes longer than `IMPORT_SECONDS`; in the main thread, which has signals."""
+    if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield  # the limit is that of the import which this one is part of
+        return
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"the import does not end within {IMPORT_SECONDS:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, IMPORT_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lossbench.interfaces.loss import refresh_scale, replicate
 from lossbench.interfaces.spaces import SPACES
 from lossbench.sources import find_user_line
 from lossbench.training.batches import Batch, DataFacts
+from lossbench.training.isolation import InputGuard, is_guarded
 from lossbench.training.routes import (
     Call,
     Extras,
@@ -25,6 +27,9 @@ from lossbench.training.routes import (
     stack_fields,
 )
 from lossbench.types import Encoding, Problem, Requirement
+
+LOSS_ERRORS = (Exception, SystemExit)
+"""What a third-party loss may raise: it ends its own trials, and not the program."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,7 @@ class LossGroup(Group):
         self.shapes = {n: t.shape for n, t in self.initial_parameters[0].items()}
         self.width = sum(s.numel() for s in self.shapes.values())
         self._routes = Routes(losses)
+        self._is_guarded = any(map(is_guarded, losses))
         self._call: Call | None = None
         self.route = ""
         self.failures: dict[int, str] = {}
@@ -169,14 +175,14 @@ class LossGroup(Group):
         shape: of one example's raw output.
         """
 
-        def try_replicas(picked: list[int]) -> Exception | None:
+        def try_replicas(picked: list[int]) -> BaseException | None:
             """Set the route that suits these replicas; return the error of a loss that fails."""
-            failure: Exception | None = None
+            failure: BaseException | None = None
             # in float64; in float32 where that fails, as some third-party losses take nothing else
             for dtype in (torch.float64, torch.float32):
                 try:
                     self.route = choose_route(*self._make_probe(shape, facts, batch, extra, picked, dtype))
-                except Exception as error:  # a third-party loss may raise anything; the other groups go on
+                except LOSS_ERRORS as error:  # a third-party loss may raise anything; the other groups go on
                     failure = error
                 else:
                     self._call = getattr(self._routes, self.route)
@@ -212,7 +218,7 @@ class LossGroup(Group):
         extras = {name: _pick_replicas(value, picked) for name, value in extras.items()}
         return [self.losses[i] for i in picked], prediction, target, extras
 
-    def record_failure(self, replicas: Iterable[int], error: Exception) -> None:
+    def record_failure(self, replicas: Iterable[int], error: BaseException) -> None:
         """Record why these replicas, counted within the group, cannot go on."""
         reason = next(iter(str(error).strip().splitlines()), "no message")
         if not isinstance(error, LossbenchError):
@@ -228,7 +234,7 @@ class LossGroup(Group):
             losses = self._compute_losses(raw, facts, batch, extra, moment)
         except torch.OutOfMemoryError:  # not the loss's fault: the chunk is too large
             raise
-        except Exception as error:  # as in choose_route(): the other groups go on
+        except LOSS_ERRORS as error:  # as in choose_route(): the other groups go on
             self.record_failure(range(len(self.losses)), error)
             return _make_nan_losses(raw)
         if not self.failures:
@@ -264,27 +270,40 @@ class LossGroup(Group):
         """Call the losses. Once that of one replica raises, call them one by one, so that the others go on."""
         if not self.failures:
             try:
-                result = call(prediction, target, extras)
+                result = self._call_guarded(call, prediction, target, extras)
                 check_shape(self.loss, result[0] if isinstance(result, tuple) else result, prediction)
             except torch.OutOfMemoryError:
                 raise
-            except Exception:  # the calls below find out which replicas' it is
+            except LOSS_ERRORS:  # the calls below find out which replicas' it is
                 self._use_loop()
             else:
                 return result
         parts = [self._call_or_fail(r, prediction, target, extras) for r in range(len(self.losses))]
         return tuple(map(torch.stack, zip(*parts, strict=True))) if isinstance(parts[0], tuple) else torch.stack(parts)
 
+    def _call_guarded(self, call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
+        """Call the losses; third-party ones on copies of their inputs, which they must leave as they are."""
+        if not self._is_guarded:
+            return call(prediction, target, extras)
+        guard = InputGuard(prediction, target)
+        result = call(guard.prediction, guard.target, extras)
+        try:
+            guard.check(result)
+        except InvalidValue as error:
+            raise InvalidValue(f"{get_display_name(self.loss)}: {error}") from error
+        return result
+
     def _call_or_fail(self, replica: int, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
         """Call the loss of one replica; return zeros in its place if it raises, or has raised before."""
         if replica not in self.failures:
             try:
-                result = self._routes.call_replica(replica, prediction, target, extras)
+                call = partial(self._routes.call_replica, replica)
+                result = self._call_guarded(call, prediction, target, extras)
                 losses = result[0] if isinstance(result, tuple) else result
                 check_shape(self.loss, losses[None], prediction[replica : replica + 1])
             except torch.OutOfMemoryError:
                 raise
-            except Exception as error:
+            except LOSS_ERRORS as error:
                 self.record_failure([replica], error)
             else:
                 return result

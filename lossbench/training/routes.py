@@ -119,7 +119,7 @@ def choose_route(losses: Sequence[Loss], prediction: Tensor, target: Tensor, ext
     for name in [] if _has_branches(routes, prediction, target, extras) else routes.list_names()[:-1]:
         try:
             outcome = _compute_outcome(getattr(routes, name), prediction, target, extras)
-        except Exception:  # a route that a loss cannot take may fail in any manner; the loop has worked
+        except (Exception, SystemExit):  # a route that a loss cannot take may fail in any manner; the loop has worked
             continue
         if outcome is not None and _are_close(outcome, expected):
             return name
@@ -134,7 +134,7 @@ def _has_branches(routes: Routes, prediction: Tensor, target: Tensor, extras: Ex
             routes.vmap(prediction, target, extras)
     except RuntimeError as error:
         return "data-dependent control flow" in str(error) or ".item()" in str(error)
-    except Exception:  # not because of a branch: other routes may still work
+    except (Exception, SystemExit):  # not because of a branch: other routes may still work
         return False
     return False
 

@@ -37,6 +37,7 @@ from lossbench.training.build import (
 )
 from lossbench.training.checkpoint import CheckpointCallback, TrainingStopped, UnusableCheckpoint
 from lossbench.training.data import PreparedData, prepare
+from lossbench.training.isolation import isolate_process
 from lossbench.training.objective import sort_replicas
 from lossbench.training.optimizer import ReplicaOptimizer
 from lossbench.types import Array, Choice, Stack, Trial, list_columns
@@ -413,7 +414,7 @@ def _fit_chunk(
     # nothing of ours draws from the global generators, but a model with dropout does: they are seeded. Such draws
     # differ between replicas, and depend on which trials train together
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), isolate_process():
         torch.manual_seed(int(name[:15], 16))
         components = build_components(prepared, start=0 if state is None else state["step"])
         module = StackModule(prepared.trials, components, state)

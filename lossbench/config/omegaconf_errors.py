@@ -1,4 +1,4 @@
-"""OmegaConf's errors as ours: what was given, what was wanted, the nearest valid choice."""
+"""Convert OmegaConf's errors: what was given, what was expected, the nearest valid choice."""
 
 from collections.abc import Collection
 from difflib import get_close_matches
@@ -7,58 +7,53 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from lossbench.errors import InvalidValue, LossbenchError, UnknownName
-
-TYPES = {
-    "Float": "a number",
-    "Integer": "a whole number",
-    "valid bool": "true or false",
-    "not a ListConfig": "a list in brackets, as in '{key}=[{value}]'",
-    "not Optional": "a value, not null",
-    "Incompatible value 'None'": "a value, not null",
-    "not a subclass": "set by its fields: {fields}",
-}
-"""OmegaConf's words for a wrong type, and ours."""
+from lossbench.notation import format_paths, format_setting, format_value
 
 
 def convert_omegaconf_error(error: OmegaConfBaseException, choices: Collection[str]) -> LossbenchError:
-    """Return OmegaConf's error as one of ours; choices: groups that hold a choice, with its fields."""
+    """Return OmegaConf's error as a `LossbenchError`; choices: groups that hold a choice, with its fields."""
     if isinstance(error, ConfigAttributeError | ConfigKeyError):
-        return _unknown_setting(error, choices)
-    if isinstance(error, ValidationError):
-        return _wrong_type(error, choices)
-    return _plain(error)
-
-
-def _plain(error: OmegaConfBaseException) -> InvalidValue:
+        return _convert_unknown_key(error, choices)
+    if isinstance(error, ValidationError) and (converted := _convert_wrong_type(error, choices)):
+        return converted
     text = (str(error).splitlines() or [type(error).__name__])[0]
     return InvalidValue(f"{error.full_key}: {text}" if error.full_key else text)
 
 
-def _unknown_setting(error: OmegaConfBaseException, choices: Collection[str]) -> LossbenchError:
-    key = error.full_key or str(error.key)
-    parent, _, field = key.rpartition(".")
-    known = _fields(error.parent_node, parent in choices)
-    near = get_close_matches(field, known, n=1)
+def _convert_unknown_key(error: OmegaConfBaseException, choices: Collection[str]) -> LossbenchError:
+    """Return the error for a setting or field that does not exist."""
+    path = error.full_key or str(error.key)
+    parent, _, key = path.rpartition(".")
+    is_choice, node = parent in choices, error.parent_node
+    known = _list_fields(node, is_choice)
+    near = get_close_matches(key, known, n=1)
     hint = f" Did you mean {(parent + '.' if parent else '') + near[0]!r}?" if near else ""
-    where = f"Fields of {_described(parent, error.parent_node, parent in choices)}" if parent else "Settings"
-    return UnknownName(f"Unknown setting {key!r}.{hint} {where}: {', '.join(known) or 'none'}.")
+    chosen = node.get("name") if is_choice and isinstance(node, DictConfig) else None
+    owner = f"{parent}={chosen}" if chosen else parent
+    label = f"Fields of {owner}" if parent else "Settings"
+    return UnknownName(f"Unknown setting {path!r}.{hint} {label}: {', '.join(known) or 'none'}.")
 
 
-def _fields(node: object, is_choice: bool) -> list[str]:
+def _convert_wrong_type(error: ValidationError, choices: Collection[str]) -> InvalidValue | None:
+    """Return the error for a value of the wrong type; None if OmegaConf's words are not known here."""
+    path, value, parent = error.full_key, error.value, error.parent_node
+    if path is None:
+        return None
+    fields = _list_fields(parent.get(path), path in choices) if isinstance(parent, DictConfig) else []
+    expected_by_words = {
+        "Float": "a number",
+        "Integer": "a whole number",
+        "valid bool": f"{format_value(True)} or {format_value(False)}",
+        "not a ListConfig": f"a list, as in {format_setting(path, [value])}",
+        "not Optional": f"a value, not {format_value(None)}",
+        "Incompatible value 'None'": f"a value, not {format_value(None)}",
+        "not a subclass": f"set by its fields: {format_paths(path, fields)}",
+    }
+    said = str(error).splitlines()[0]
+    expected = next((text for words, text in expected_by_words.items() if words in said), None)
+    return None if expected is None else InvalidValue(f"{path} must be {expected}. Got {value!r} instead.")
+
+
+def _list_fields(node: object, is_choice: bool) -> list[str]:
     hidden = {"name"} if is_choice else {"hydra"}
     return sorted(str(key) for key in node if str(key) not in hidden) if isinstance(node, DictConfig) else []
-
-
-def _described(parent: str, node: object, is_choice: bool) -> str:
-    chosen = node.get("name") if is_choice and isinstance(node, DictConfig) else None
-    return f"{parent}={chosen}" if chosen else parent
-
-
-def _wrong_type(error: OmegaConfBaseException, choices: Collection[str]) -> LossbenchError:
-    said, key = str(error).splitlines()[0], error.full_key
-    expected = next((words for mark, words in TYPES.items() if mark in said), None)
-    if expected is None or key is None:
-        return _plain(error)
-    fields = _fields(error.parent_node.get(key), key in choices) if isinstance(error.parent_node, DictConfig) else []
-    expected = expected.format(key=key, value=error.value, fields=", ".join(f"{key}.{f}=" for f in fields))
-    return InvalidValue(f"{key} must be {expected}. Got {error.value!r} instead.")

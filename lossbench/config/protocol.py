@@ -6,14 +6,15 @@ from itertools import product
 from typing import Any, Self
 
 from lossbench.config.choices import Experiment
-from lossbench.config.schema import THE_EXPERIMENT, check_value, parse_numbers
+from lossbench.config.schema import THE_EXPERIMENT, check_word, parse_numbers
 from lossbench.errors import Incompatible, InvalidValue
+from lossbench.notation import format_setting, format_value
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Choice, Optimizer
 from lossbench.validation import check_count, check_number, check_positive
 
 EACH_RATE, CLEAN = "each_rate", "clean"
-RANGE = frozenset(("low", "high", "log"))
+RANGE_KEYS = frozenset(("low", "high", "log"))
 Contender = tuple[object, ...]
 
 
@@ -32,12 +33,14 @@ class Range:
 
     @property
     def whole(self) -> bool:
-        """Whether it holds whole numbers only."""
+        """True if it holds whole numbers only."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
-Space = tuple[Any, ...] | Range
-"""What a field may be: some values, or a range."""
+FieldSpace = tuple[Any, ...] | Range
+"""The values that a field may take: listed, or a range."""
+SearchSpace = tuple[tuple[str, tuple[tuple[str, FieldSpace], ...]], ...]
+"""By loss and field, the values that are tried; of tuples, so that a protocol is hashable."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,11 @@ class Protocol:
 
     seeds: the reported seeds, where a command names none.
     tuning_seeds: seeds that only choose learning rates (and `search_space`), by validation. 0: nothing is tuned.
-    lrs: the learning-rate grid. clean: choose once, at corruption rate 0, and not at each rate.
+    lrs: the learning-rate grid. clean: choose once, at corruption rate 0, and not at each corruption rate.
     grid_extensions: how often the grid may grow where its best value lies at an edge.
-    search_space: by loss, the fields of its own that are tuned.
-    search: candidates of a search in place of the grid, per loss and rate; `batch` of them train together. 0: the grid.
+    search_space: the fields of losses that are tuned.
+    search: candidates of a search in place of the grid, per loss and corruption rate; `batch` of them train together.
+        0: the grid.
     """
 
     name: str
@@ -58,138 +62,140 @@ class Protocol:
     lrs: tuple[float, ...] = ()
     clean: bool = False
     grid_extensions: int = 0
-    search_space: tuple[tuple[str, tuple[tuple[str, Space], ...]], ...] = ()
+    search_space: SearchSpace = ()
     search: int = 0
     batch: int = 1
 
     @classmethod
-    def from_config(cls, plain: Mapping[str, Any], lr: float) -> Self:
-        """From a configuration; `lr` is the task's own. Raises `InvalidValue`."""
-        given = plain["protocol"]
-        check_count(THE_EXPERIMENT, **{"protocol.seeds": given["seeds"]})
-        if not given["tuning_seeds"]:
-            _check_unused(given)
-            return cls(given["name"], given["seeds"])
-        counts = {f"protocol.{n}": given[n] for n in ("tuning_seeds", "grid_extensions", "search") if given[n]}
-        check_count(THE_EXPERIMENT, **counts, **{"protocol.batch": given["batch"]})
-        check_value("protocol.tune_at", given["tune_at"], (EACH_RATE, CLEAN))
+    def from_config(cls, config: Mapping[str, Any], lr: float) -> Self:
+        """Return the protocol of a configuration; `lr`: the task's learning rate. Raises `InvalidValue`."""
+        protocol = config["protocol"]
+        check_count(THE_EXPERIMENT, **{"protocol.seeds": protocol["seeds"]})
+        # 1. nothing is tuned without tuning seeds: settings that would have no effect are refused
+        if not protocol["tuning_seeds"]:
+            for name in ("search_space", "search"):
+                if protocol[name]:
+                    raise InvalidValue(
+                        f"protocol.{name} is tuned on tuning seeds, of which protocol={protocol['name']} has none. "
+                        f"Use {format_setting('protocol', 'tuned')}, "
+                        f"or set {format_setting('protocol.tuning_seeds', 10)}."
+                    )
+            return cls(protocol["name"], protocol["seeds"])
+        # 2. numbers and words; 0 means none of them, and is valid
+        counts = {f"protocol.{n}": protocol[n] for n in ("tuning_seeds", "grid_extensions", "search") if protocol[n]}
+        check_count(THE_EXPERIMENT, **counts, **{"protocol.batch": protocol["batch"]})
+        check_word("protocol.tune_at", protocol["tune_at"], (EACH_RATE, CLEAN))
+        # 3. the grid and the search space
         return cls(
-            given["name"],
-            given["seeds"],
-            given["tuning_seeds"],
-            _grid(plain["lr"], lr, given["lr_grid"]),
-            given["tune_at"] == CLEAN,
-            given["grid_extensions"],
-            _fields({} if given["search_space"] is None else given["search_space"], bool(given["search"])),
-            given["search"],
-            given["batch"],
+            protocol["name"],
+            protocol["seeds"],
+            protocol["tuning_seeds"],
+            _make_grid(config["lr"], lr, protocol["lr_grid"]),
+            protocol["tune_at"] == CLEAN,
+            protocol["grid_extensions"],
+            _parse_search_space(protocol["search_space"], bool(protocol["search"])),
+            protocol["search"],
+            protocol["batch"],
         )
 
     @property
     def grid(self) -> tuple[float, ...]:
-        """The learning rates to begin with; of a search, one, which it replaces."""
+        """The learning rates to begin with; for a search the middle one alone, which it replaces."""
         return self.lrs[len(self.lrs) // 2 :][:1] if self.search else self.lrs
 
     @property
     def tunes(self) -> bool:
-        """Whether anything is chosen before losses are compared."""
+        """True if anything is chosen before losses are compared."""
         return self.tuning_seeds > 0
 
-    def get_search_space(self, loss: str) -> dict[str, Space]:
-        """The fields of a loss that are tuned."""
+    def get_search_space(self, loss: str) -> dict[str, FieldSpace]:
+        """Return the fields of a loss that are tuned, with the values that are tried."""
         return dict(dict(self.search_space).get(loss, ()))
 
     def list_variants(self, loss: str) -> list[dict[str, Any]]:
-        """All combinations of those fields on the grid; of a search, the two ends of what it may try."""
+        """Return all combinations of the tuned fields on the grid; for a search, the two ends of its space."""
         space = self.get_search_space(loss)
         if self.search:
-            return [{n: (s.ends if isinstance(s, Range) else s)[i] for n, s in space.items()} for i in (0, -1)]
+            ends = {name: s.ends if isinstance(s, Range) else s for name, s in space.items()}
+            return [{name: values[i] for name, values in ends.items()} for i in (0, -1)]
         return [dict(zip(space, values, strict=True)) for values in product(*space.values())]  # type: ignore[arg-type]
 
     def make_tuning_experiment(self, experiment: Experiment) -> Experiment:
-        """The trials of an experiment that choose, in place of those that are reported."""
+        """Return the experiment on the tuning seeds, whose trials choose settings and are not reported."""
         seeds = tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.tuning_seeds))
         return replace(experiment, seeds=seeds, rates=(0.0,) if self.clean else experiment.rates)
 
 
 def get_contender(experiment: Experiment) -> Contender:
-    """What of an experiment is not tuned: candidates with the same compete for being it."""
+    """Return the part of an experiment that is not tuned: candidates with equal parts compete with each other."""
     t = experiment.template
     loss = t.contender or t.loss
     return replace(t, loss=Choice(""), optimizer=replace(t.optimizer, lr=1.0)), loss, experiment.output
 
 
 def replace_lr(experiment: Experiment, lr: float) -> Experiment:
-    """The same at another learning rate."""
+    """Return the experiment at another learning rate."""
     optimizer: Optimizer = replace(experiment.template.optimizer, lr=lr)
     return replace(experiment, template=replace(experiment.template, optimizer=optimizer))
 
 
-def _check_unused(given: Mapping[str, Any]) -> None:
-    """Nothing is tuned without tuning seeds: who asks for it is told."""
-    for name in ("search_space", "search"):
-        if given[name]:
-            raise InvalidValue(
-                f"protocol.{name} is tuned on tuning seeds, of which protocol={given['name']} has none. "
-                "Use protocol=tuned, or set protocol.tuning_seeds=10."
-            )
-
-
-def _grid(given: Any, lr: float, factors: list[float]) -> tuple[float, ...]:
-    """The listed learning rates; or one, the task's own if none is given, times the factors."""
-    middles = parse_numbers("lr", lr if given is None else given)
-    if isinstance(given, list):
+def _make_grid(lr: Any, task_lr: float, factors: list[float]) -> tuple[float, ...]:
+    """Return the learning rates that are listed; or one, that of the task if none is set, times the factors."""
+    middles = parse_numbers("lr", task_lr if lr is None else lr)
+    if isinstance(lr, list):
         return tuple(sorted(set(middles)))
     if not factors:
-        raise InvalidValue("protocol.lr_grid=[] leaves no learning rate to try. Give at least one, for example [1].")
+        raise InvalidValue("protocol.lr_grid must hold at least one factor of the learning rate. Got [] instead.")
     for factor in factors:
         check_positive(THE_EXPERIMENT, **{"protocol.lr_grid": factor})
     return tuple(sorted({round_value(middle * factor) for middle in middles for factor in factors}))
 
 
 def round_value(value: float) -> float:
-    """Three digits, which people can read and type."""
+    """Round to three digits, which people can read and type."""
     return float(f"{value:.3g}")
 
 
-def _fields(given: Any, search: bool) -> tuple[tuple[str, tuple[tuple[str, Space], ...]], ...]:
-    if not isinstance(given, Mapping) or not all(isinstance(own, Mapping) and own for own in given.values()):
+def _parse_search_space(value: Any, search: bool) -> SearchSpace:
+    space_by_loss = {} if value is None else value
+    if not isinstance(space_by_loss, Mapping) or not all(isinstance(s, Mapping) and s for s in space_by_loss.values()):
+        example = format_setting("protocol.search_space", {"huber": {"delta": [0.5, 1, 2]}})
         raise InvalidValue(
-            "protocol.search_space must say which fields of which losses are tuned, as in "
-            f"'protocol.search_space={{huber:{{delta:[0.5,1,2]}}}}'. Got {given!r} instead."
+            f"protocol.search_space must map losses to those of their fields that are tuned, as in {example}. "
+            f"Got {value!r} instead."
         )
     return tuple(
-        (loss, tuple((name, _space(f"{loss}.{name}", space, search)) for name, space in own.items()))
-        for loss, own in given.items()
+        (loss, tuple((field, _parse_field_space(f"{loss}.{field}", s, search)) for field, s in fields.items()))
+        for loss, fields in space_by_loss.items()
     )
 
 
-def _space(name: str, given: Any, search: bool) -> Space:
-    if isinstance(given, list) and given:
-        return tuple(given)
-    if isinstance(given, Mapping) and given.keys() <= RANGE and {"low", "high"} <= given.keys():
-        if not search:
-            raise InvalidValue(
-                f"protocol.search_space: a range of {name} needs a search. Set protocol.search=20, or list its values."
-            )
-        return _range(name, Range(**given))
-    raise InvalidValue(
-        f"protocol.search_space: {name} must be a list of values, or a range as in {{low: 0.1, high: 10, log: true}}. "
-        f"Got {given!r} instead."
-    )
-
-
-def _range(name: str, given: Range) -> Range:
+def _parse_field_space(field: str, value: Any, search: bool) -> FieldSpace:
+    if isinstance(value, list) and value:
+        return tuple(value)
+    if not isinstance(value, Mapping) or not {"low", "high"} <= value.keys() <= RANGE_KEYS:
+        raise InvalidValue(
+            f"protocol.search_space: {field} must be a list of values, or a range as in "
+            f"{format_value({'low': 0.1, 'high': 10, 'log': True})}. Got {value!r} instead."
+        )
+    if not search:
+        raise InvalidValue(
+            f"protocol.search_space: a range of {field} needs a search. "
+            f"Set {format_setting('protocol.search', 20)}, or list its values."
+        )
+    limits = Range(**value)
     check_number(
-        THE_EXPERIMENT, **{f"protocol.search_space.{name}.{end}": getattr(given, end) for end in ("low", "high")}
+        THE_EXPERIMENT, **{f"protocol.search_space.{field}.{end}": getattr(limits, end) for end in ("low", "high")}
     )
-    if not given.low < given.high or (given.log and given.low <= 0):
-        wanted = "0 < low < high, as log is set" if given.log else "low < high"
-        raise InvalidValue(f"protocol.search_space: {name} must have {wanted}. Got low={given.low}, high={given.high}.")
-    return given
+    if not limits.low < limits.high or (limits.log and limits.low <= 0):
+        expected = "0 < low < high, as log is set" if limits.log else "low < high"
+        raise InvalidValue(
+            f"protocol.search_space: {field} must have {expected}. Got low={limits.low}, high={limits.high}."
+        )
+    return limits
 
 
-def check_used(protocol: Protocol, losses: list[str]) -> None:
+def check_search_space(protocol: Protocol, losses: list[str]) -> None:
     """Raise `Incompatible` for tuned fields of a loss that is not compared."""
     for name, _ in protocol.search_space:
         if name not in losses:

@@ -1,9 +1,10 @@
-"""From what was set to experiments: presets and defaults filled in, everything validated before anything is written.
+"""Resolve settings to experiments: fill in presets and defaults, and validate all before anything is written.
 
-One way for all doors: Hydra and Python give a mapping, which is all that this module knows of them.
+The command line and Python share this module: both pass a mapping.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -33,182 +34,179 @@ from lossbench.config.presets import (
     merge,
     merge_settings,
 )
-from lossbench.config.protocol import Protocol, check_used
+from lossbench.config.protocol import Protocol, check_search_space
 from lossbench.config.schema import LISTS, THE_EXPERIMENT, check_setting, check_types, parse_numbers
 from lossbench.errors import Incompatible, InvalidValue, make_unknown
 from lossbench.interfaces import Task
+from lossbench.notation import format_setting
+from lossbench.records import RecordError
 from lossbench.registry import GROUPS, compute_fingerprint
 from lossbench.seeds import FIRST_TUNING_SEED
-from lossbench.types import Choice, Head, Optimizer, Setting, Trial, list_settings
+from lossbench.types import Choice, Head, Optimizer, Trial, list_settings
 from lossbench.validation import check_count, check_share
 
+FALLBACKS = {"task": "regression", "weighting": "none", PROTOCOL: "quick"}
+"""Choices where neither the settings nor the task name one."""
+T = TypeVar("T")
+U = TypeVar("U")
 
-def parse_plugins(given: Any) -> list[str]:
-    """What the setting names, as a list: one text is a list of one."""
-    plain = to_plain(given)
-    listed = [] if plain is None else [plain] if isinstance(plain, str) else plain
-    if not isinstance(listed, list) or not all(isinstance(one, str) and one for one in listed):
-        raise InvalidValue(
-            "plugins must be a list of files and modules, as in 'plugins=[my_losses.py,my_package.losses]'. "
-            f"Got {given!r} instead."
-        )
-    return listed
+
+def parse_plugins(value: Any) -> list[str]:
+    """Return the files and modules that the setting names: one text is a list of one."""
+    plain = to_plain(value)
+    places = [] if plain is None else [plain] if isinstance(plain, str) else plain
+    if not isinstance(places, list) or not all(isinstance(place, str) and place for place in places):
+        example = format_setting("plugins", ["my_losses.py", "my_package.losses"])
+        raise InvalidValue(f"plugins must be a list of files and modules, as in {example}. Got {value!r} instead.")
+    return places
 
 
 def load_plugins(settings: Mapping[str, Any]) -> None:
     """Load the plug-ins that settings name; if none, those that their preset of an experiment names."""
-    given, preset = settings.get("plugins"), settings.get(EXPERIMENT)
-    if given is None and preset is not None:
-        given = load_experiment(str(preset)).get("plugins")
-    if asked := parse_plugins(given):
-        plugins.load(asked)
-
-
-FALLBACKS = {"task": "regression", "weighting": "none", PROTOCOL: "quick"}
-"""Choices where neither the settings nor the task name one."""
+    value, preset = settings.get("plugins"), settings.get(EXPERIMENT)
+    if value is None and preset is not None:
+        value = load_experiment(str(preset)).get("plugins")
+    if places := parse_plugins(value):
+        plugins.load(places)
 
 
 def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the whole configuration for some settings: what is not among them is the preset's, the task's or usual.
+    """Return the complete configuration: settings, then those of their preset, then the task's, then general defaults.
 
-    A setting is spelt as on the command line, in one mapping (`{"optimizer.name": "sgd"}`) or several
+    A setting is spelt as on the command line, in one mapping (`{"optimizer.name": "sgd"}`) or nested
     (`{"optimizer": {"name": "sgd"}}`). A choice is a name, a mapping with the name and fields, or a mapping of fields
-    of the usual choice. A whole configuration comes back as it is.
+    of the default choice. A complete configuration is returned unchanged.
 
-    Raises `LossbenchError` for what is unknown or of the wrong type.
+    Raises `LossbenchError` for an unknown name and for a value of the wrong type.
     """
-    given = nest(to_plain(settings))
-    if (preset := given.pop(EXPERIMENT, None)) is not None:
-        given = merge_settings(load_experiment(str(preset)), given)
-    given = merge_settings({}, given)
-    found: dict[str, Any] = {}
-    found["task"] = _chosen("task", given.pop("task", None), {})
-    usual = dict(registry.tasks.find(found["task"]["name"]).defaults)
+    # 1. the preset of an experiment, under what is set beside it
+    nested = nest(to_plain(settings))
+    if (preset := nested.pop(EXPERIMENT, None)) is not None:
+        nested = merge_settings(load_experiment(str(preset)), nested)
+    nested = merge_settings({}, nested)
+    # 2. the task, which has defaults for the other choices
+    config: dict[str, Any] = {"task": _complete_choice("task", nested.pop("task", None), {})}
+    defaults = dict(registry.tasks.find(config["task"]["name"]).defaults)
     for group in GROUPS:
         if group != "task":
-            found[group] = _chosen(group, given.pop(group, None), usual)
-    found[PROTOCOL] = _protocol(given.pop(PROTOCOL, None))
-    return check_types(given | found)
+            config[group] = _complete_choice(group, nested.pop(group, None), defaults)
+    # 3. the protocol's settings, under what is set beside its name
+    protocol = nested.pop(PROTOCOL, None)
+    protocol = {} if protocol is None else protocol
+    if not isinstance(protocol, Mapping):
+        raise InvalidValue(f"protocol must be one name, or a mapping of its settings. Got {protocol!r} instead.")
+    config[PROTOCOL] = merge(load_protocol(str(protocol.get("name", FALLBACKS[PROTOCOL]))), protocol)
+    # 4. the schema's defaults for all else
+    return check_types(nested | config)
 
 
-def _chosen(group: str, given: Any, usual: Mapping[str, str]) -> dict[str, Any]:
-    """Return one choice as a mapping with its name; a preset's fields come before those that are given."""
-    if given is None:
-        given = {}
-    if not isinstance(given, Mapping):
-        raise InvalidValue(f"{group} must be one name, or a mapping with a name and fields. Got {given!r} instead.")
-    fields = {str(n): v for n, v in given.items() if n != "name"}
-    name = str(given.get("name") or usual.get(group) or FALLBACKS[group])
+def _complete_choice(group: str, value: Any, defaults: Mapping[str, str]) -> dict[str, Any]:
+    """Return one choice as a mapping with its name; a preset's fields are overridden by those that are set."""
+    value = {} if value is None else value
+    if not isinstance(value, Mapping):
+        raise InvalidValue(f"{group} must be one name, or a mapping with a name and fields. Got {value!r} instead.")
+    fields = {str(field): v for field, v in value.items() if field != "name"}
+    name = str(value.get("name") or defaults.get(group) or FALLBACKS[group])
     if name not in GROUPS[group].entries() and name in list_presets(group):
         return merge(load_preset(group, name) or {}, fields)
     return {"name": name, **fields}
 
 
-def _protocol(given: Any) -> dict[str, Any]:
-    given = {} if given is None else given
-    if not isinstance(given, Mapping):
-        raise InvalidValue(f"protocol must be one name, or a mapping of its settings. Got {given!r} instead.")
-    return merge(load_protocol(str(given.get("name", FALLBACKS[PROTOCOL]))), given)
-
-
 def nest(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return `{"clip.mode": "norm"}` as `{"clip": {"mode": "norm"}}`."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        *groups, name = str(key).split(".")
-        inside = {name: value}
+    nested: dict[str, Any] = {}
+    for path, value in settings.items():
+        *groups, name = str(path).split(".")
+        branch = {name: value}
         for group in reversed(groups):
-            inside = {group: inside}
-        found = merge_settings(found, inside)
-    return found
+            branch = {group: branch}
+        nested = merge_settings(nested, branch)
+    return nested
 
 
 def to_plain(value: Any) -> Any:
-    """Return containers and numbers as YAML knows them: people's scripts have tuples, ranges, paths and NumPy's."""
+    """Return a value as YAML knows it: scripts pass tuples, ranges, paths, and NumPy's arrays and numbers."""
     if isinstance(value, Mapping):
-        return {key: to_plain(one) for key, one in value.items()}
+        return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
-        return [to_plain(one) for one in cast(Iterable[Any], value)]
+        return [to_plain(item) for item in cast(Iterable[Any], value)]
     return value
 
 
-def make_optimizers(plain: Mapping[str, Any], task: Task) -> list[Optimizer]:
-    """One per combination of the listed numbers, in their order."""
-    values = {one.name: _values(one, plain, task) for one in list_settings(Optimizer)}
-    made = [Optimizer(**dict(zip(values, own, strict=True))) for own in product(*values.values())]
-    return list(dict.fromkeys(map(_without_the_unused, made)))
+def make_optimizers(config: Mapping[str, Any], task: Task) -> list[Optimizer]:
+    """Return one optimizer per combination of the listed numbers, in their order."""
+    # 1. the values of each setting: several only where replicas of a stack may differ
+    values: dict[str, list[Any]] = {}
+    for setting in list_settings(Optimizer):
+        value = setting.read(config)
+        value = task.settings[setting.name] if value is None else value
+        if setting.per_replica:
+            values[setting.name] = parse_numbers(setting.path, value)
+        else:
+            check_setting(setting, value)
+            values[setting.name] = [value]
+    # 2. their combinations; settings without effect are put to their defaults, so that equal trainings have equal ids
+    defaults, optimizers = Optimizer(), []
+    for combination in product(*values.values()):
+        optimizer = Optimizer(**dict(zip(values, combination, strict=True)))
+        unused = ["beta1", "beta2", "eps"] if optimizer.name == "sgd" else ["momentum"]
+        unused += ["clip"] if optimizer.clip_mode == "none" else []
+        optimizers.append(replace(optimizer, **{name: getattr(defaults, name) for name in unused}))
+    return list(dict.fromkeys(optimizers))
 
 
-def _values(one: Setting, plain: Mapping[str, Any], task: Task) -> list[Any]:
-    given = one.read(plain)
-    given = task.settings[one.name] if given is None else given
-    if one.per_replica:
-        return parse_numbers(one.path, given)
-    check_setting(one, given)
-    return [given]
-
-
-def _without_the_unused(given: Optimizer) -> Optimizer:
-    """What does not act is set to its default, so that equal trainings are equal settings."""
-    plain = Optimizer()
-    unused = [*(("beta1", "beta2", "eps") if given.name == "sgd" else ("momentum",))]
-    unused += ["clip"] if given.clip_mode == "none" else []
-    return replace(given, **{name: getattr(plain, name) for name in unused})
-
-
-def read_sizes(plain: Mapping[str, Any], task: Task) -> dict[str, Any]:
-    """The settings that all trials of a command share, as fields of `Trial`: all but head and metric."""
-    if plain["workers"] is not None:
-        check_count(THE_EXPERIMENT, workers=plain["workers"])
-    found = {}
-    for one in list_settings(Trial):
-        value = one.read(plain)
+def read_sizes(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """Return the settings that all trials of a command share, as fields of `Trial`: all but head and metric."""
+    if config["workers"] is not None:
+        check_count(THE_EXPERIMENT, workers=config["workers"])
+    sizes = {}
+    for setting in list_settings(Trial):
+        value = setting.read(config)
         if value is None:
-            if one.name not in task.settings:
-                continue  # the loss's own, or chosen elsewhere
-            value = one.type(task.settings[one.name])
-        check_setting(one, value)
-        found[one.name] = float(value) if one.type is float else value
-    return found
+            if setting.name not in task.settings:
+                continue  # head and metric, whose defaults depend on loss and task
+            value = setting.type(task.settings[setting.name])
+        check_setting(setting, value)
+        sizes[setting.name] = float(value) if setting.type is float else value
+    return sizes
 
 
-def read_seeds(given: Any) -> tuple[int, ...]:
-    """A number of seeds, or the seeds themselves."""
-    if isinstance(given, bool) or not isinstance(given, int | Sequence) or isinstance(given, str):
-        raise InvalidValue(f"seeds must be a number of seeds, or a list such as [3,7]. Got {given!r} instead.")
-    found = range(given) if isinstance(given, int) else given
-    if not len(found) or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in found):
-        raise InvalidValue(f"seeds must be a number from 1, or a list of whole numbers from 0. Got {given!r} instead.")
-    if max(found) >= FIRST_TUNING_SEED:
+def parse_seeds(value: Any) -> tuple[int, ...]:
+    """Return the seeds of a setting: their number, or the seeds themselves, none of them twice."""
+    if isinstance(value, bool) or not isinstance(value, int | Sequence) or isinstance(value, str):
+        raise InvalidValue(f"seeds must be a number of seeds, or a list such as [3,7]. Got {value!r} instead.")
+    seeds = range(value) if isinstance(value, int) else value
+    if not len(seeds) or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in seeds):
+        raise InvalidValue(f"seeds must be a number from 1, or a list of whole numbers from 0. Got {value!r} instead.")
+    if max(seeds) >= FIRST_TUNING_SEED:
         raise InvalidValue(
             f"Seeds from {FIRST_TUNING_SEED} on are for tuning: trials that choose settings and are not reported. "
-            f"Got {max(found)}: use lower ones."
+            f"Got {max(seeds)}: use lower ones."
         )
-    return tuple(dict.fromkeys(found))
+    if repeated := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
+        raise InvalidValue(f"seeds must differ from each other: {repeated[0]} is listed twice. Got {value!r} instead.")
+    return tuple(seeds)
 
 
-def read_rates(given: Sequence[float], corruption: Choice) -> tuple[float, ...]:
-    """Corruption rates, rising; without corruption there is but one."""
-    if not given:
-        raise InvalidValue("rates=[] asks for nothing. Give at least one, for example rates=[0,0.2].")
-    for rate in given:
+def parse_rates(rates: Sequence[float], corruption: Choice) -> tuple[float, ...]:
+    """Return the corruption rates in rising order; without corruption only 0."""
+    if not rates:
+        example = format_setting("rates", [0, 0.2])
+        raise InvalidValue(f"rates must hold at least one corruption rate, for example {example}. Got [] instead.")
+    for rate in rates:
         check_share(THE_EXPERIMENT, rates=rate)
     if corruption.name == "none":
         return (0.0,)
-    return tuple(sorted(set(map(float, given))))
-
-
-T = TypeVar("T")
-U = TypeVar("U")
+    return tuple(sorted(set(map(float, rates))))
 
 
 @dataclass(frozen=True)
 class ExperimentPlan:
-    """What the lists of one configuration make together: at least one experiment, and what does not fit."""
+    """The experiments of one configuration, at least one, and the combinations that do not fit."""
 
     experiments: tuple[Experiment, ...]
     skipped: tuple[Incompatible, ...]
@@ -217,99 +215,120 @@ class ExperimentPlan:
 
 
 def resolve(settings: Mapping[str, Any]) -> tuple[Experiment, ...]:
-    """Return the experiments of some settings. Raises `LossbenchError` for anything that is off."""
+    """Return the experiments of some settings. Raises `LossbenchError` for anything that is wrong."""
     return make_plan(settings).experiments
 
 
+@contextmanager
+def explain_output() -> Iterator[None]:
+    """Name the setting in the error about a folder of records that cannot be written."""
+    try:
+        yield
+    except RecordError as error:
+        if isinstance(error.__cause__, OSError) and str(error).startswith("Cannot write"):
+            raise RecordError(f"{error} Choose another folder with output=.") from error
+        raise
+
+
 def make_plan(settings: Mapping[str, Any]) -> ExperimentPlan:
-    """One experiment per loss, weighting, corruption and set of numbers that fit together, in the order of the lists.
+    """Return one experiment per fitting combination of data, loss, weighting, corruption and numbers, in list order.
 
     settings: as `complete` takes them; Hydra's composed configuration is one such mapping.
 
-    Raises `Incompatible` if none fit, and `LossbenchError` for anything else that is off.
+    Raises `Incompatible` if no combination fits, and `LossbenchError` for anything else that is wrong.
     """
     if OmegaConf.is_config(settings):
         settings = cast(dict[str, Any], OmegaConf.to_container(settings, resolve=True))
     load_plugins(settings)  # before their choices are looked up
-    plain = complete(settings)
-    shared = _Shared(plain)
+    config = complete(settings)
+    builder = _ExperimentBuilder(config)
+    protocol = builder.protocol
     skipped: list[Incompatible] = []
-    options = [_fitting(list_choices(g, plain, shared.task.name), partial(shared.part, g), skipped) for g in LISTS]
-    datasets, losses, weightings, corruptions = options
-    check_used(shared.protocol, [loss.choice.name for loss in losses])
-    variants = [variant for loss in losses for variant in shared.variants(loss)]
-    wanted = product(datasets, variants, weightings, corruptions, shared.optimizers())
-    found = _fitting(wanted, lambda combination: shared.experiment(*combination), skipped)
-    told = tuple({str(error): error for error in skipped}.values())
-    return ExperimentPlan(tuple(dict.fromkeys(found)), told, shared.protocol, plain["workers"])
+    # 1. the parts: of each group, those that fit the task
+    datasets, losses, weightings, corruptions = (
+        _make_fitting(list_choices(group, config, builder.task.name), partial(builder.make_part, group), skipped)
+        for group in LISTS
+    )
+    check_search_space(protocol, [loss.choice.name for loss in losses])
+    # 2. the candidates of tuning: losses with their tuned fields, and learning rates of the grid
+    variants = [variant for loss in losses for variant in builder.make_variants(loss)]
+    grid = {"lr": list(protocol.grid)} if protocol.tunes else {}
+    optimizers = make_optimizers({**config, **grid}, builder.kind)
+    # 3. all combinations that fit
+    combinations = product(datasets, variants, weightings, corruptions, optimizers)
+    experiments = _make_fitting(combinations, lambda parts: builder.make_experiment(*parts), skipped)
+    reasons = tuple({str(error): error for error in skipped}.values())  # each once
+    return ExperimentPlan(tuple(dict.fromkeys(experiments)), reasons, protocol, config["workers"])
 
 
-def _fitting(wanted: Iterable[T], make: Callable[[T], U], skipped: list[Incompatible]) -> list[U]:
-    """What can be made of `wanted`; what is incompatible is added to `skipped`, and raised if there is no other."""
-    found, misfits = [], []
-    for one in wanted:
+def _make_fitting(items: Iterable[T], make: Callable[[T], U], skipped: list[Incompatible]) -> list[U]:
+    """Return `make(item)` for items that fit; add the errors of the others to `skipped`, or raise one if none fits."""
+    results, errors = [], []
+    for item in items:
         try:
-            found.append(make(one))
+            results.append(make(item))
         except Incompatible as error:
-            misfits.append(error)
-    if misfits and not found:
-        raise misfits[0]
-    skipped += misfits
-    return found
+            errors.append(error)
+    if errors and not results:
+        raise errors[0]
+    skipped += errors
+    return results
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A choice, and the instance that it describes: built once, and not for each combination."""
+    """A choice and its instance, which is built once and not for each combination."""
 
     choice: Choice
     built: Any
     contender: str = ""
 
 
-class _Shared:
-    """What all experiments of a configuration have in common."""
+class _ExperimentBuilder:
+    """Makes the experiments of one configuration from their parts; holds all that they share."""
 
-    def __init__(self, plain: Mapping[str, Any]) -> None:
-        self.plain = plain
-        self.task = make_choice("task", plain["task"])
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.task = make_choice("task", config["task"])
         self.kind: Task = registry.tasks.build(self.task)
-        self.model = make_choice("model", plain["model"], self.task.name)
-        self.metric = self._metric(plain["metric"])
-        self.sizes = read_sizes(plain, self.kind)
-        self.protocol = Protocol.from_config(plain, self.kind.settings["lr"])
-        self.seeds = read_seeds(self.protocol.seeds if plain["seeds"] is None else plain["seeds"])
-        self.output = Path(plain["output"])
+        self.model = make_choice("model", config["model"], self.task.name)
+        self.metric = self.kind.metrics[0] if config["metric"] is None else str(config["metric"])
+        if config["metric"] is not None:
+            metric = registry.metrics.find(self.metric, self.task.name)
+            check_task(registry.metrics, self.metric, metric, self.task.name)
+        self.sizes = read_sizes(config, self.kind)
+        self.protocol = Protocol.from_config(config, self.kind.settings["lr"])
+        self.seeds = parse_seeds(self.protocol.seeds if config["seeds"] is None else config["seeds"])
+        self.output = Path(config["output"])
 
-    def part(self, group: str, given: Any) -> _Part:
-        found = make_choice(group, given, self.task.name)
-        built = GROUPS[group].build(found)
+    def make_part(self, group: str, value: Any) -> _Part:
+        """Return a choice with its instance. Raises `Incompatible` if it does not fit the task."""
+        choice = make_choice(group, value, self.task.name)
+        built = GROUPS[group].build(choice)
         if group == "loss":
-            check_outputs(found.label, built, self.task.name, self.kind)
-        return _Part(found, built)
+            check_outputs(choice.label, built, self.task.name, self.kind)
+        return _Part(choice, built)
 
-    def optimizers(self) -> list[Optimizer]:
-        """One per learning rate of the grid, and combination of the other numbers that are listed."""
-        lrs = {"lr": list(self.protocol.grid)} if self.protocol.tunes else {}
-        return make_optimizers({**self.plain, **lrs}, self.kind)
-
-    def variants(self, loss: _Part) -> list[_Part]:
-        """The loss with each combination of the fields that are tuned."""
-        if not self.protocol.get_search_space(loss.choice.name):
+    def make_variants(self, loss: _Part) -> list[_Part]:
+        """Return the loss with each combination of its tuned fields."""
+        name = loss.choice.name
+        if not self.protocol.get_search_space(name):
             return [loss]
-        given = [
-            {"name": loss.choice.name, **loss.choice.fields, **v} for v in self.protocol.list_variants(loss.choice.name)
+        parts = [
+            replace(
+                self.make_part("loss", {"name": name, **loss.choice.fields, **variant}), contender=loss.choice.label
+            )
+            for variant in self.protocol.list_variants(name)
         ]
-        made = [replace(self.part("loss", one), contender=loss.choice.label) for one in given]
-        return made[:1] if self.protocol.search else made
+        return parts[:1] if self.protocol.search else parts  # a search begins with one; the others are checked only
 
-    def experiment(
+    def make_experiment(
         self, data: _Part, loss: _Part, weighting: _Part, corruption: _Part, optimizer: Optimizer
     ) -> Experiment:
-        """One combination. Raises `Incompatible`."""
+        """Return the experiment of one combination. Raises `Incompatible`."""
         check_scheme(weighting.choice, weighting.built, self.task.name, data.choice)
         check_pair(loss.choice.name, loss.built, weighting.choice.name, weighting.built, self.kind)
-        parts: dict[str, Any] = {
+        choices: dict[str, Any] = {
             "task": self.task,
             "data": data.choice,
             "model": self.model,
@@ -317,34 +336,29 @@ class _Shared:
             "weighting": weighting.choice,
             "corruption": corruption.choice,
         }
+        sources = [(GROUPS[group].group, choice) for group, choice in choices.items()]
         template = Trial(
-            **parts,
+            **choices,
             corruption_rate=0.0,
             seed=0,
             optimizer=optimizer,
-            **self.sizes | {"head": self._head(loss), "metric": self.metric},
+            **self.sizes | {"head": self._select_head(loss), "metric": self.metric},
             contender=loss.contender,
-            fingerprint=compute_fingerprint(
-                *((GROUPS[g].group, c) for g, c in parts.items()), ("metrics", Choice(self.metric))
-            ),
+            fingerprint=compute_fingerprint(*sources, ("metrics", Choice(self.metric))),
         )
-        return Experiment(template, self.seeds, read_rates(self.plain["rates"], corruption.choice), self.output)
+        return Experiment(template, self.seeds, parse_rates(self.config["rates"], corruption.choice), self.output)
 
-    def _metric(self, asked: str | None) -> str:
-        if asked is None:
-            return self.kind.metrics[0]
-        check_task(registry.metrics, asked, registry.metrics.find(asked, self.task.name), self.task.name)
-        return asked
-
-    def _head(self, loss: _Part) -> str:
-        asked, wanted = self.plain["head"], loss.built.head
-        if asked is None:
-            return str(wanted)
-        heads = [str(h) for h in self.kind.heads]
-        if asked not in heads:
-            raise make_unknown("head", asked, heads, f"Heads of {self.task.name}")
-        reads_only_its_own = wanted in (Head.MEAN_SCALE, Head.EMBEDDING)  # others can take means for values
-        if asked != wanted and (reads_only_its_own or asked == Head.EMBEDDING):
-            told = f"loss={loss.choice.name} needs head={wanted}; it cannot read the outputs of head={asked}."
-            raise Incompatible(told, loss.choice.name, f"cannot read the outputs of head={asked}")
-        return str(asked)
+    def _select_head(self, loss: _Part) -> str:
+        """Return the head that is set, or the loss's. Raises `Incompatible` if the loss cannot read its outputs."""
+        head, needed = self.config["head"], loss.built.head
+        if head is None:
+            return str(needed)
+        heads = [str(option) for option in self.kind.heads]
+        if head not in heads:
+            raise make_unknown("head", head, heads, f"Heads of {self.task.name}")
+        # losses for the other heads can take means for values
+        needs_its_own = needed in (Head.MEAN_SCALE, Head.EMBEDDING)
+        if head != needed and (needs_its_own or head == Head.EMBEDDING):
+            message = f"loss={loss.choice.name} needs head={needed}; it cannot read the outputs of head={head}."
+            raise Incompatible(message, loss.choice.name, f"cannot read the outputs of head={head}")
+        return str(head)

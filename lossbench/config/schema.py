@@ -1,4 +1,4 @@
-"""What can be set from the command line, with types and defaults. None: the task's default.
+"""Settings of a command, with types and defaults. None stands for the task's default.
 
 The settings of a trial come from the fields of `Trial` and `Optimizer`, where each is written once.
 """
@@ -14,31 +14,31 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lossbench.config.omegaconf_errors import convert_omegaconf_error
 from lossbench.errors import InvalidValue, make_unknown
+from lossbench.notation import format_paths, format_setting
 from lossbench.types import Optimizer, Setting, Trial, list_settings
 
 THE_EXPERIMENT = type("the experiment", (), {})()
 """Named in messages: The 'lr' parameter of the experiment must be ..."""
-SETTINGS: Mapping[str, Setting] = {one.path: one for one in (*list_settings(Trial), *list_settings(Optimizer))}
-"""Those of a trial, by the path that is typed."""
-
-
-LISTED = tuple(path for path, one in SETTINGS.items() if one.per_replica)
+SETTINGS: Mapping[str, Setting] = {
+    setting.path: setting for setting in (*list_settings(Trial), *list_settings(Optimizer))
+}
+"""Settings of a trial, by the path that is typed: `optimizer.warmup`."""
+LISTED = tuple(path for path, setting in SETTINGS.items() if setting.per_replica)
 """Numbers in which replicas of a stack may differ: each takes a list."""
 CHOICES = ("task", "data", "model", "loss", "weighting", "corruption")
 """Config groups whose choices are registered names."""
 LISTS = {"data": "datasets", "loss": "losses", "weighting": "weightings", "corruption": "corruptions"}
-"""Groups of which one command can take several, and the setting that lists them."""
+"""Groups of which a command can take several choices, and the setting that lists them."""
 
 
-def _field_of(one: Setting) -> tuple[str, Any, Any]:
-    kind: Any = Any if one.per_replica else one.type if one.default is not None else one.type | None
-    return one.key, kind, field(default=one.default)
-
-
-def _group_of(name: str) -> tuple[str, Any, Any]:
-    members = [_field_of(one) for one in SETTINGS.values() if one.group == name]
-    kind = make_dataclass(f"{name.capitalize()}Config", members)
-    return name, kind, field(default_factory=kind)
+def _make_fields(group: str) -> list[tuple[str, Any, Any]]:
+    """Return the schema's fields for a group of settings, as `make_dataclass` takes them; "" is the top level."""
+    columns: list[tuple[str, Any, Any]] = []
+    for setting in SETTINGS.values():
+        if setting.group == group:
+            optional = setting.type if setting.default is not None else setting.type | None
+            columns.append((setting.key, Any if setting.per_replica else optional, field(default=setting.default)))
+    return columns
 
 
 @dataclass
@@ -46,20 +46,20 @@ class ProtocolConfig:
     """`protocol.*`: how losses are tuned before they are compared. `protocol=quick|tuned|rigorous` sets them."""
 
     name: str = "quick"
-    seeds: int = 5  # that are reported, unless seeds= says otherwise
-    tuning_seeds: int = 0  # of their own, on which settings are chosen; 0: untuned
-    lr_grid: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])  # of lr, or of the task's
-    tune_at: str = "each_rate"  # each_rate | clean: at rate 0 for all
-    grid_extensions: int = 0  # how often the grid may be widened where the best of it lies at its edge
-    search_space: Any = None  # of losses, tuned too: {huber: {delta: [0.5, 1, 2]}}
-    search: int = 0  # candidates of a search by Optuna in place of the grid, per loss and rate; 0: the grid
-    batch: int = 8  # of them that train together
-    variety: bool = False  # several data sets and corruptions: the task's
+    seeds: int = 5  # the number of reported seeds, unless seeds= sets it
+    tuning_seeds: int = 0  # the number of further seeds on which settings are chosen; 0: untuned
+    lr_grid: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])  # factors of lr
+    tune_at: str = "each_rate"  # each_rate | clean: once, at corruption rate 0
+    grid_extensions: int = 0  # how often the grid may grow where its best value lies at an edge
+    search_space: Any = None  # fields of losses that are tuned, too: {huber: {delta: [0.5, 1, 2]}}
+    search: int = 0  # candidates of an Optuna search, per loss and corruption rate; 0: the grid
+    batch: int = 8  # candidates that train together
+    variety: bool = False  # the task's several data sets and corruptions
 
 
 @dataclass
 class _Choices:
-    """What a command takes beside the settings of a trial."""
+    """Settings of a command that are not those of a trial."""
 
     task: Any = None
     data: Any = None
@@ -67,81 +67,87 @@ class _Choices:
     loss: Any = None
     weighting: Any = None
     corruption: Any = None
-    losses: Any = None  # several losses, one experiment each, in shared stacks: a list, all or shortlist
-    weightings: Any = None  # the same
+    losses: Any = None  # several losses, an experiment each, in shared stacks: a list, all or shortlist
+    weightings: Any = None  # likewise
     corruptions: Any = None
     datasets: Any = None
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
-    seeds: Any = None  # how many, or a list; null: as many as the protocol says
+    seeds: Any = None  # their number, or a list; null: the protocol's number
     rates: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.2, 0.4])
     output: str = "results"
     workers: int | None = None  # worker processes; null chooses
-    plugins: Any = field(default_factory=list)  # files and modules with losses and other choices of your own
+    plugins: Any = field(default_factory=list)  # files and modules that define losses and other choices
 
 
+_GROUP_CLASSES = {
+    group: make_dataclass(f"{group.capitalize()}Config", _make_fields(group))
+    for group in dict.fromkeys(setting.group for setting in SETTINGS.values() if setting.group)
+}
 Schema: Any = make_dataclass(
     "Schema",
     [
-        *(_field_of(one) for one in SETTINGS.values() if not one.group),
-        *(_group_of(name) for name in dict.fromkeys(one.group for one in SETTINGS.values() if one.group)),
+        *_make_fields(""),
+        *((group, kind, field(default_factory=kind)) for group, kind in _GROUP_CLASSES.items()),
     ],
     bases=(_Choices,),
 )
 """The whole configuration of a command."""
 _GROUPS: Mapping[str, Any] = {f.name: f.default_factory for f in fields(Schema) if is_dataclass(f.default_factory)}
-"""Settings that are set by their fields."""
+"""Settings that are mappings, and the classes of their fields."""
 
 
-def check_types(given: Mapping[str, Any]) -> dict[str, Any]:
+def check_types(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings, as nested mappings, with the schema's defaults and types; interpolations are followed.
 
-    Raises `LossbenchError` for a setting that there is not, and for a value of another type.
+    Raises `LossbenchError` for an unknown setting, and for a value of the wrong type.
     """
-    for name, owner in _GROUPS.items():  # of a mapping, OmegaConf does not say which one it is
-        if not isinstance(value := given.get(name, {}), Mapping | NoneType):
-            fields_ = ", ".join(f"{name}.{f.name}=" for f in fields(owner))
-            raise InvalidValue(f"{name} must be set by its fields: {fields_}. Got {value!r} instead.")
+    for name, owner in _GROUPS.items():  # for these OmegaConf does not say which setting is wrong
+        if not isinstance(value := settings.get(name, {}), Mapping | NoneType):
+            raise InvalidValue(
+                f"{name} must be set by its fields: {format_paths(name, [f.name for f in fields(owner)])}. "
+                f"Got {value!r} instead."
+            )
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Schema), OmegaConf.create(dict(given)))
+        merged = OmegaConf.merge(OmegaConf.structured(Schema), OmegaConf.create(dict(settings)))
         return cast(dict[str, Any], OmegaConf.to_container(merged, resolve=True))
     except OmegaConfBaseException as error:
         raise convert_omegaconf_error(error, CHOICES) from error
 
 
-def refuse_ignored_choices(given: Mapping[str, str], lists: Mapping[str, Any]) -> None:
-    """Raise `InvalidValue` for a choice that would not count, as its list is set, maybe by a preset.
+def refuse_ignored_choices(choices: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+    """Raise `InvalidValue` for a choice that has no effect because its list is set, perhaps by a preset.
 
-    given: choices, as they are spelt in the message, by their names. lists: all settings.
+    choices: choices that are set, as the message writes them, by group. settings: all settings.
     """
-    for one, several in LISTS.items():
-        if one in given and lists.get(several) is not None:
+    for group, plural in LISTS.items():
+        if group in choices and settings.get(plural) is not None:
             raise InvalidValue(
-                f"{given[one]!r} would not count, as {several} is set, which lists what is compared. "
-                f"Put it into '{several}=[...]', or add {several}=null."
+                f"{choices[group]} would not count, as {plural} is set, which lists what is compared. "
+                f"Put it into {format_setting(plural, [...])}, or add {format_setting(plural, None)}."
             )
 
 
-def parse_numbers(path: str, given: Any) -> list[float]:
-    """One of `LISTED` as a list: a single number is a list of one. Raises `InvalidValue`."""
-    values = given if isinstance(given, list) else [given]
-    if not values:
-        raise InvalidValue(f"{path}=[] asks for nothing. Give at least one number.")
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise InvalidValue(f"{path} must be a number, or a list of numbers. Got {value!r} instead.")
-        check_setting(SETTINGS[path], float(value))
-    return [float(value) for value in values]
+def parse_numbers(path: str, value: Any) -> list[float]:
+    """Return the value of a setting in `LISTED` as a list: a single number is a list of one. Raises `InvalidValue`."""
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers:
+        raise InvalidValue(f"{path} must be a number, or a list with at least one number. Got [] instead.")
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, Real):
+            raise InvalidValue(f"{path} must be a number, or a list of numbers. Got {number!r} instead.")
+        check_setting(SETTINGS[path], float(number))
+    return [float(number) for number in numbers]
 
 
-def check_setting(one: Setting, value: Any) -> None:
-    """Raise `InvalidValue` or `UnknownName` for what a setting cannot be."""
-    if one.options:
-        check_value(one.path, value, one.options)
-    if one.check:
-        one.check(THE_EXPERIMENT, **{one.path: value})
+def check_setting(setting: Setting, value: Any) -> None:
+    """Raise `InvalidValue` or `UnknownName` for a value that the setting does not allow."""
+    if setting.options:
+        check_word(setting.path, value, setting.options)
+    if setting.check:
+        setting.check(THE_EXPERIMENT, **{setting.path: value})
 
 
-def check_value(setting: str, given: str, allowed: Sequence[str]) -> None:
-    """Raise `UnknownName` for what is not among the `allowed`."""
-    if given not in allowed:
-        raise make_unknown(setting, given, allowed, "Its values")
+def check_word(path: str, word: str, options: Sequence[str]) -> None:
+    """Raise `UnknownName` for a word that is not among the options."""
+    if word not in options:
+        raise make_unknown(path, word, options, "Its values")

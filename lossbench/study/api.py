@@ -8,10 +8,12 @@ from typing import Any
 from rich.console import Console
 
 from lossbench.analysis.study import Study, read_study
+from lossbench.config.choices import suggest_settings
 from lossbench.config.presets import EXPERIMENT, load_experiment
-from lossbench.config.resolve import ExperimentPlan, load_plugins, make_plan, to_plain
+from lossbench.config.resolve import ExperimentPlan, explain_output, load_plugins, make_plan, to_plain
 from lossbench.config.schema import refuse_ignored_choices
 from lossbench.errors import InvalidValue, LossbenchError, describe_skipped
+from lossbench.notation import format_setting, use_python
 from lossbench.runner.log import keep_log
 from lossbench.runner.plan_result import PlanResult
 from lossbench.runner.reporter import Level, Reporter, Reporters, SilentReporter
@@ -21,8 +23,8 @@ from lossbench.study.reporters import BoardWriter, ProgressBar
 from lossbench.study.results import Results
 
 
-class _Messages(SilentReporter):
-    """Keeps what is said."""
+class _MessageCollector(SilentReporter):
+    """Keeps the messages of a run."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -32,20 +34,21 @@ class _Messages(SilentReporter):
         self.lines.append(text)
 
 
-def run(*, progress: bool | None = None, **settings: Any) -> Results:
-    """Train what is not on record yet, and return the results.
+def run(*unnamed: object, progress: bool | None = None, **settings: Any) -> Results:
+    """Train the trials that are not on record yet, and return the results.
 
     settings: those of the command line, under the same names: `task="regression"`, `losses=["mse", "huber"]`,
-    `seeds=3`, `rates=[0, 0.2]`, `protocol="tuned"`, `experiment="label_noise"`, `output="results"`. Those with a dot
-    are mappings, `optimizer={"name": "sgd"}`, or given as `**{"optimizer.name": "sgd"}`. Losses may also be
+    `seeds=3`, `rates=[0, 0.2]`, `protocol="tuned"`, `experiment="label_noise"`, `output="results"`. Settings with a
+    dot are mappings, `optimizer={"name": "sgd"}`, or given as `**{"optimizer.name": "sgd"}`. Losses may also be
     `lossbench.Loss` objects, `nn.Module`s and functions of prediction and target; data a `lossbench.Dataset` or
-    `lossbench.Examples`; model, weighting and corruption objects of ours.
+    `lossbench.Examples`; model, weighting and corruption objects of lossbench's classes.
     progress: True shows a bar and messages, None a bar where there is a terminal or a notebook, False nothing.
+    unnamed: refused, with the keyword that was probably meant.
 
     Records go to `output`, as the command line's do; trials that are there already are not trained again.
 
-    Raises `LossbenchError` for what is unknown, wrong or does not fit, and where no trial could be trained; and
-    KeyboardInterrupt when stopped, after what was done is saved.
+    Raises `LossbenchError` for settings that are unknown, wrong or do not fit together, and if no trial could be
+    trained; KeyboardInterrupt when stopped, after the finished trials are saved.
 
     >>> import lossbench, tempfile
     >>> folder = tempfile.mkdtemp()
@@ -53,67 +56,90 @@ def run(*, progress: bool | None = None, **settings: Any) -> Results:
     >>> results.table()["loss"].tolist()
     ['huber', 'mse']
     """
-    messages = _Messages()
-    load_plugins(settings)  # before objects are looked up in the registry
-    refuse_ignored_choices(_choices_of(settings), _lists_of(settings))
-    asked = make_plan(name_objects(settings, messages.on_message))
+    if unnamed:
+        raise _make_unnamed_error(unnamed[0])
+    if not (progress is None or isinstance(progress, bool)):
+        raise InvalidValue(f"progress must be True, False or None. Got {progress!r} instead.")
+    messages = _MessageCollector()
+    # 1. settings to experiments; messages write settings as Python does
+    with use_python():
+        load_plugins(settings)  # before objects are looked up in the registry
+        choices = {path.partition(".")[0]: format_setting(path, v) for path, v in settings.items() if v is not None}
+        preset = settings.get(EXPERIMENT)
+        preset_settings = {} if preset is None else load_experiment(str(preset))
+        refuse_ignored_choices(choices, {**preset_settings, **settings})
+        plan = make_plan(name_objects(settings, messages.on_message))
+    # 2. train what is missing
     bar = ProgressBar(Console(stderr=True, quiet=progress is False, highlight=False), messages=progress is True)
-    skipped = describe_skipped(asked.skipped)
+    skipped = describe_skipped(plan.skipped)
     with bar:
         for line in skipped:
             Reporters(messages, bar).on_message(line, Level.WARNING)
-        (trained,), study = run_with_boards([asked], Reporters(messages, bar), asked.workers)
-    found = Results(study, skipped, messages.lines).select(trained)
-    if not found.is_trained:
-        raise LossbenchError(f"No trial could be trained: {'; '.join(found.failed)}")
-    return found
+        (result,), study = run_with_boards([plan], Reporters(messages, bar), plan.workers)
+    # 3. the results of this call alone: the folders may hold more
+    results = Results(study, skipped, messages.lines).select(result)
+    if not results.is_trained:
+        raise LossbenchError(f"No trial could be trained: {'; '.join(results.failed)}")
+    return results
 
 
-def load(*folders: str | Path, where: Mapping[str, Any] | None = None, metric: str = "") -> Results:
-    """Return what is on record at or below some folders.
+def _make_unnamed_error(value: object) -> InvalidValue:
+    """Return the error for a setting without its name, with the call that was probably meant."""
+    if isinstance(value, Mapping):
+        call = "lossbench.run(**settings)"
+    else:
+        with use_python():
+            settings = suggest_settings(value) if isinstance(value, str) else []
+        call = " or ".join(f"lossbench.run({text})" for text in settings)
+    hint = f"Did you mean {call}?" if call else 'Write lossbench.run(task="regression", losses=["mse", "huber"]).'
+    return InvalidValue(f"lossbench.run takes settings by name. {hint} Got {value!r:.60} instead.")
 
-    where: values of settings that are wanted, as `{"corruption_rate": [0, 0.4]}` or `{"loss": "mse"}`. metric: one of
-    those on record, to judge by. Raises `RecordError` where there is nothing to read, and `LossbenchError` for
-    unknown names.
+
+def load(
+    *folders: str | Path | Sequence[str | Path], where: Mapping[str, Any] | None = None, metric: str = ""
+) -> Results:
+    """Return the records at or below some folders.
+
+    folders: one after the other, or as a list. where: values of settings that are kept, as
+    `{"corruption_rate": [0, 0.4]}` or `{"loss": "mse"}`. metric: one of those on record, to judge by.
+
+    Raises `RecordError` where there is nothing to read, and `LossbenchError` for unknown names.
     """
-    if not folders or not all(isinstance(folder, str | os.PathLike) for folder in folders):
-        raise InvalidValue(
-            f"load takes folders, one after the other, as in load('results', 'others'). Got {folders!r}."
-        )
-    wanted = {} if where is None else to_plain(where)
-    if not isinstance(wanted, dict):
-        raise InvalidValue(f"where must map settings to values, as in {{'rate': [0, 0.4]}}. Got {where!r} instead.")
-    lists = {str(key): values if isinstance(values, list) else [values] for key, values in wanted.items()}
-    kept = {key: [str(value) for value in values] for key, values in lists.items()}
-    study = read_study([Path(folder) for folder in folders], kept, metric)
+    # 1. folders
+    paths: list[Any] = []
+    for folder in folders:
+        paths += folder if isinstance(folder, list | tuple) else [folder]
+    if not paths:
+        raise InvalidValue("load takes at least one folder, as in lossbench.load('results').")
+    for path in paths:
+        if not isinstance(path, str | os.PathLike):
+            raise InvalidValue(f"load takes folders, as in lossbench.load('results', 'others'). Got {path!r} instead.")
+    # 2. the filter: a single value is a list of one; records hold texts
+    conditions = {} if where is None else to_plain(where)
+    if not isinstance(conditions, dict):
+        raise InvalidValue(f"where must map settings to values, as in {{'loss': ['mse']}}. Got {where!r} instead.")
+    texts = {
+        str(setting): [str(value) for value in (values if isinstance(values, list) else [values])]
+        for setting, values in conditions.items()
+    }
+    study = read_study([Path(path) for path in paths], texts, metric)
     return Results(study, study.problems)
 
 
-def _choices_of(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The choices that are set, as `loss='mse'`."""
-    given = {key: value for key, value in settings.items() if value is not None}
-    return {key.partition(".")[0]: f"{key}={value!r:.60}" for key, value in given.items()}
-
-
-def _lists_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with those of their preset."""
-    preset = settings.get(EXPERIMENT)
-    return {**({} if preset is None else load_experiment(str(preset))), **settings}
-
-
 def run_with_boards(
-    asked: Sequence[ExperimentPlan], reporter: Reporter, workers: int | None
+    plans: Sequence[ExperimentPlan], reporter: Reporter, workers: int | None
 ) -> tuple[list[PlanResult], Study]:
-    """Do as `lossbench.runner.runner.run`, and keep TensorBoard's files up with the records; return these, too.
+    """Run plans as `lossbench.runner.runner.run` does, and keep TensorBoard's files up to date.
 
-    They are read once, for the boards as well: what was read may hold more than the trials of this run.
+    Return the results and their records, which are read once, for the boards as well: they may hold more trials than
+    those of this run.
     """
     boards = BoardWriter()
-    with keep_log(asked[0].experiments[0].output, reporter):
+    with explain_output(), keep_log(plans[0].experiments[0].output, reporter):
         try:
-            done = run_all(asked, Reporters(boards, reporter), workers)
+            results = run_all(plans, Reporters(boards, reporter), workers)
         except BaseException:
-            boards.interrupt([e for one in asked for e in one.experiments])
+            boards.interrupt([experiment for plan in plans for experiment in plan.experiments])
             raise
-        experiments = [e for one in done for e in one.experiments]
-        return done, boards.finish(experiments, [e for one in done for e in one.tuning])
+        experiments = [experiment for result in results for experiment in result.experiments]
+        return results, boards.finish(experiments, [experiment for result in results for experiment in result.tuning])

@@ -99,16 +99,24 @@ class Results:
         return self.study.reported[known].merge(curves, on="trial")
 
     def compare(self, baseline: str = "", rope: float | None = None, confidence: float = 0.95) -> Comparison:
-        """Return what can be said of the losses: paired differences with intervals, verdicts, the recommended set.
+        """Return the comparison of the losses: paired differences with intervals, verdicts, the recommended set.
 
-        baseline: a loss's name; the task's default loss without one. rope: the region of practical equivalence, in
-        percent of an error or in points of accuracy and the like. Raises `LossbenchError` where there is one loss
-        only, or no such baseline.
+        baseline: a loss's name; the task's default loss without one.
+        rope: the region of practical equivalence; by default 2% of an error, or 1 point. In percent of an error: 5
+            means 5%. In points of other metrics, hundredths of a perfect value: 5 means 0.05 of the accuracy.
+        confidence: of the intervals, a share: 0.95 means 95%.
+
+        Raises `LossbenchError` where there is one loss only, or no such baseline.
         """
         if rope is not None and not (_is_number(rope) and 0 < rope < 100):
-            raise InvalidValue(f"rope must be a number in the range (0, 100). Got {rope!r} instead.")
+            raise InvalidValue(
+                "rope must be a number in the range (0, 100): percent of an error, or points of other metrics such as "
+                f"accuracy. Got {rope!r} instead."
+            )
         if not (_is_number(confidence) and 0.5 <= confidence < 1):
-            raise InvalidValue(f"confidence must be a share from 0.5 to below 1. Got {confidence!r} instead.")
+            raise InvalidValue(
+                f"confidence must be a share from 0.5 to below 1, and not a percentage. Got {confidence!r} instead."
+            )
         return Comparison(tuple(compare(self.study, ComparisonOptions(baseline, rope, confidence))))
 
     def plot(self, kind: str = "curves", baseline: str = "", part: int = 0) -> "Figure":

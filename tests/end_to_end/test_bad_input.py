@@ -50,14 +50,14 @@ CASES = {
     "batch_size=1.5": ["batch_size must be a whole number. Got 1.5 instead."],
     "workers=maybe": ["workers must be a whole number. Got 'maybe' instead."],
     "progress=false": ["Unknown setting 'progress'"],
-    "rates=0.5": ["rates must be a list in brackets, as in 'rates=[0.5]'."],
+    "rates=0.5": ["rates must be a list, as in 'rates=[0.5]'."],
     "rates=[a]": ["rates[0] must be a number. Got 'a' instead."],
-    "losses=mse": ["losses must be a list in brackets, as in 'losses=[mse]', or losses=all. Got 'mse' instead."],
-    "weightings=irls": ["weightings must be a list in brackets, as in 'weightings=[irls]', or weightings=all."],
-    "corruptions=[]": ["corruptions=[] names nothing", "for example corruptions=["],
+    "losses=mse": ["losses must be a list, as in 'losses=[mse]', or losses=all. Got 'mse' instead."],
+    "weightings=irls": ["weightings must be a list, as in 'weightings=[irls]', or weightings=all."],
+    "corruptions=[]": ["corruptions must name at least one choice, for example 'corruptions=["],
     "lr=abc": ["lr must be a number, or a list of numbers. Got 'abc' instead."],
     "lr=[0.1,abc]": ["lr must be a number, or a list of numbers. Got 'abc' instead."],
-    "lr=[]": ["lr=[] asks for nothing"],
+    "lr=[]": ["lr must be a number, or a list with at least one number. Got [] instead."],
     "optimizer.warmup=[0,2]": ["'optimizer.warmup'", "range [0, 1]", "Got 2.0 instead"],
     "optimizer.weight_decay=[-1]": ["'optimizer.weight_decay'", "range [0, inf)"],
     "losses=[3]": ["loss must be a name, or a mapping with a name and fields. Got 3 instead."],
@@ -74,9 +74,10 @@ CASES = {
     # out of range
     "lr=-1": ["'lr'", "range (0, inf)", "Got -1.0 instead"],
     "rates=[1.5]": ["'rates'", "range [0, 1]", "Got 1.5 instead"],
-    "rates=[]": ["rates=[]", "for example"],
-    "losses=[]": ["losses=[]", "for example"],
+    "rates=[]": ["rates must hold at least one corruption rate, for example 'rates=[0,0.2]'. Got [] instead."],
+    "losses=[]": ["losses must name at least one choice, for example 'losses=["],
     "seeds=0": ["seeds must be a number from 1", "Got 0 instead"],
+    "seeds=[0,0]": ["seeds must differ from each other: 0 is listed twice. Got [0, 0] instead."],
     "seeds=-3": ["seeds must be a number from 1", "Got -3 instead"],
     "epochs=0": ["'epochs'", "Got 0.0 instead"],
     "batch_size=0": ["'batch_size'", "Got 0 instead"],
@@ -140,6 +141,8 @@ CASES = {
         "Did you mean 'losses'?",
         "corruptions, datasets, describe, losses, metrics, models,",
     ],
+    "regression": ["Unknown command 'regression'. Did you mean lossbench task=regression? Commands: check, compare,"],
+    "hubre": ["Unknown command 'hubre'. Did you mean lossbench loss=huber?"],
     "losses regresion": ["Unknown task 'regresion'", "Did you mean 'regression'?"],
     "losses regression more": ["takes at most one task", "'regression more'"],
     "losses loss=huber": ["Unknown task 'loss=huber'"],
@@ -194,6 +197,7 @@ def test_output_below_a_file(lossbench, tmp_path):
     code, _, err = lossbench("output=file/results")
     assert code == 2
     assert err.startswith("lossbench: Cannot write file/results/")
+    assert err.endswith("Choose another folder with output=.\n")
     assert err.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

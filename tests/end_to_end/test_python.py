@@ -230,9 +230,13 @@ def test_a_preset_of_an_experiment(run):
         ({"loss": 3}, InvalidValue, "loss must be a name"),
         ({"weighting": absolute}, InvalidValue, "weighting must be a name"),
         ({"losses": [{"huber": 3}]}, InvalidValue, "huber must be followed by its fields"),
-        ({"optimizer": "sgd"}, InvalidValue, "optimizer must be set by its fields: optimizer.name="),
-        ({"output": None}, InvalidValue, "output must be a value, not null."),
-        ({"loss": "huber", "losses": ["mse"]}, InvalidValue, "\"loss='huber'\" would not count, as losses is set"),
+        ({"optimizer": "sgd"}, InvalidValue, 'optimizer must be set by its fields: optimizer={"name": ...'),
+        ({"output": None}, InvalidValue, "output must be a value, not None."),
+        (
+            {"loss": "huber", "losses": ["mse"]},
+            InvalidValue,
+            'loss="huber" would not count, as losses is set',
+        ),
         ({"experiment": "label_noise", "loss": "mae", "task": None}, InvalidValue, "would not count, as losses is set"),
         ({"data": lossbench.Examples([[1.0]], [[1.0]])}, InvalidValue, "The inputs of Examples must be a NumPy array"),
         (
@@ -240,6 +244,14 @@ def test_a_preset_of_an_experiment(run):
             InvalidValue,
             "as many inputs as targets. Got 3 and 2 instead.",
         ),
+        ({"loss": "huber", "losses": ["mse"]}, InvalidValue, "Put it into losses=[...], or add losses=None."),
+        # as Python writes them, and not as a shell takes them
+        ({"losses": "mse"}, InvalidValue, 'losses must be a list, as in losses=["mse"], or losses="all". Got'),
+        ({"rates": 0.5}, InvalidValue, "rates must be a list, as in rates=[0.5]. Got 0.5 instead."),
+        ({"protocol": {"search": 3}}, InvalidValue, 'Use protocol="tuned", or set protocol={"tuning_seeds": 10}.'),
+        ({"plugins": 3}, InvalidValue, 'as in plugins=["my_losses.py", "my_package.losses"]. Got 3 instead.'),
+        ({"seeds": [0, 0]}, InvalidValue, "seeds must differ from each other: 0 is listed twice. Got [0, 0] instead."),
+        ({"progress": "yes"}, InvalidValue, "progress must be True, False or None. Got 'yes' instead."),
     ],
 )
 def test_bad_input_is_one_error_and_leaves_nothing(run, tmp_path, settings, kind, told):
@@ -250,16 +262,55 @@ def test_bad_input_is_one_error_and_leaves_nothing(run, tmp_path, settings, kind
 
 
 @pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("regression", "Did you mean lossbench.run(task=\"regression\")? Got 'regression' instead."),
+        ("hubre", 'Did you mean lossbench.run(loss="huber")?'),
+        ("label_noise", 'Did you mean lossbench.run(experiment="label_noise")?'),
+        ({"task": "regression"}, "Did you mean lossbench.run(**settings)?"),
+        (3, 'Write lossbench.run(task="regression", losses=["mse", "huber"]).'),
+    ],
+)
+def test_a_setting_without_its_name_gets_the_call_that_was_meant(tmp_path, monkeypatch, value, hint):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidValue) as raised:
+        lossbench.run(value)
+    assert f"lossbench.run takes settings by name. {hint}" in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_names_the_setting(run, tmp_path):
+    (tmp_path / "file").write_text("here")
+    with pytest.raises(LossbenchError, match=r"Cannot write .* Choose another folder with output=\.$"):
+        run(output="file/results")
+
+
+def test_folders_may_be_one_list(results):
+    folder = results.folders[0]
+    assert len(lossbench.load([folder])) == len(lossbench.load(folder))
+    assert len(lossbench.load(results.folders)) == len(results)
+
+
+@pytest.mark.parametrize(
     ("ask", "told"),
     [
-        (lambda r: r.compare(rope="wide"), "rope must be a number in the range (0, 100). Got 'wide' instead."),
-        (lambda r: r.compare(rope=-1), "rope must be a number in the range (0, 100). Got -1 instead."),
-        (lambda r: r.compare(confidence=2), "confidence must be a share from 0.5 to below 1. Got 2 instead."),
+        (
+            lambda r: r.compare(rope="wide"),
+            "rope must be a number in the range (0, 100): percent of an error, or",
+        ),
+        (lambda r: r.compare(rope=-1), "accuracy. Got -1 instead."),
+        (
+            lambda r: r.compare(confidence=2),
+            "confidence must be a share from 0.5 to below 1, and not a percentage. Got 2",
+        ),
         (lambda r: r.plot("differences", part="a"), "Got a instead."),
         (lambda r: r.compare().to_frame("speed"), "Unknown order 'speed'."),
         (lambda r: r.compare().to_latex("speed"), "Unknown order 'speed'."),
-        (lambda r: lossbench.load(), "load takes folders, one after the other"),
-        (lambda r: lossbench.load([r.folders[0]]), "load takes folders, one after the other"),
+        (lambda r: lossbench.load(), "load takes at least one folder"),
+        (
+            lambda r: lossbench.load("results", 3),
+            "load takes folders, as in lossbench.load('results', 'others').",
+        ),
         (lambda r: lossbench.load(*r.folders, where=["corruption_rate"]), "where must map settings to values"),
     ],
 )

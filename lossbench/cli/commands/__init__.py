@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from lossbench.cli.output import OutputMode, print_document, print_message, results_console
-from lossbench.errors import InvalidValue, make_unknown
+from lossbench.errors import InvalidValue, UnknownName, join_names, make_unknown
 
 OTHERS = ("check", "compare", "describe", "explain", "plot", "plugins", "repair")
 """Commands that do not list a group of names."""
@@ -52,7 +53,7 @@ def run_command(command: str, arguments: Sequence[str], mode: OutputMode = Outpu
 
         return run_plugins(arguments, mode)  # its table shows the problems
     else:
-        raise make_unknown("command", command, [*ALL, *OTHERS], "Commands")
+        raise _make_unknown_command(command, [*ALL, *OTHERS])
     # 4. plug-ins that did not load: a name may be missing for that reason
     if mode is not OutputMode.QUIET:
         groups = [command] if command in ALL else list(ALL) if command == "describe" else ["losses"]
@@ -74,6 +75,16 @@ def _print_list(group: str, task: str | None, mode: OutputMode) -> int:
         table = render_losses(entries, for_task, out.width) if group == "losses" else render_entries(entries, for_task)
         out.print(table)
     return 0
+
+
+def _make_unknown_command(command: str, commands: Sequence[str]) -> UnknownName:
+    """Return the error for an unknown command; a name of something else gets its setting, as task=regression."""
+    from lossbench.config.choices import suggest_settings
+
+    if get_close_matches(command, commands, n=1) or not (settings := suggest_settings(command)):
+        return make_unknown("command", command, commands, "Commands")
+    hint = f"Did you mean lossbench {' or '.join(settings)}?"
+    return UnknownName(f"Unknown command {command!r}. {hint} Commands: {join_names(sorted(commands))}.")
 
 
 def _parse_task(group: str, arguments: Sequence[str]) -> str | None:

@@ -17,8 +17,8 @@ from lossbench.report.tables import comparison, markup, rankings, rows
 
 USAGE = (
     "lossbench compare STUDY ... [--baseline LOSS] [--metric METRIC] [--where KEY=VALUE ...] [--sort "
-    f"{'|'.join(comparison.SORTS)}] [--rope SIZE] [--confidence SHARE] [--format table|csv|json|latex|markdown] "
-    "[--tensorboard]"
+    f"{'|'.join(comparison.SORTS)}] [--rope PERCENT|POINTS] [--confidence SHARE] "
+    "[--format table|csv|json|latex|markdown] [--tensorboard]"
 )
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 OPTIONS = ("--baseline", "--metric", "--where", "--sort", "--rope", "--confidence", "--format", "--tensorboard")

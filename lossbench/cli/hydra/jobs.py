@@ -23,7 +23,7 @@ from lossbench.cli.output import (
     print_results,
     print_results_json,
 )
-from lossbench.config.resolve import ExperimentPlan, make_plan
+from lossbench.config.resolve import ExperimentPlan, explain_output, make_plan
 from lossbench.errors import Incompatible, InvalidValue, LossbenchError, describe_skipped
 
 if TYPE_CHECKING:  # what trains is imported when there is something to train
@@ -93,8 +93,9 @@ class Jobs:
         try:
             overrides.refuse_ignored_choices(typed, cast(Mapping[str, Any], cfg))
             plan = make_plan(cast(Mapping[str, Any], cfg))
-            for experiment in plan.experiments:
-                records.check_writable(experiment.folder)
+            with explain_output():
+                for experiment in plan.experiments:
+                    records.check_writable(experiment.folder)
             job.plan = plan
         except OmegaConfBaseException as error:  # an interpolation that leads nowhere is found when it is read
             job.error = convert_hydra_error(error, self.arguments)

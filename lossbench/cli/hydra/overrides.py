@@ -41,7 +41,8 @@ def check_overrides(texts: Sequence[str], sweep: bool, completing: bool = False)
 
 def refuse_ignored_choices(texts: Sequence[str], config: Mapping[str, Any]) -> None:
     """Raise `InvalidValue` for a choice that has no effect because its list is set, perhaps by a preset."""
-    schema.refuse_ignored_choices({parse_override(text).key_or_group.partition(".")[0]: text for text in texts}, config)
+    choices = {parse_override(text).key_or_group.partition(".")[0]: repr(text) for text in texts}
+    schema.refuse_ignored_choices(choices, config)
 
 
 def parse_override(text: str) -> Override:

@@ -157,7 +157,8 @@ def compute_profiles(comparisons: Sequence[Comparison]) -> list[PerformanceProfi
             continue
         counts = np.array([[subject[name] for name in names] for subject in subjects])  # [N, L]
         # a target that is reached at step 0 counts as reached at step 1
-        ratios = np.maximum(counts / np.maximum(counts.min(axis=1, keepdims=True), 1), 1)
+        least = np.maximum(counts.min(axis=1, keepdims=True), 1)  # infinite where no common loss arrives
+        ratios = np.where(np.isfinite(counts), np.maximum(counts / least, 1), np.inf)
         shares = np.stack([(ratios <= factor).mean(axis=0) for factor in FACTORS], axis=1)  # [L, F]
         order = sorted(range(len(names)), key=lambda i: (*(-shares[i]), names[i]))
         rows = tuple(tuple(map(float, shares[i])) for i in order)

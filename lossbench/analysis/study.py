@@ -263,6 +263,8 @@ def _split_by_trial(
         codes, names = _encode_column(table, name)
         kept &= codes == (names.index(value) if value in names else -1)
     codes, names = _encode_column(table, "trial")
+    if not kept.any():
+        return  # splitting nothing would give one piece
     trial, values = codes[kept], [table[name].to_numpy()[kept] for name in columns]
     if (np.diff(trial) < 0).any():  # the lines of a trial need not lie side by side
         order = np.argsort(trial, kind="stable")

@@ -86,3 +86,12 @@ def test_trials_for_tuning_are_apart(folders):
     assert (len(found.reported), len(found.tuning)) == (30, 2)
     (tuned,) = found.summarise_tuning()
     assert (tuned.loss, tuned.seeds) == ("mse", (FIRST_TUNING_SEED, FIRST_TUNING_SEED + 1))
+
+
+def test_a_folder_without_the_metric_is_no_damaged_one(tmp_path, made_up):
+    save(tmp_path / "a", [made_up(seed=s) for s in range(2)], {})
+    other = {"task": "binary", "metric": "auroc", "higher_is_better": True, "perfect": 1.0}
+    save(tmp_path / "b", [made_up(seed=s, **other) for s in range(2)], {})
+    found = study.read_study([tmp_path], metric="mae")
+    assert found.problems == ()
+    assert len(found.trials) == 4

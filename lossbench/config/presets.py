@@ -1,8 +1,8 @@
 """Presets: YAML files that stand for a choice with its fields, a protocol or an experiment. Read without Hydra.
 
-They lie in packages, of which entry points `lossbench.configs` name others than ours, and in folders that a command
-adds: `loss/mine.yaml` is `loss=mine`, `experiment/study.yaml` is `experiment=study`. A package that cannot be read, or
-that takes a name that is taken, is left out with its reason and stops no other.
+They lie in lossbench's own package, in packages that entry points `lossbench.configs` name, and in folders that a
+command adds: `loss/mine.yaml` is `loss=mine`, `experiment/study.yaml` is `experiment=study`. A package that cannot be
+read, or that uses a name that is taken, is left out with the reason; the others are used.
 
 A `defaults` list may name what a file starts from: a choice of its own group (`cross_entropy`,
 `/loss/external@_here_`), or in an experiment the choices of groups (`override /task: multiclass`).
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -22,11 +22,12 @@ from lossbench.errors import InvalidValue, LossbenchError, make_unknown
 from lossbench.registry import GROUPS, NameClash, Problem
 
 GROUP = "lossbench.configs"
-OWN = "lossbench.configs"
-"""Our own package of configurations."""
+"""The group of entry points that name packages of configurations."""
+BUILT_IN = "lossbench.configs"
+"""The package of built-in configurations."""
 EXPERIMENT, PROTOCOL = "experiment", "protocol"
 FOLDERS = (*GROUPS, EXPERIMENT, "hydra", PROTOCOL)
-"""What its files may lie in, or below."""
+"""Folders that such a package may have."""
 
 
 @dataclass(frozen=True)
@@ -39,72 +40,66 @@ class Package:
 
 
 def list_packages() -> tuple[Package, ...]:
-    """Ours, then those of others that have no problem."""
-    return _found()[0]
+    """Return the built-in package, then those of other distributions that have no problem."""
+    return _read_packages()[0]
 
 
 def list_problems() -> tuple[Problem, ...]:
-    """What is left out, and why."""
-    return _found()[1]
+    """Return the packages that are left out, with the reasons."""
+    return _read_packages()[1]
 
 
 @cache
-def _found() -> tuple[tuple[Package, ...], tuple[Problem, ...]]:
-    found, broken = [_read(OWN, "lossbench")], []
-    for point in sorted(entry_points(group=GROUP), key=lambda p: (_source(p), p.name)):
+def _read_packages() -> tuple[tuple[Package, ...], tuple[Problem, ...]]:
+    packages, problems = [_read_package(BUILT_IN, "lossbench")], []
+    points = [(f"{p.dist.name} {p.dist.version}" if p.dist else "unknown", p) for p in entry_points(group=GROUP)]
+    for source, point in sorted(points, key=lambda pair: (pair[0], pair[1].name)):
         try:
-            found.append(_new(point, found))
-        except Exception as error:  # importing a stranger's package may raise anything
+            package = _read_package(point.value, source)
+            _check_package(package, packages)
+            packages.append(package)
+        except Exception as error:  # importing a third-party package may raise anything
             reason = str(error) if isinstance(error, LossbenchError) else f"{type(error).__name__}: {error}"
-            broken.append(Problem(GROUP, point.name, _source(point), reason))
-    return tuple(found), tuple(broken)
+            problems.append(Problem(GROUP, point.name, source, reason))
+    return tuple(packages), tuple(problems)
 
 
-def _source(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
+def _read_package(name: str, source: str) -> Package:
+    return Package(name, source, tuple(sorted(_find_configs(files(name)))))
 
 
-def _new(point: EntryPoint, others: list[Package]) -> Package:
-    """What an entry point names; raises `LossbenchError` if it has no configuration, or one that is there already.
+def _find_configs(folder: Traversable, group: str = "") -> Iterator[str]:
+    """Yield the YAML files below a folder, as `loss/mine`; those of the folder itself belong to no group."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _find_configs(entry, f"{group}{entry.name}/")
+        elif group and entry.name.endswith(".yaml"):
+            yield f"{group}{entry.name.removesuffix('.yaml')}"
 
-    Hydra would take the first of two files of a name, or a file for a registered name, and say nothing.
+
+def _check_package(package: Package, others: list[Package]) -> None:
+    """Raise `LossbenchError` for a package without a configuration, or with one whose name is taken.
+
+    Of two files of a name, Hydra would take the first; for a registered name it would take the file. It says nothing.
     """
-    package = _read(point.value, _source(point))
     if not package.configs:
-        raise InvalidValue(f"{point.value} holds no file like loss/NAME.yaml or experiment/NAME.yaml.")
-    taken = {config: other.source for other in others for config in other.configs}
+        raise InvalidValue(f"{package.name} holds no file like loss/NAME.yaml or experiment/NAME.yaml.")
+    holders = {config: other.source for other in others for config in other.configs}
     for config in package.configs:
         group, _, name = config.partition("/")
         if group not in FOLDERS:
             raise make_unknown("folder of configurations", group, FOLDERS, "Folders")
-        if holder := taken.get(config) or _registered(group, name):
+        entries: dict[str, Any] = GROUPS[group].entries() if group in GROUPS else {}
+        holder = holders.get(config) or (entries[name].source if name in entries else None)
+        if holder:
             raise NameClash(f"{config}.yaml clashes with {name!r} of {holder}: rename it.")
-    return package
-
-
-def _registered(group: str, name: str) -> str | None:
-    """Where a registered name comes from; None if there is none."""
-    entries: dict[str, Any] = GROUPS[group].entries() if group in GROUPS else {}
-    return entries[name].source if name in entries else None
-
-
-def _read(name: str, source: str) -> Package:
-    return Package(name, source, tuple(sorted(_configs(files(name)))))
-
-
-def _configs(folder: Traversable, group: str = "") -> Iterator[str]:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            yield from _configs(entry, f"{group}{entry.name}/")
-        elif group and entry.name.endswith(".yaml"):
-            yield f"{group}{entry.name.removesuffix('.yaml')}"
 
 
 _folders: list[Path] = []
 
 
 def add_folder(folder: Path) -> None:
-    """Look for presets in this folder as well, and there first."""
+    """Search this folder for presets, too, before all others."""
     if folder not in _folders:
         _folders.insert(0, folder)
 
@@ -113,8 +108,8 @@ def list_presets(group: str) -> list[str]:
     """Return the names of a group's presets, those in folders included."""
     packaged = [config for package in list_packages() for config in package.configs]
     added = [str(path.relative_to(folder).with_suffix("")) for folder in _folders for path in folder.rglob("*.yaml")]
-    found = (config.removeprefix(f"{group}/") for config in (*packaged, *added) if config.startswith(f"{group}/"))
-    return sorted(set(found))
+    prefix = f"{group}/"
+    return sorted({config.removeprefix(prefix) for config in (*packaged, *added) if config.startswith(prefix)})
 
 
 def list_library_presets(group: str) -> list[str]:
@@ -124,108 +119,105 @@ def list_library_presets(group: str) -> list[str]:
 
 def load_preset(group: str, name: str) -> dict[str, Any] | None:
     """Return the fields of a choice's preset, its name among them; None if there is none of this name."""
-    held = _load_file(f"{group}/{name}")
-    if held is None:
+    path = f"{group}/{name}"
+    content = _load_file(path)
+    if content is None:
         return None
-    found: dict[str, Any] = {}
-    for base in _bases(held, f"{group}/{name}"):
-        found = merge(found, _load_base(group, base))
-    return merge(found, held)
+    fields: dict[str, Any] = {}
+    for base in _pop_bases(content, path):
+        if not isinstance(base, str):
+            raise _make_defaults_error(group, base)
+        base_name = base.removesuffix("@_here_").removeprefix(f"/{group}/")
+        base_fields = {"name": base_name} if base_name in GROUPS[group].entries() else load_preset(group, base_name)
+        if base_fields is None:
+            names = [*GROUPS[group].entries(), *list_presets(group)]
+            raise make_unknown(GROUPS[group].word, base_name, names, "There are")
+        fields = merge(fields, base_fields)
+    return merge(fields, content)
 
 
 def load_protocol(name: str) -> dict[str, Any]:
-    """Return what a protocol sets. Raises `UnknownName`."""
-    held = _load_file(f"{PROTOCOL}/{name}")
-    if held is None:
+    """Return the settings of a protocol. Raises `UnknownName`."""
+    content = _load_file(f"{PROTOCOL}/{name}")
+    if content is None:
         raise make_unknown("protocol", name, list_presets(PROTOCOL), "Protocols")
-    return held
+    return content
 
 
 def load_experiment(name: str) -> dict[str, Any]:
     """Return the settings of an experiment's preset. Raises `UnknownName`."""
-    held = _load_file(f"{EXPERIMENT}/{name}")
-    if held is None:
+    path = f"{EXPERIMENT}/{name}"
+    content = _load_file(path)
+    if content is None:
         raise make_unknown("experiment", name, list_presets(EXPERIMENT), "Experiments")
-    found: dict[str, Any] = {}
-    for base in _bases(held, f"{EXPERIMENT}/{name}"):
+    settings: dict[str, Any] = {}
+    for base in _pop_bases(content, path):
         if not isinstance(base, Mapping) or len(base) != 1:
-            raise _unreadable(f"{EXPERIMENT}/{name}", base)
+            raise _make_defaults_error(path, base)
         ((key, value),) = base.items()
-        group = re.sub(r"^override\s+", "", str(key)).strip("/ ")
+        group = re.sub(r"^override\s+", "", str(key)).strip("/ ")  # `override /task: multiclass`
         if group == EXPERIMENT:
-            found = merge_settings(found, load_experiment(str(value)))
+            settings = merge_settings(settings, load_experiment(str(value)))
         elif group in GROUPS or group == PROTOCOL:
-            found = merge_settings(found, {group: value})
+            settings = merge_settings(settings, {group: value})
         else:
-            raise _unreadable(f"{EXPERIMENT}/{name}", base)
-    return merge_settings(found, held)
+            raise _make_defaults_error(path, base)
+    return merge_settings(settings, content)
 
 
 def merge(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with what `more` says; mappings in both are merged in turn."""
-    found = dict(base)
+    """Return `base` overridden by `more`; values that are mappings in both are merged in turn."""
+    merged = dict(base)
     for key, value in more.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-        found[key] = merge(found[key], value) if both else value
-    return found
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
 
 
 def merge_settings(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """Return `merge` of two mappings of settings, in which a choice may be its name alone."""
-    return merge(_with_named_choices(base), _with_named_choices(more))
+    return merge(_expand_names(base), _expand_names(more))
 
 
-def _with_named_choices(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _expand_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     named = (*GROUPS, PROTOCOL)
     return {n: {"name": v} if n in named and isinstance(v, str) else v for n, v in settings.items()}
 
 
 def _load_file(config: str) -> dict[str, Any] | None:
-    """Return what the first file of this name holds; None without one. Raises `InvalidValue` for what is no mapping."""
+    """Return the content of the first file of this name; None if there is none.
+
+    Folders that were added come first. Raises `InvalidValue` for a file that holds no mapping.
+    """
     import yaml
 
-    text = _read_file(config)
-    if text is None:
+    # 1. find it
+    paths = (folder / f"{config}.yaml" for folder in _folders)
+    file: Traversable | None = next((path for path in paths if path.is_file()), None)
+    package = next((package for package in list_packages() if config in package.configs), None)
+    if file is None and package is not None:
+        file = files(package.name).joinpath(f"{config}.yaml")
+    if file is None:
         return None
+    # 2. read it
     try:
-        held = yaml.safe_load(text) or {}
+        content = yaml.safe_load(file.read_text("utf-8")) or {}
     except yaml.YAMLError as error:
         raise InvalidValue(f"{config}.yaml cannot be read: {error}") from error
-    if not isinstance(held, dict):
-        raise InvalidValue(f"{config}.yaml must hold settings, as in 'delta: 2'. Got {held!r:.80} instead.")
-    return cast(dict[str, Any], held)
+    if not isinstance(content, dict):
+        raise InvalidValue(f"{config}.yaml must hold settings, as in 'delta: 2'. Got {content!r:.80} instead.")
+    return cast(dict[str, Any], content)
 
 
-def _read_file(config: str) -> str | None:
-    for folder in _folders:
-        if (path := folder / f"{config}.yaml").is_file():
-            return path.read_text("utf-8")
-    home = next((package for package in list_packages() if config in package.configs), None)
-    return files(home.name).joinpath(f"{config}.yaml").read_text("utf-8") if home else None
+def _pop_bases(content: dict[str, Any], config: str) -> list[Any]:
+    """Take the `defaults` list out of a file's content, and return what the file starts from."""
+    bases = content.pop("defaults", [])
+    if not isinstance(bases, list) or (("_self_" in bases) and bases[-1] != "_self_"):
+        raise _make_defaults_error(config, bases)
+    return [base for base in bases if base != "_self_"]
 
 
-def _bases(held: dict[str, Any], config: str) -> list[Any]:
-    """Take the `defaults` list out of a file's content: what comes before the file itself."""
-    listed = held.pop("defaults", [])
-    if not isinstance(listed, list) or (("_self_" in listed) and listed[-1] != "_self_"):
-        raise _unreadable(config, listed)
-    return [base for base in listed if base != "_self_"]
-
-
-def _load_base(group: str, base: Any) -> dict[str, Any]:
-    """Return what another choice of the group sets: that of a registered name is the name alone."""
-    if not isinstance(base, str):
-        raise _unreadable(group, base)
-    name = base.removesuffix("@_here_").removeprefix(f"/{group}/")
-    if name in GROUPS[group].entries():
-        return {"name": name}
-    found = load_preset(group, name)
-    if found is None:
-        raise make_unknown(GROUPS[group].word, name, [*GROUPS[group].entries(), *list_presets(group)], "There are")
-    return found
-
-
-def _unreadable(config: str, base: Any) -> InvalidValue:
+def _make_defaults_error(config: str, base: Any) -> InvalidValue:
     return InvalidValue(
         f"{config}.yaml: its defaults list holds {base!r}, which lossbench does not follow. It follows names of the "
         "file's own group, '/group/name@_here_', and in experiments 'override /group: name'."

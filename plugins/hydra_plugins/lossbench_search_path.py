@@ -14,8 +14,8 @@ class LossbenchSearchPath(SearchPathPlugin):
         """Hydra calls it whenever it is set up; it does nothing unless that is for lossbench's own configuration."""
         if search_path.find_first_match(SearchPathQuery("main", "pkg://lossbench.configs")) < 0:
             return
-        from lossbench.config.presets import OWN, list_packages
+        from lossbench.config.presets import BUILT_IN, list_packages
 
         for package in list_packages():
-            if package.name != OWN:
+            if package.name != BUILT_IN:
                 search_path.append(package.source, f"pkg://{package.name}")

@@ -34,11 +34,11 @@ def ship(tmp_path, monkeypatch):
         found = EntryPoint(name, name, presets.GROUP)
         vars(found)["dist"] = SimpleNamespace(name=f"the-{name}", version="1.0")
         points.append(found)
-        presets._found.cache_clear()
+        presets._read_packages.cache_clear()
 
     make.point = point
     yield make
-    presets._found.cache_clear()
+    presets._read_packages.cache_clear()
 
 
 def test_files_in_groups_are_found_and_no_others(ship):
@@ -75,7 +75,7 @@ def test_a_broken_one_is_left_out_with_its_reason(ship, name):
     files, reason = BROKEN[name]
     ship("good", {"loss/soft.yaml": PRESET})
     ship(name, files)
-    assert [p.name for p in presets.list_packages()] == [presets.OWN, "good"]
+    assert [p.name for p in presets.list_packages()] == [presets.BUILT_IN, "good"]
     (problem,) = presets.list_problems()
     assert (problem.group, problem.name, problem.source) == ("lossbench.configs", name, f"the-{name} 1.0")
     assert reason in problem.reason

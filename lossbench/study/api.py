@@ -18,7 +18,7 @@ from lossbench.runner.log import keep_log
 from lossbench.runner.plan_result import PlanResult
 from lossbench.runner.reporter import Level, Reporter, Reporters, SilentReporter
 from lossbench.runner.runner import run as run_all
-from lossbench.study.objects import name_objects
+from lossbench.study.objects import convert_objects
 from lossbench.study.reporters import BoardWriter, ProgressBar
 from lossbench.study.results import Results
 
@@ -68,7 +68,7 @@ def run(*unnamed: object, progress: bool | None = None, **settings: Any) -> Resu
         preset = settings.get(EXPERIMENT)
         preset_settings = {} if preset is None else load_experiment(str(preset))
         refuse_ignored_choices(choices, {**preset_settings, **settings})
-        plan = make_plan(name_objects(settings, messages.on_message))
+        plan = make_plan(convert_objects(settings, messages.on_message))
     # 2. train what is missing
     bar = ProgressBar(Console(stderr=True, quiet=progress is False, highlight=False), messages=progress is True)
     skipped = describe_skipped(plan.skipped)

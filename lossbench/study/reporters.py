@@ -1,4 +1,4 @@
-"""Who is told what a run does: TensorBoard's files, kept up with the records, and a bar in a terminal or a notebook."""
+"""Reporters of a run: a writer of TensorBoard's files, and a progress bar in a terminal or a notebook."""
 
 import logging
 import time
@@ -22,71 +22,75 @@ from lossbench.runner.reporter import Level, Progress, SilentReporter
 log = logging.getLogger("lossbench")
 
 DRAW_SECONDS = 10.0
-"""Between two times of writing curves, at least."""
+"""The least time between two updates of the curves."""
 PICTURES_AFTER = 20.0
-"""Seconds that a run has to take for pictures of its losses, which take some."""
+"""Seconds that a run has to take for pictures of its losses, which take some themselves."""
 
 
 class BoardWriter(SilentReporter):
-    """Writes the curves of what is new while a run goes on: several experiments at once, and a tenth of the time."""
+    """Keeps TensorBoard's curves up to date during a run, several experiments at once, in a tenth of the time."""
 
     def __init__(self) -> None:
         self._undrawn: dict[Experiment, None] = {}
-        self._begun = time.monotonic()
-        self._draw_after = self._begun + DRAW_SECONDS
+        self._started = time.monotonic()
+        self._draw_after = self._started + DRAW_SECONDS
 
     def on_saved(self, experiments: Sequence[Experiment]) -> None:
-        """Draw what is new, if the last time is long enough ago."""
+        """Draw new curves, if the last update is long enough ago."""
         self._undrawn |= dict.fromkeys(experiments)
         if time.monotonic() > self._draw_after:
             started = time.monotonic()
-            _refresh(self._undrawn)
+            _refresh_boards(self._undrawn)
             self._undrawn.clear()
             ended = time.monotonic()
             self._draw_after = ended + max(DRAW_SECONDS, 10 * (ended - started))
 
     def interrupt(self, experiments: Sequence[Experiment]) -> None:
-        """Write the curves of what a run has put on record before it ended early, and what they say so far."""
-        _refresh(experiments, ended=True)
+        """Write the curves and comparisons of the trials that a run has put on record before it ended early."""
+        _refresh_boards(experiments, ended=True)
 
     def finish(self, experiments: Sequence[Experiment], tuning: Sequence[Experiment] = ()) -> Study:
-        """Write what is to be said of the experiments; return what was read for it, of them and of their tuning.
+        """Write the curves and comparisons of the experiments; return their records, and those of their tuning.
 
-        That is also what a killed process has put on record and could not draw any more. Pictures of losses are drawn
-        only where their seconds do not count.
+        This includes trials that a killed process has put on record but not drawn. Pictures of losses are drawn only
+        after a run that took long enough for their seconds not to matter.
         """
-        pictures = time.monotonic() - self._begun > PICTURES_AFTER
-        folders = _on_record(experiments)
+        pictures = time.monotonic() - self._started > PICTURES_AFTER
+        folders = _list_recorded(experiments)
         stale = any(not writer.is_fresh(e.output, e.folder) for e in experiments if e.folder in folders)
-        study = read_study([*_on_record(tuning), *(writer.find_comparable(folders) if stale else folders)])
+        # boards compare with the other experiments of a study: these are read only if there is anything to write
+        study = read_study([*_list_recorded(tuning), *(writer.find_comparable(folders) if stale else folders)])
         for problem in study.problems:
             log.warning("%s", problem)
-        _refresh(experiments, study, ended=True, predictions=True, pictures=pictures)
+        _refresh_boards(experiments, study, ended=True, predictions=True, pictures=pictures)
         return study
 
 
-def _on_record(experiments: Iterable[Experiment]) -> list[Path]:
-    return [f for f in dict.fromkeys(e.folder for e in experiments) if (f / TRIALS).exists()]
+def _list_recorded(experiments: Iterable[Experiment]) -> list[Path]:
+    """Return the folders that hold records."""
+    return [f for f in dict.fromkeys(experiment.folder for experiment in experiments) if (f / TRIALS).exists()]
 
 
-def _refresh(experiments: Iterable[Experiment], study: Study | None = None, **options: bool) -> None:
-    ordered = sorted(dict.fromkeys(experiments), key=lambda e: str(e.output))
-    losses = {e.template.loss.label: e.template.loss for e in ordered}
-    for output, group in groupby(ordered, key=lambda e: e.output):
+def _refresh_boards(experiments: Iterable[Experiment], study: Study | None = None, **options: bool) -> None:
+    """Write TensorBoard's files of each output folder; an error is logged and does not end the run."""
+    ordered = sorted(dict.fromkeys(experiments), key=lambda experiment: str(experiment.output))
+    losses = {experiment.template.loss.label: experiment.template.loss for experiment in ordered}
+    for output, group in groupby(ordered, key=lambda experiment: experiment.output):
+        folders = [experiment.folder for experiment in group]
         try:
-            left = writer.refresh(output, [e.folder for e in group], study, losses=losses, **options).n_undrawn
+            n_undrawn = writer.refresh(output, folders, study, losses=losses, **options).n_undrawn
         except LossbenchError as error:  # the records are what counts; the next command draws again
             log.warning("TensorBoard's files are not written: %s", error)
         else:
-            if left:
-                log.info("Predictions are not drawn for %d combinations of loss and rate: there are many.", left)
+            if n_undrawn:
+                log.info("Predictions are not drawn for %d combinations of loss and rate: there are many.", n_undrawn)
 
 
 class ProgressBar:
     """Shows the share of trial-steps done, and messages above it.
 
-    There is no bar where there is neither a terminal nor a notebook with ipywidgets, by which rich moves it there.
-    messages: whether to print messages that are no warnings.
+    The bar needs a terminal, or a notebook with ipywidgets, by which rich draws it there.
+    messages: print messages that are no warnings, too.
     """
 
     def __init__(self, console: Console, messages: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What a run left, or what a folder of records holds: as tables, figures, comparisons and recommendations."""
+"""Results of a run or of folders of records: tables, figures, comparisons and recommendations."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ESTIMATES = {"last": "", "best": "best_epoch_"}
-"""Epochs of which a table has the metric with its interval, and how the columns' names begin."""
+"""Epochs whose metric has an interval in the table, and the prefix of the columns' names."""
 FIGURES = ("curves", "robustness", "differences", "tuning")
 
 
 class Results:
-    """Trials on record, and what can be said of them. Nothing is read again but what was left out at first.
+    """Trials on record, with their tables, figures and comparisons. The trials themselves are read once.
 
     study: the trials, those of tuning included. skipped: combinations that do not fit together, a line per reason.
-    messages: what was said while they were trained.
+    messages: those of the run, in order.
     """
 
     def __init__(self, study: Study, skipped: Sequence[str] = (), messages: Sequence[str] = ()) -> None:
@@ -45,7 +45,7 @@ class Results:
 
     def select(self, *parts: PlanResult) -> "Results":
         """Return the results of just these experiments: their folders may hold more seeds and rates."""
-        experiments = dict.fromkeys(e for one in parts for e in (*one.experiments, *one.tuning))
+        experiments = dict.fromkeys(e for part in parts for e in (*part.experiments, *part.tuning))
         ids = {trial_id(trial) for experiment in experiments for trial in experiment.list_trials()}
         return Results(self.study.select(ids), self.skipped, self.messages)
 
@@ -56,12 +56,12 @@ class Results:
 
     @property
     def is_trained(self) -> bool:
-        """Whether any trial has numbers."""
+        """True if any trial has numbers."""
         return not bool(self.study.reported["status"].isin(UNTRAINED).all())
 
     @property
     def failed(self) -> dict[str, int]:
-        """How many trials failed, by reason; of trials that were all skipped, all: nothing came of them."""
+        """The number of failed trials by reason; if all trials were skipped, of these."""
         trials = self.study.reported
         wrong = trials[trials["status"].isin(["failed"] if self.is_trained else UNTRAINED)]
         reasons = [str(reason) for reason in wrong.get("reason", [])]
@@ -69,32 +69,32 @@ class Results:
 
     @property
     def value(self) -> float:
-        """The mean primary metric on validation at the last epoch, over all trials; NaN if none has any.
+        """The mean primary metric on validation data at the last epoch, over all trials; NaN if none has a value.
 
-        It is the metric itself: a sweeper has to be told whether it goes up or down. A trial that diverged counts as
-        the baseline predictor, lest a setting look good for diverging where it is hard. Trials that failed or were
+        It is the metric itself: tell a sweeper whether to minimise or maximise it. A diverged trial counts as the
+        baseline predictor: otherwise a setting would look good for diverging on hard data. Trials that failed or were
         skipped are left out: they say nothing about the setting.
         """
-        values = [_last_validation(part) for _, part in self.study.reported.groupby("metric")]
-        found = np.concatenate([np.zeros(0), *values])
-        return float(found.mean()) if found.size else np.nan
+        values = [_list_validation_values(part) for _, part in self.study.reported.groupby("metric")]
+        finite = np.concatenate([np.zeros(0), *values])
+        return float(finite.mean()) if finite.size else np.nan
 
     @property
     def summaries(self) -> list[Summary]:
-        """One for each setting, corruption, loss, weighting and rate, with intervals."""
+        """A summary with intervals for each setting, corruption, loss, weighting and corruption rate."""
         return self.study.summarise()
 
     def table(self) -> pd.DataFrame:
-        """Return a row per loss, weighting, corruption, rate and setting, with 95% intervals of the test metric."""
-        return pd.DataFrame([_table_row(summary) for summary in self.summaries])
+        """Return a row per loss, weighting, corruption, corruption rate and setting; the test metric has 95% CIs."""
+        return pd.DataFrame([_make_table_row(summary) for summary in self.summaries])
 
     def trials(self) -> pd.DataFrame:
         """Return a row per reported trial, with all its settings and facts."""
-        return self._read(TRIALS)
+        return self._read_reported(TRIALS)
 
     def curves(self) -> pd.DataFrame:
         """Return the learning curves of reported trials: a row per trial, step, split and metric, with the value."""
-        curves = self._read(CURVES)
+        curves = self._read_reported(CURVES)
         known = ["trial", "loss", "weighting", "corruption", "corruption_rate", "seed"]
         return self.study.reported[known].merge(curves, on="trial")
 
@@ -122,9 +122,9 @@ class Results:
     def plot(self, kind: str = "curves", baseline: str = "", part: int = 0) -> "Figure":
         """Return a matplotlib figure: `curves`, `robustness`, `differences` from a baseline, or `tuning`.
 
-        part: which comparison, where data, model, settings or corruption differ.
+        part: the number of the comparison, where data, model, settings or corruption differ.
 
-        Raises `LossbenchError` for another kind, and where the records hold nothing of it.
+        Raises `LossbenchError` for an unknown kind, and if the records hold nothing to draw.
         """
         if kind not in FIGURES:
             raise make_unknown("plot", kind, FIGURES, "There are")
@@ -140,25 +140,28 @@ class Results:
             raise InvalidValue(f"part must be from 0 to {len(parts) - 1}, one of the comparisons. Got {part} instead.")
         if kind == "curves":
             return plot_curves(parts[part], self.study.measurements)
-        draw = {"robustness": plot_robustness, "differences": plot_differences, "tuning": plot_tuning}[kind]
-        return draw(parts[part])
+        plot = {"robustness": plot_robustness, "differences": plot_differences, "tuning": plot_tuning}[kind]
+        return plot(parts[part])
 
     def recommended(self, baseline: str = "") -> list[Recommendation]:
         """Return the losses that no other is shown to beat, at each corruption rate, the simplest first."""
-        return recommend(self.compare(baseline).parts, self._configurations())
-
-    def _configurations(self) -> dict[str, Mapping[str, Any]]:
-        """By trial, the configuration that its folder holds: values only, nothing of it is imported."""
-        by_folder = {folder: records.load_config(folder) for folder in self.folders}
+        parts = self.compare(baseline).parts
+        # by trial, the configuration that its folder holds: plain values, nothing of it is imported
+        configurations = {folder: records.load_config(folder) for folder in self.folders}
         trials = self.study.reported
-        return {str(t): by_folder[Path(str(f))] for t, f in zip(trials["trial"], trials[FOLDER], strict=True)}
+        by_trial: dict[str, Mapping[str, Any]] = {
+            str(trial): configurations[Path(str(folder))]
+            for trial, folder in zip(trials["trial"], trials[FOLDER], strict=True)
+        }
+        return recommend(parts, by_trial)
 
-    def _read(self, name: str) -> pd.DataFrame:
-        found = [pd.DataFrame({"trial": pd.Series(dtype=str)})]
+    def _read_reported(self, name: str) -> pd.DataFrame:
+        """Return the rows of reported trials from a file of records."""
+        tables = [pd.DataFrame({"trial": pd.Series(dtype=str)})]
         for folder, trials in self.study.reported.groupby(FOLDER, sort=False):  # another may hold a copy of them
             table = records.read_columns(Path(str(folder)), name, lambda _: True).to_pandas()
-            found.append(table[table["trial"].isin(trials["trial"])])
-        return pd.concat(found[1:] or found, ignore_index=True)
+            tables.append(table[table["trial"].isin(trials["trial"])])
+        return pd.concat(tables[1:] or tables, ignore_index=True)
 
     def __len__(self) -> int:
         return len(self.study.reported)
@@ -177,8 +180,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _last_validation(trials: pd.DataFrame) -> Array:
-    """The finite values of trials of one metric."""
+def _list_validation_values(trials: pd.DataFrame) -> Array:
+    """Return the finite validation values at the last epoch, of trials that share the metric."""
     column = f"validation/{trials['metric'].iloc[0]}/last"
     if column not in trials:
         return np.zeros(0)
@@ -188,8 +191,8 @@ def _last_validation(trials: pd.DataFrame) -> Array:
     return values[np.isfinite(values)]
 
 
-def _table_row(summary: Summary) -> dict[str, Any]:
-    """A summary as scalars: what it is of, the metric with its interval, and how training went."""
+def _make_table_row(summary: Summary) -> dict[str, Any]:
+    """Return a summary as scalars: its names, the metric with its interval, training, then the settings."""
     row: dict[str, Any] = {
         name: getattr(summary, name) for name in ("loss", "weighting", "corruption", "corruption_rate")
     }

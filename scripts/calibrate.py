@@ -37,7 +37,7 @@ import numpy as np
 if TYPE_CHECKING:  # what trains is imported once the process knows how many cores it may use
     from omegaconf import DictConfig
 
-    from lossbench.analysis.comparison import Level
+    from lossbench.analysis.comparison import RateComparison
     from lossbench.analysis.study import Study
     from lossbench.config.choices import Experiment
     from lossbench.records import Record
@@ -292,15 +292,15 @@ def differing(found: Study) -> set[tuple[str, str]]:
     return {(name, row.name) for name, row in rows if row.vs_baseline and row.vs_baseline.verdict == "worse"}
 
 
-def by_seeds_alone(level: Level) -> int:
+def by_seeds_alone(level: RateComparison) -> int:
     """How many pairs a paired t over seeds, with Holm's correction, would call different."""
     from scipy.stats import ttest_rel
 
-    from lossbench.analysis.verdicts import adjust_holm
+    from lossbench.analysis.verdicts import adjust_p_values
 
     table = [level.scale.compute_harm(np.array([*row.summary.values.values()])) for row in level.rows]
     p = [ttest_rel(a, b).pvalue for i, a in enumerate(table) for b in table[:i]]
-    return int((adjust_holm(np.array(p)) < 0.05).sum())
+    return int((adjust_p_values(np.array(p)) < 0.05).sum())
 
 
 def truth(name: str, number: int, sizes: Sizes) -> dict[str, Any]:

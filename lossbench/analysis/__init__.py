@@ -5,7 +5,7 @@ each corruption rate, `measure_robustness` follows losses over corruption rates,
 over data sets.
 """
 
-from lossbench.analysis.comparison import Comparison, ComparisonOptions, Level, Row, compare
+from lossbench.analysis.comparison import Comparison, ComparisonOptions, RateComparison, Row, compare
 from lossbench.analysis.intervals import Estimate
 from lossbench.analysis.pairwise import Difference
 from lossbench.analysis.rankings import PerformanceProfile, Ranking, compute_profiles, rank_losses
@@ -20,9 +20,9 @@ __all__ = [
     "Degradation",
     "Difference",
     "Estimate",
-    "Level",
     "PerformanceProfile",
     "Ranking",
+    "RateComparison",
     "Robustness",
     "Row",
     "StepsToTarget",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lossbench.analysis.interactions import Interaction, measure_interactions
+from lossbench.analysis.interactions import WeightingInteraction, measure_weighting_interactions
 from lossbench.analysis.pairwise import Difference, PairwiseDifferences
 from lossbench.analysis.rivals import Sample, collect_rivals
 from lossbench.analysis.scale import Scale, choose_scale
@@ -63,7 +63,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Level:
+class RateComparison:
     """All losses at one corruption rate.
 
     recommended_differ: some of the recommended losses differ significantly, though not by more than the ROPE for sure.
@@ -77,7 +77,7 @@ class Level:
     scale: Scale
     recommended_differ: bool
     identical: tuple[tuple[str, ...], ...]
-    interactions: tuple[Interaction, ...]
+    interactions: tuple[WeightingInteraction, ...]
     sample: Sample
 
     @property
@@ -95,7 +95,7 @@ class Comparison:
 
     settings: dict[str, Any]
     corruption: str
-    levels: tuple[Level, ...]
+    levels: tuple[RateComparison, ...]
     baseline_predictor: float
     target: float
     confidence: float
@@ -122,7 +122,7 @@ def compare(study: Study, options: ComparisonOptions) -> list[Comparison]:
         if any(len({_get_rival_key(summary) for summary in level}) > 1 for level in levels.values())
     }
     if not comparable:
-        raise InvalidValue(_explain_single(summaries))
+        raise InvalidValue(_explain_lone_loss(summaries))
     # 2. the baseline: what the caller named, or else the task's default loss
     names = {_get_name(summary) for summary in summaries}
     if options.baseline and options.baseline not in names | {get_contender(summary) for summary in summaries}:
@@ -136,10 +136,10 @@ def compare(study: Study, options: ComparisonOptions) -> list[Comparison]:
     tuning = _group_summaries(study.summarise_tuning(options.confidence))
     comparisons = []
     for (subject, corruption), levels in comparable.items():
-        baseline_predictor, target = _set_target(by_subject[subject])
+        baseline_predictor, target = _choose_target(by_subject[subject])
         candidates = tuning[subject, corruption]
         compared = tuple(
-            _compare_level(
+            _compare_at_rate(
                 rate,
                 levels[rate],
                 candidates.get(rate) or candidates.get(0.0) or (),  # tuned at this rate, or once at rate 0
@@ -179,7 +179,7 @@ def _get_name(summary: Summary) -> str:
     return summary.name.replace(summary.loss, get_contender(summary), 1)
 
 
-def _explain_single(summaries: Sequence[Summary]) -> str:
+def _explain_lone_loss(summaries: Sequence[Summary]) -> str:
     """Explain why there is nothing to compare: one loss only, or none that share all settings."""
     names = sorted({_get_name(summary) for summary in summaries})
     if len(names) == 1:
@@ -197,7 +197,7 @@ def _explain_single(summaries: Sequence[Summary]) -> str:
     return f"No two of {', '.join(names[:10])} share all settings: they differ in {differing}."
 
 
-def _set_target(summaries: Sequence[Summary]) -> tuple[float, float]:
+def _choose_target(summaries: Sequence[Summary]) -> tuple[float, float]:
     """Return the baseline predictor's value and the target, from the best result at the lowest corruption rate."""
     known = [s.baseline_predictor for s in summaries if np.isfinite(s.baseline_predictor)]
     baseline_predictor = float(np.mean(known or [np.nan]))
@@ -212,7 +212,7 @@ def _set_target(summaries: Sequence[Summary]) -> tuple[float, float]:
     return baseline_predictor, target if is_ahead else np.nan
 
 
-def _compare_level(
+def _compare_at_rate(
     corruption_rate: float,
     summaries: Sequence[Summary],
     candidates: Sequence[Summary],
@@ -220,7 +220,7 @@ def _compare_level(
     measurements: Measurements,
     options: ComparisonOptions,
     baseline: str,
-) -> Level:
+) -> RateComparison:
     """Compare all losses at one corruption rate."""
     first = summaries[0]
     # 1. the scale on which differences are taken
@@ -237,28 +237,28 @@ def _compare_level(
     # 4. a row per loss, the best first
     rows = []
     for name, selected in tuned.items():
-        steps, seconds = _count_steps(selected.summary, target, measurements)
+        steps, seconds = _count_steps_to_target(selected.summary, target, measurements)
         rows.append(
             Row(
                 name=name,
                 tuned=selected,
                 recommended=pairs.is_recommended(name),
                 vs_baseline=pairs.get_difference(name, baseline),
-                beaten_by=pairs.find_worst_defeat(name),
+                beaten_by=pairs.find_surest_defeat(name),
                 steps=steps,
                 seconds=seconds,
             )
         )
-    rows.sort(key=lambda row: (_get_harm(row.summary), row.name))
+    rows.sort(key=lambda row: (_get_sort_value(row.summary), row.name))
     inside = np.ix_(judgement.recommended, judgement.recommended)
-    return Level(
+    return RateComparison(
         corruption_rate=corruption_rate,
         rows=tuple(rows),
         baseline=baseline,
         scale=scale,
         recommended_differ=bool(np.isin(judgement.verdicts[inside].astype(str), ["better", "worse"]).any()),
-        identical=rivals.group_identical(),
-        interactions=measure_interactions(tuned, rivals, baseline, scale, options.confidence),
+        identical=rivals.find_identical_groups(),
+        interactions=measure_weighting_interactions(tuned, rivals, baseline, scale, options.confidence),
         sample=rivals.sample,
     )
 
@@ -289,7 +289,9 @@ def _find_baseline(tuned: Mapping[str, TunedLoss], name: str) -> str:
     return next(iter([*alike, *with_result, *tuned]))
 
 
-def _count_steps(summary: Summary, target: float, measurements: Measurements) -> tuple[StepsToTarget | None, float]:
+def _count_steps_to_target(
+    summary: Summary, target: float, measurements: Measurements
+) -> tuple[StepsToTarget | None, float]:
     """Return the steps and seconds to the target, diverged trials never arriving; None without a target or curves."""
     curves = [measurements.curves[trial] for trial in summary.trials if trial in measurements.curves]
     if not np.isfinite(target) or len(curves) < len(summary.trials) or not curves:
@@ -302,7 +304,7 @@ def _count_steps(summary: Summary, target: float, measurements: Measurements) ->
     return reach, float(summary.wall_seconds * reach.median / last_step)
 
 
-def _get_harm(summary: Summary) -> float:
+def _get_sort_value(summary: Summary) -> float:
     """Return a number to sort by, the best first; infinite without a result."""
     value = summary.last.value if summary.last else np.nan
     return (-value if summary.higher_is_better else value) if np.isfinite(value) else np.inf

@@ -15,7 +15,7 @@ ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Differences:
+class DifferenceMatrix:
     r"""The differences of each of L losses (rows) from each (columns), in harm: where positive, the row is worse.
 
     .. math:: \mathrm{var} = s^2_\mathrm{seed}/S + s^2_\mathrm{example}/m
@@ -68,7 +68,9 @@ class Differences:
         return stdtr(self.degrees_of_freedom, -self.value / self.standard_error)
 
 
-def compute_differences(harm: Sequence[Array], seeds: Sequence[Sequence[int]], crossed: bool = True) -> Differences:
+def compute_differences(
+    harm: Sequence[Array], seeds: Sequence[Sequence[int]], crossed: bool = True
+) -> DifferenceMatrix:
     """Compute the differences of all pairs of losses, each on the seeds that both have.
 
     harm: ``[S, m]`` per loss, of the same m examples. seeds: the S seeds per loss.
@@ -85,7 +87,7 @@ def compute_differences(harm: Sequence[Array], seeds: Sequence[Sequence[int]], c
         is_pair = np.array([[shared[i][j] == common for j in members] for i in members])  # [k, k]
         if common:
             # 1. harm of the common seeds, in one order
-            tables = np.stack([_pick_seeds(harm[i], seeds[i], common) for i in members])  # [k, S, m]
+            tables = np.stack([_select_common_seeds(harm[i], seeds[i], common) for i in members])  # [k, S, m]
             # 2. the difference of the grand means
             by_seed, by_example = tables.mean(axis=2), tables.mean(axis=1)  # [k, S], [k, m]
             means = by_seed.mean(axis=1)  # [k]
@@ -101,12 +103,12 @@ def compute_differences(harm: Sequence[Array], seeds: Sequence[Sequence[int]], c
         for whole, part in zip((value, seed_part, example_part), parts, strict=True):
             whole[block] = np.where(is_pair, part, whole[block])
         n_seeds[block] = np.where(is_pair, len(common), n_seeds[block])
-    return Differences(value, seed_part, example_part, n_seeds, harm[0].shape[1] if crossed else 0)
+    return DifferenceMatrix(value, seed_part, example_part, n_seeds, harm[0].shape[1] if crossed else 0)
 
 
 def compute_contrast(
     harm: Sequence[Array], seeds: Sequence[Sequence[int]], signs: Sequence[int], crossed: bool
-) -> Differences | None:
+) -> DifferenceMatrix | None:
     """Compute a sum of losses with signs (a difference of differences, say) as one difference: entry ``[0, 1]``.
 
     None without a seed that all have.
@@ -114,12 +116,14 @@ def compute_contrast(
     common = frozenset.intersection(*map(frozenset, seeds))
     if not common:
         return None
-    tables = [_pick_seeds(own, names, common) * sign for own, names, sign in zip(harm, seeds, signs, strict=True)]
+    tables = [
+        _select_common_seeds(own, names, common) * sign for own, names, sign in zip(harm, seeds, signs, strict=True)
+    ]
     total = np.sum(tables, axis=0)  # [S, m]
     return compute_differences([total, np.zeros_like(total)], [sorted(common)] * 2, crossed)
 
 
-def _pick_seeds(harm: Array, seeds: Sequence[int], common: frozenset[int]) -> Array:
+def _select_common_seeds(harm: Array, seeds: Sequence[int], common: frozenset[int]) -> Array:
     """Return ``[S, m]`` of the common seeds, rising."""
     place = {seed: row for row, seed in enumerate(seeds)}
     return harm[[place[seed] for seed in sorted(common)]]

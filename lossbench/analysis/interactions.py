@@ -10,7 +10,7 @@ from lossbench.analysis.tuning import TunedLoss
 
 
 @dataclass(frozen=True)
-class Interaction:
+class WeightingInteraction:
     """The effect of `weighting` on `loss` minus its effect on `other_loss`, both against `other_weighting`.
 
     It is in the scale's unit and the metric's direction; for errors it is the ratio of two ratios.
@@ -26,9 +26,9 @@ class Interaction:
     n_seeds: int
 
 
-def measure_interactions(
+def measure_weighting_interactions(
     tuned: Mapping[str, TunedLoss], rivals: Rivals, baseline: str, scale: Scale, confidence: float
-) -> tuple[Interaction, ...]:
+) -> tuple[WeightingInteraction, ...]:
     """Measure each loss and weighting against the baseline's, where all four combinations have finished trials."""
     names = {(t.loss, t.summary.weighting): name for name, t in tuned.items() if name in rivals.names}
     base = tuned[baseline].loss, tuned[baseline].summary.weighting
@@ -46,5 +46,5 @@ def measure_interactions(
         harms = (difference.value, *difference.compute_limits(confidence))
         value, *limits = (scale.to_display(float(harm[0, 1])) for harm in harms)
         n_seeds = int(difference.n_seeds[0, 1])
-        measured.append(Interaction(loss, weighting, *base, value, min(limits), max(limits), n_seeds))
+        measured.append(WeightingInteraction(loss, weighting, *base, value, min(limits), max(limits), n_seeds))
     return tuple(measured)

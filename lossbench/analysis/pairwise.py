@@ -6,7 +6,7 @@ import numpy as np
 
 from lossbench.analysis.rivals import Rivals
 from lossbench.analysis.scale import Scale
-from lossbench.analysis.verdicts import Judgement, Verdict, estimate_more_seeds
+from lossbench.analysis.verdicts import Verdict, VerdictTable, estimate_more_seeds
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Difference:
 class PairwiseDifferences:
     """All pairs of the losses at one corruption rate."""
 
-    def __init__(self, rivals: Rivals, judgement: Judgement, scale: Scale, confidence: float) -> None:
+    def __init__(self, rivals: Rivals, judgement: VerdictTable, scale: Scale, confidence: float) -> None:
         self.rivals, self.judgement, self.scale, self.alpha = rivals, judgement, scale, 1 - confidence
         self._low, self._high = rivals.differences.compute_limits(confidence)
         self._better = rivals.differences.compute_probability_better()
@@ -68,7 +68,7 @@ class PairwiseDifferences:
             seed_share=float(differences.seed_variance[pair]) / variance if variance > 0 else np.nan,
         )
 
-    def find_worst_defeat(self, name: str) -> Difference | None:
+    def find_surest_defeat(self, name: str) -> Difference | None:
         """Return the difference from the rival that most surely beats a loss by more than the ROPE, None if none does.
 
         A recommended rival is preferred.

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lossbench.analysis.comparison import Comparison, Level
-from lossbench.analysis.verdicts import adjust_holm
+from lossbench.analysis.comparison import Comparison, RateComparison
+from lossbench.analysis.verdicts import adjust_p_values
 from lossbench.types import Array
 
 FACTORS = (1.0, 1.5, 2.0, 4.0)
@@ -62,7 +62,7 @@ class PerformanceProfile:
 
 def rank_losses(comparisons: Sequence[Comparison], alpha: float = 0.05) -> list[Ranking]:
     """Rank the losses for each task, metric, corruption and rate of several data sets; seeds are no data sets."""
-    groups: dict[Any, dict[str, Level]] = defaultdict(dict)
+    groups: dict[Any, dict[str, RateComparison]] = defaultdict(dict)
     for comparison in comparisons:
         shared = tuple((name, value) for name, value in comparison.settings.items() if name != "data")
         for level in comparison.levels:
@@ -72,13 +72,13 @@ def rank_losses(comparisons: Sequence[Comparison], alpha: float = 0.05) -> list[
     return [ranking for ranking in rankings if ranking]
 
 
-def _rank_group(key: Any, levels: Mapping[str, Level], alpha: float) -> Ranking | None:
+def _rank_group(key: Any, levels: Mapping[str, RateComparison], alpha: float) -> Ranking | None:
     from scipy.stats import rankdata  # takes a second to import, and several data sets are rare
 
     shared, corruption, rate = key
     settings = dict(shared)
     rows = [{row.name: row for row in level.rows} for level in levels.values()]
-    names, incomplete = _split_names(rows)
+    names, incomplete = _split_common_names(rows)
     if len(names) < 2:
         return None
     # 1. harm per data set and loss, infinite for a loss that diverged or has no result
@@ -94,7 +94,7 @@ def _rank_group(key: Any, levels: Mapping[str, Level], alpha: float) -> Ranking 
     order = sorted(range(len(names)), key=lambda i: (means[i], names[i]))
     # 3. Wilcoxon's signed-rank test of each pair over data sets, corrected by Holm
     pairs = [*combinations(order, 2)]
-    adjusted = adjust_holm(np.array([_test_pair(harm[:, i], harm[:, j]) for i, j in pairs]))
+    adjusted = adjust_p_values(np.array([_run_wilcoxon_test(harm[:, i], harm[:, j]) for i, j in pairs]))
     significant = []
     for (i, j), p in zip(pairs, adjusted, strict=True):
         if p < alpha:
@@ -108,21 +108,21 @@ def _rank_group(key: Any, levels: Mapping[str, Level], alpha: float) -> Ranking 
         data=tuple(levels),
         names=tuple(names[i] for i in order),
         ranks=tuple(float(means[i]) for i in order),
-        friedman_p=_test_ranks(harm, ranks),
+        friedman_p=_run_friedman_test(harm, ranks),
         significant_pairs=tuple(significant),
         least_p=min(1.0, 2.0 ** (1 - len(levels)) * len(pairs)),  # 2 / 2^D for a pair, times Holm's first factor
         incomplete=incomplete,
     )
 
 
-def _split_names(subjects: Sequence[Mapping[str, Any]]) -> tuple[list[str], tuple[str, ...]]:
+def _split_common_names(subjects: Sequence[Mapping[str, Any]]) -> tuple[list[str], tuple[str, ...]]:
     """Return the names that all subjects have, and those that some lack."""
     every = {name for subject in subjects for name in subject}
     names = sorted(set.intersection(*(set(subject) for subject in subjects)))
     return names, tuple(sorted(every - {*names}))
 
 
-def _test_ranks(harm: Array, ranks: Array) -> float:
+def _run_friedman_test(harm: Array, ranks: Array) -> float:
     """Return Friedman's p; NaN for fewer than three losses, or where all tie."""
     from scipy.stats import friedmanchisquare
 
@@ -131,7 +131,7 @@ def _test_ranks(harm: Array, ranks: Array) -> float:
     return float(friedmanchisquare(*harm.T).pvalue)
 
 
-def _test_pair(first: Array, second: Array) -> float:
+def _run_wilcoxon_test(first: Array, second: Array) -> float:
     """Return Wilcoxon's p over data sets; 1 where there is no difference in any."""
     with np.errstate(invalid="ignore"):  # infinity minus infinity is no difference
         difference = np.where(first == second, 0.0, first - second)
@@ -152,7 +152,7 @@ def compute_profiles(comparisons: Sequence[Comparison]) -> list[PerformanceProfi
                 groups[str(comparison.settings.get("task")), comparison.first.metric].append(steps)
     profiles = []
     for (task, metric), subjects in groups.items():
-        names, incomplete = _split_names(subjects)
+        names, incomplete = _split_common_names(subjects)
         if len(subjects) < 2 or len(names) < 2:
             continue
         counts = np.array([[subject[name] for name in names] for subject in subjects])  # [N, L]

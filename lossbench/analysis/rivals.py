@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossbench.analysis.differences import ROUNDING, Differences, compute_differences
+from lossbench.analysis.differences import ROUNDING, DifferenceMatrix, compute_differences
 from lossbench.analysis.intervals import EXAMPLE_TRANSFORMS, align_scores, is_sample, sum_by_group
 from lossbench.analysis.scale import Scale
 from lossbench.analysis.summary import Measurements, Summary
@@ -33,7 +33,7 @@ class Rivals:
     seeds: tuple[tuple[int, ...], ...]
     harm: tuple[Array, ...]
     sample: Sample
-    differences: Differences
+    differences: DifferenceMatrix
     identical: Array
 
     @property
@@ -41,7 +41,7 @@ class Rivals:
         """True where test examples are a sample of their own beside the seeds."""
         return self.sample.n_examples > 0
 
-    def group_identical(self) -> tuple[tuple[str, ...], ...]:
+    def find_identical_groups(self) -> tuple[tuple[str, ...], ...]:
         """Return groups of names whose trainings went through the same numbers."""
         alike = self.identical | np.eye(len(self.names), dtype=bool)
         groups = {tuple(self.names[j] for j in np.flatnonzero(row)): None for row in alike if row.sum() > 1}
@@ -74,7 +74,7 @@ def _compute_harm(
     if is_scored and keys:
         tables, groups = align_scores([[measurements.scores[key] for key in trials] for trials in keys])
         if all(is_sample(table, groups) for table in tables):
-            harm = [scale.compute_example_harm(t, s.transform) for t, s in zip(tables, summaries, strict=True)]
+            harm = [scale.compute_harm_per_example(t, s.transform) for t, s in zip(tables, summaries, strict=True)]
             if groups is None:
                 return tuple(harm), Sample(tables[0].shape[1])
             grouped = tuple(sum_by_group(table, groups) for table in harm)  # [S, G]

@@ -43,7 +43,7 @@ class Scale:
         harm: Array = np.log(values) if self.log else values * (-1 if self.higher_is_better else 1) / self.reference
         return harm
 
-    def compute_example_harm(self, scores: Array, transform: str) -> Array:
+    def compute_harm_per_example(self, scores: Array, transform: str) -> Array:
         """Convert scores per example to harm per example, linear about each seed's metric.
 
         The mean over the examples of a seed is then the harm of that seed's metric, to first order.

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lossbench import records
 from lossbench.analysis.intervals import Scores
-from lossbench.analysis.summary import SETTINGS, Measurements, Summary, fill_columns, summarise_trials
+from lossbench.analysis.summary import SETTINGS, Measurements, Summary, add_missing_columns, summarise_trials
 from lossbench.errors import InvalidValue, describe_error, make_unknown
 from lossbench.records import CURVES, GROUP, TEST, TRIALS, RecordError, name_score_column
 from lossbench.seeds import FIRST_TUNING_SEED
@@ -146,9 +146,9 @@ def _read_trials(folders: Sequence[Path]) -> tuple[pd.DataFrame, dict[Path, str]
     if not tables:
         raise RecordError(" ".join(problems.values()))
     try:
-        trials = fill_columns(pa.concat_tables(tables, promote_options="permissive").to_pandas())
+        trials = add_missing_columns(pa.concat_tables(tables, promote_options="permissive").to_pandas())
     except pa.ArrowTypeError:  # a column holds numbers here and text there; ten times slower
-        trials = fill_columns(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
+        trials = add_missing_columns(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
     if trials.empty:
         raise RecordError(f"There are no trials on record in {folders[0]}.")
     trials[FOLDER] = np.repeat(np.array([*by_folder], object), [len(table) for table in tables])
@@ -165,7 +165,7 @@ def _filter_trials(trials: pd.DataFrame, where: Mapping[str, Sequence[str]]) -> 
     for key, values in where.items():
         if key not in keys:
             raise make_unknown("setting", key, keys, "Settings on record")
-        kept = trials[[any(_is_same(recorded, value) for value in values) for recorded in trials[key]]]
+        kept = trials[[any(_matches_filter(recorded, value) for value in values) for recorded in trials[key]]]
         if kept.empty:
             recorded = ", ".join(sorted({str(value) for value in trials[key]})[:20])
             raise InvalidValue(f"No trial has {key}={','.join(values)}. On record: {recorded}.")
@@ -173,7 +173,7 @@ def _filter_trials(trials: pd.DataFrame, where: Mapping[str, Sequence[str]]) -> 
     return trials
 
 
-def _is_same(recorded: Any, value: str) -> bool:
+def _matches_filter(recorded: Any, value: str) -> bool:
     try:
         return float(recorded) == float(value)
     except (TypeError, ValueError):

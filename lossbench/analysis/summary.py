@@ -162,7 +162,7 @@ class Measurements:
 
 
 @dataclass(frozen=True)
-class _Cell:
+class _TrialGroup:
     """Some lines of the table of trials. A data frame per cell would take most of the time."""
 
     table: dict[str, Array]  # columns of objects
@@ -174,8 +174,8 @@ class _Cell:
     def __getitem__(self, name: str) -> Array:
         return self.table[name][self.at]
 
-    def select(self, kept: Array) -> "_Cell":
-        return _Cell(self.table, self.at[kept])
+    def select(self, kept: Array) -> "_TrialGroup":
+        return _TrialGroup(self.table, self.at[kept])
 
     def get_numbers(self, name: str) -> Array:
         """Return a column as numbers, NaN for what is none."""
@@ -200,7 +200,7 @@ def summarise(results: Sequence[Results]) -> list[Summary]:
 
     A trial that several results hold counts once.
     """
-    trials = pd.concat([fill_columns(result.trials) for result in results] or [pd.DataFrame({"trial": []})])
+    trials = pd.concat([add_missing_columns(result.trials) for result in results] or [pd.DataFrame({"trial": []})])
     trials = trials.drop_duplicates("trial", keep="last")
     return summarise_trials(trials, _collect_measurements(results, trials)) if len(trials) else []
 
@@ -213,7 +213,7 @@ def summarise_trials(trials: pd.DataFrame, measurements: Measurements, confidenc
     codes = trials.groupby(keys, sort=True, dropna=False, observed=True).ngroup().to_numpy()
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order]) > 0) + 1
-    cells = [_Cell(table, at) for at in np.split(order, starts)]
+    cells = [_TrialGroup(table, at) for at in np.split(order, starts)]
     # 2. each by itself
     summaries = [_summarise_cell(cell, keys, measurements, confidence) for cell in cells]
     # 3. what a cell is only beside others: its degradation, and seeds that others of the same data have
@@ -230,7 +230,7 @@ def summarise_trials(trials: pd.DataFrame, measurements: Measurements, confidenc
     return completed
 
 
-def fill_columns(trials: pd.DataFrame) -> pd.DataFrame:
+def add_missing_columns(trials: pd.DataFrame) -> pd.DataFrame:
     """Add the columns that a summary needs, where records do not have them."""
     defaults = {"weighting": "none", "corruption": "none", "corruption_rate": 0.0, "seed": 0}
     missing = pd.DataFrame({name: value for name, value in defaults.items() if name not in trials}, trials.index)
@@ -264,7 +264,7 @@ def _split_by_keys(rows: pd.DataFrame, keys: list[str], *columns: str) -> Iterat
         yield from zip(zip(*names, strict=True), zip(*parts, strict=True), strict=True)
 
 
-def _summarise_cell(cell: _Cell, keys: list[str], measurements: Measurements, confidence: float) -> Summary:
+def _summarise_cell(cell: _TrialGroup, keys: list[str], measurements: Measurements, confidence: float) -> Summary:
     # 1. the latest trial of each seed, by seed
     n_lines = len(cell)
     latest = {int(seed): number for number, seed in enumerate(cell["seed"])}
@@ -298,7 +298,7 @@ def _summarise_cell(cell: _Cell, keys: list[str], measurements: Measurements, co
         last=_estimate_metric(good, "last", measurements, confidence),
         best=_estimate_metric(good, "best", measurements, confidence),
         validation=_average(good.get_metric("last", "validation")),
-        steps=_count_steps(tried, good, measurements),
+        steps=_count_steps_to_target(tried, good, measurements),
         aulc=_average(areas),
         overfitting_gap=_average(gaps),
         degradation=None,
@@ -316,7 +316,7 @@ def _summarise_cell(cell: _Cell, keys: list[str], measurements: Measurements, co
     )
 
 
-def _estimate_metric(cell: _Cell, epoch: str, measurements: Measurements, confidence: float) -> Estimate | None:
+def _estimate_metric(cell: _TrialGroup, epoch: str, measurements: Measurements, confidence: float) -> Estimate | None:
     """Estimate the test metric at `epoch`, with test examples as a sample wherever scores allow it."""
     if not len(cell):
         return None
@@ -329,7 +329,7 @@ def _estimate_metric(cell: _Cell, epoch: str, measurements: Measurements, confid
     return estimate_over_seeds(cell.get_metric(epoch), better, confidence, perfect)
 
 
-def _count_steps(tried: _Cell, good: _Cell, measurements: Measurements) -> StepsToTarget | None:
+def _count_steps_to_target(tried: _TrialGroup, good: _TrialGroup, measurements: Measurements) -> StepsToTarget | None:
     """Return the steps to the target; a diverged trial never gets there, whatever it passed on its way."""
     has_curve = np.array([trial in measurements.curves for trial in good["trial"]], bool)
     cell = good.select(has_curve & np.isfinite(good.get_numbers("target")))

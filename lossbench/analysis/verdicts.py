@@ -6,7 +6,7 @@ from enum import StrEnum
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from lossbench.analysis.differences import STANDARD_ERROR_FLOOR, Differences
+from lossbench.analysis.differences import STANDARD_ERROR_FLOOR, DifferenceMatrix
 from lossbench.types import Array
 
 MANY_SEEDS = 1000
@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class VerdictTable:
     """The verdicts on each of L losses (rows) against each (columns).
 
     verdicts: ``[L, L]`` of Verdict.
@@ -40,7 +40,9 @@ class Judgement:
     withheld: Array
 
 
-def judge_pairs(differences: Differences, rope: float, alpha: float, diverged: Array, identical: Array) -> Judgement:
+def judge_pairs(
+    differences: DifferenceMatrix, rope: float, alpha: float, diverged: Array, identical: Array
+) -> VerdictTable:
     r"""Judge all pairs, with Holm's correction over them, and find the recommended set.
 
     *Equivalent*: both one-sided tests place the difference within :math:`\pm` `rope`. *Better* and *worse*: it is not
@@ -60,7 +62,7 @@ def judge_pairs(differences: Differences, rope: float, alpha: float, diverged: A
     # 1. both tests of every pair, corrected by Holm
     two_sided = 2 * stdtr(freedom, -np.abs(value) / error)  # H0: no difference
     two_one_sided = stdtr(freedom, (np.abs(value) - rope) / error)  # H0: beyond the ROPE; the larger p of both sides
-    different, within = (_adjust_pairs(p, identical) < alpha for p in (two_sided, two_one_sided))
+    different, within = (_adjust_p_values_of_pairs(p, identical) < alpha for p in (two_sided, two_one_sided))
     # 2. the verdicts; a later line overrules an earlier one
     verdicts = np.full((n, n), Verdict.INCONCLUSIVE, object)
     verdicts[different & (value < 0)] = Verdict.BETTER
@@ -76,18 +78,18 @@ def judge_pairs(differences: Differences, rope: float, alpha: float, diverged: A
     t = (value - rope) / error
     significant = stdtr(freedom, -t) < alpha / max(n - 1, 1)
     defeat_t = np.where(significant & ~diverged, t, 0.0)
-    return Judgement(verdicts, defeat_t, ~defeat_t.any(axis=1) & ~diverged, withheld)
+    return VerdictTable(verdicts, defeat_t, ~defeat_t.any(axis=1) & ~diverged, withheld)
 
 
-def _adjust_pairs(p: Array, identical: Array) -> Array:
+def _adjust_p_values_of_pairs(p: Array, identical: Array) -> Array:
     """Adjust ``[L, L]`` p-values over all pairs that were tested; 1 for the others."""
     adjusted = np.ones_like(p)
     tested = np.triu(np.isfinite(p) & ~identical, 1)  # each pair once
-    adjusted[tested] = adjust_holm(p[tested])
+    adjusted[tested] = adjust_p_values(p[tested])
     return np.minimum(adjusted, adjusted.T)
 
 
-def adjust_holm(p: Array) -> Array:
+def adjust_p_values(p: Array) -> Array:
     """Adjust p-values by Holm's step-down procedure: the largest of (n - i) p_(i) up to each, i from 0."""
     # not that of statsmodels, which collects Python's garbage with each call: 60 ms
     order = np.argsort(p)
@@ -96,7 +98,7 @@ def adjust_holm(p: Array) -> Array:
     return adjusted
 
 
-def estimate_more_seeds(differences: Differences, pair: tuple[int, int], rope: float, alpha: float) -> float:
+def estimate_more_seeds(differences: DifferenceMatrix, pair: tuple[int, int], rope: float, alpha: float) -> float:
     """Estimate how many more seeds would settle a verdict if the difference stayed as it is.
 
     The seeds' part of the variance falls with their number, the examples' part does not. The level is Bonferroni's for

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lossbench.analysis.comparison import Comparison, Level, Row
+from lossbench.analysis.comparison import Comparison, RateComparison, Row
 from lossbench.report.figures.style import (
     GREY,
     PALE,
@@ -61,7 +61,7 @@ def plot_differences(comparison: Comparison) -> "Figure":
     return figure
 
 
-def _draw_level(axes: "Axes", level: Level, names: Sequence[str], styles: dict[str, Style]) -> None:
+def _draw_level(axes: "Axes", level: RateComparison, names: Sequence[str], styles: dict[str, Style]) -> None:
     from matplotlib.transforms import blended_transform_factory
 
     scale, rows = level.scale, {row.name: row for row in level.rows}
@@ -110,7 +110,7 @@ def _compute_limits(rows: Sequence[Row], region: Sequence[float]) -> tuple[float
     return float(low - margin), float(high + margin)
 
 
-def _format_verdict(row: Row | None, level: Level) -> str:
+def _format_verdict(row: Row | None, level: RateComparison) -> str:
     if row is None:
         return "not on record"
     if row.name == level.baseline:

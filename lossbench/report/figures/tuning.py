@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.analysis.comparison import Comparison, Level
+from lossbench.analysis.comparison import Comparison, RateComparison
 from lossbench.analysis.summary import Summary
 from lossbench.analysis.tuning import get_learning_rate
 from lossbench.errors import InvalidValue
@@ -45,7 +45,7 @@ def plot_tuning(comparison: Comparison) -> "Figure":
     from matplotlib.lines import Line2D
 
     # 1. the corruption rates at which settings were selected: each level's own, or 0 for all levels
-    level_by_rate: dict[float, Level] = {}
+    level_by_rate: dict[float, RateComparison] = {}
     for level in comparison.levels:
         tuned_at = 0.0 if any(row.tuned.only_at_rate_zero for row in level.rows) else level.corruption_rate
         level_by_rate.setdefault(tuned_at, level)
@@ -72,7 +72,7 @@ def plot_tuning(comparison: Comparison) -> "Figure":
     return figure
 
 
-def _draw_level(axes: "Axes", level: Level, styles: Mapping[str, Style]) -> bool:
+def _draw_level(axes: "Axes", level: RateComparison, styles: Mapping[str, Style]) -> bool:
     """Draw the losses; return True if some of the lines look equal."""
     axes.set_xscale("log")
     best = {row.name: _select_best(row.tuned.candidates) for row in level.rows}
@@ -103,7 +103,7 @@ def _select_best(candidates: Sequence[Summary]) -> tuple[Array, Array]:
     return learning_rates, np.array(best)
 
 
-def _write_caption(comparison: Comparison, levels: Iterable[Level]) -> Iterator[str]:
+def _write_caption(comparison: Comparison, levels: Iterable[RateComparison]) -> Iterator[str]:
     rows = [row for level in levels for row in level.rows]
     counts = sorted({row.tuned.n_seeds for row in rows})
     if counts[0]:

@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from lossbench.analysis.comparison import Comparison, Level, Row
+from lossbench.analysis.comparison import Comparison, RateComparison, Row
 from lossbench.analysis.differences import ROUNDING
 from lossbench.analysis.robustness import Robustness, measure_robustness
 from lossbench.report.tables.comparison_footnotes import explain_comparison
@@ -31,7 +31,7 @@ SORTS = ("metric", "loss", "difference", "steps", "seconds", "aulc")
 """What rows can be sorted by, best first within each corruption rate."""
 SPARED = ("AULC", "best epoch", "P(better)")
 """Terms whose columns are left out first where the table is too wide."""
-Entry = tuple[Level, Row]
+Entry = tuple[RateComparison, Row]
 
 
 def render_comparisons(comparisons: Sequence[Comparison], sort: str = "metric") -> RenderableType:
@@ -40,7 +40,7 @@ def render_comparisons(comparisons: Sequence[Comparison], sort: str = "metric") 
     return Group(*parts, *render_rankings(comparisons))
 
 
-def sort_rows(level: Level, sort: str) -> list[Row]:
+def sort_rows(level: RateComparison, sort: str) -> list[Row]:
     """Return the rows sorted by one of `SORTS`; those whose value is not known come last."""
     sign = -1 if level.scale.higher_is_better else 1
     keys = {
@@ -177,7 +177,7 @@ def _build_verdict_columns(entries: Sequence[Entry]) -> list[Column]:
     ]
 
 
-def _format_verdict(level: Level, row: Row) -> str:
+def _format_verdict(level: RateComparison, row: Row) -> str:
     if row.name == level.baseline:
         return "baseline"
     if not row.summary.trials:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lossbench.analysis.comparison import Comparison, Level
+from lossbench.analysis.comparison import Comparison, RateComparison
 from lossbench.report.tables.grid import format_rope
 from lossbench.report.tables.sentences import join_names
 from lossbench.report.tables.summaries import join_notes, list_gaps
@@ -51,7 +51,7 @@ def _explain_tuning(comparison: Comparison) -> str:
 
 def _list_left_out(comparison: Comparison) -> Iterator[str]:
     # seeds that a loss lacks, whose differences are then over fewer
-    levels_of: dict[tuple[str, str], list[Level]] = {}
+    levels_of: dict[tuple[str, str], list[RateComparison]] = {}
     for level in comparison.levels:
         seeds = {seed for row in level.rows for seed in row.summary.values}
         for row in level.rows:

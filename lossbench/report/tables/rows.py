@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lossbench.analysis import Estimate, Summary
-from lossbench.analysis.comparison import Comparison, Level, Row
+from lossbench.analysis.comparison import Comparison, RateComparison, Row
 from lossbench.analysis.robustness import measure_robustness
 from lossbench.report.json_values import replace_nonfinite
 from lossbench.report.tables.comparison import sort_rows, title
@@ -120,7 +120,7 @@ def _convert_comparison(comparison: Comparison, sort: str) -> dict[str, Any]:
     return plain
 
 
-def _convert_row(row: Row, level: Level) -> dict[str, Any]:
+def _convert_row(row: Row, level: RateComparison) -> dict[str, Any]:
     summary, last, difference = row.summary, row.summary.last, row.vs_baseline
     return {
         "name": row.name,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lossbench.analysis.comparison import Comparison, Level
+from lossbench.analysis.comparison import Comparison, RateComparison
 
 MOST, LITTLE = 0.5, 0.25
 """Shares of a variance that seeds must have for more seeds to narrow an interval most, and to narrow it at all."""
@@ -31,13 +31,13 @@ def name_samples(seeds: bool, examples: bool, grouped: bool) -> str:
     return " and ".join(names) or "nothing"
 
 
-def describe_samples(level: Level) -> str:
+def describe_samples(level: RateComparison) -> str:
     """Return what the intervals of the differences at one corruption rate are over."""
     known = any(row.vs_baseline and np.isfinite(row.vs_baseline.low) for row in level.rows)
     return name_samples(known, known and level.sample.n_examples > 0, level.sample.n_groups > 0)
 
 
-def narrowed_by(level: Level) -> str:
+def narrowed_by(level: RateComparison) -> str:
     """Return what would narrow the intervals of the differences from the baseline; "" where it is not known."""
     shares = [
         row.vs_baseline.seed_share for row in level.rows if row.vs_baseline and np.isfinite(row.vs_baseline.seed_share)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lossbench.analysis.comparison import Comparison, Level, Row
+from lossbench.analysis.comparison import Comparison, RateComparison, Row
 from lossbench.analysis.verdicts import Verdict
 from lossbench.report.tables.grid import format_difference, format_rope
 
@@ -18,7 +18,7 @@ def write_sentences(comparison: Comparison) -> list[str]:
     return [write_sentence(level) + (f" ({tuning})." if tuning else ".") for level in comparison.levels]
 
 
-def write_sentence(level: Level) -> str:
+def write_sentence(level: RateComparison) -> str:
     """Say which losses are recommended, which are worse and by how much, which diverged; without a full stop."""
     parts = [_recommend(level)]
     # each loss that is not recommended against the rival that most surely beats it; the worst loss last
@@ -35,7 +35,7 @@ def write_sentence(level: Level) -> str:
     return "; ".join(parts)
 
 
-def _recommend(level: Level) -> str:
+def _recommend(level: RateComparison) -> str:
     trained = [row for row in level.rows if row.summary.trials]
     names = level.recommended
     if not trained:
@@ -70,7 +70,7 @@ def join_names(names: Sequence[str], most: int = NAMED) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def settled_by(row: Row, level: Level) -> str:
+def settled_by(row: Row, level: RateComparison) -> str:
     """Return what more would settle an inconclusive verdict, if the difference stayed as it is."""
     difference = row.vs_baseline
     if difference is None or difference.verdict is not Verdict.INCONCLUSIVE:

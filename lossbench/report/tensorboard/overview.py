@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams.summary_v2 import HParam, Metric, hparams_confi
 from tensorboard.util import tensor_util
 
 from lossbench.analysis import Summary
-from lossbench.analysis.comparison import Comparison, Level
+from lossbench.analysis.comparison import Comparison, RateComparison
 from lossbench.analysis.robustness import measure_robustness
 from lossbench.records import PREDICTIONS, TRIALS, load
 from lossbench.report.figures.gallery import draw_gallery, render_png
@@ -151,7 +151,7 @@ def format_verdict(comparison: Comparison) -> str:
     return "\n\n".join([*parts, *explain_comparison(comparison)])
 
 
-def _list_losses(level: Level) -> list[dict[str, str]]:
+def _list_losses(level: RateComparison) -> list[dict[str, str]]:
     """Return a line of a table for each loss, the best first."""
     rows = sort_rows(level, "metric")
     first, values = rows[0].summary, format_estimates([row.summary.last for row in rows])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lossbench import records
 from lossbench.analysis.study import is_known_column
-from lossbench.analysis.summary import Measurements, Summary, fill_columns, summarise_trials
+from lossbench.analysis.summary import Measurements, Summary, add_missing_columns, summarise_trials
 from lossbench.analysis.tuning import rank_settings
 from lossbench.config.choices import Experiment
 from lossbench.config.protocol import Contender, get_contender
@@ -60,7 +60,7 @@ def _summarise_by_trial(tuning: Sequence[Experiment]) -> dict[str, Summary]:
         records.read_columns(folder, records.TRIALS, is_known_column)
         for folder in dict.fromkeys(e.folder for e in tuning)
     ]
-    trials = fill_columns(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
+    trials = add_missing_columns(pd.concat([table.to_pandas() for table in tables], ignore_index=True))
     trials = trials[trials["trial"].isin(ids) & ~trials["status"].isin(records.UNTRAINED)]
     summaries = summarise_trials(trials, Measurements({}, {})) if len(trials) else []
     return {trial: summary for summary in summaries for trial in (*summary.trials, *summary.diverged)}

@@ -115,7 +115,7 @@ def test_harm_of_scores_has_the_metric_for_its_row_means(transform):
     metric = scores.mean(axis=1) if transform == "mean" else np.sqrt(scores.mean(axis=1))
     for up, perfect in ((False, 0.0), (True, 1.0)):
         measured = choose_scale(metric, up, perfect)
-        harm = measured.compute_example_harm(scores, transform)
+        harm = measured.compute_harm_per_example(scores, transform)
         assert harm.mean(axis=1) == pytest.approx(measured.compute_harm(metric))
     assert choose_scale(metric, False, 0.0).compute_harm(metric) == pytest.approx(np.log(metric))
 
@@ -127,7 +127,8 @@ def test_the_logarithm_is_linearised_as_by_a_small_step():
     moved[1, 7] += step  # one example's part in the logarithm of the root of the mean
     change = (np.log(np.sqrt(moved.mean(axis=1))) - np.log(np.sqrt(scores.mean(axis=1))))[1] / step
     row = scores[1]
-    influence = (measured.compute_example_harm(scores, "root")[1] - np.log(np.sqrt(row.mean()))) / (row - row.mean())
+    harm = measured.compute_harm_per_example(scores, "root")[1]
+    influence = (harm - np.log(np.sqrt(row.mean()))) / (row - row.mean())
     assert influence == pytest.approx(change * 40)
 
 

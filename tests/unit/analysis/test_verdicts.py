@@ -7,7 +7,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from lossbench.analysis.differences import compute_differences
-from lossbench.analysis.verdicts import Verdict, adjust_holm, estimate_more_seeds, judge_pairs
+from lossbench.analysis.verdicts import Verdict, adjust_p_values, estimate_more_seeds, judge_pairs
 
 ROPE, ALPHA = 0.02, 0.05
 
@@ -38,7 +38,7 @@ def spread(centre, size, n=8):
 @pytest.mark.parametrize("n", [0, 1, 2, 10])
 def test_holm_is_that_of_statsmodels(n):
     p = np.random.default_rng(n).uniform(0, 0.1, n)
-    assert adjust_holm(p) == pytest.approx(multipletests(p, method="holm")[1] if n else p)
+    assert adjust_p_values(p) == pytest.approx(multipletests(p, method="holm")[1] if n else p)
 
 
 @pytest.mark.parametrize("centre", [0.0, 0.006, 0.01, 0.015, 0.03])

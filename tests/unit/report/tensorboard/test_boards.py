@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from lossbench.analysis.summary import Measurements, fill_columns, summarise_trials
+from lossbench.analysis.summary import Measurements, add_missing_columns, summarise_trials
 from lossbench.report.tensorboard.boards import MARK, compute_start, get_board_folder, group_boards
 
 
@@ -15,7 +15,7 @@ def cells(made_up):
 
     def made(*changes):
         rows = [made_up(**change).row for change in changes]
-        return summarise_trials(fill_columns(pd.DataFrame(rows)), Measurements({}, {}))
+        return summarise_trials(add_missing_columns(pd.DataFrame(rows)), Measurements({}, {}))
 
     return made
 

@@ -24,7 +24,7 @@ from torchvision import ops
 from lossbench import losses, registry
 from lossbench.interfaces import Loss
 from lossbench.registry import list_required
-from lossbench.training.run import keep_heap
+from lossbench.training.run import disable_heap_trimming
 from lossbench.types import EMBEDDING_WIDTH, PADDING, Encoding, Problem, Requirement, Space
 
 N, C = 1_000_000, 10
@@ -296,7 +296,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     if not given.default_malloc:
-        keep_heap()
+        disable_heap_trimming()
     names = [n for n in given.losses if n in RIVALS or not given.rivals]
     show([measured(name, given.turns) for name in names], given.markdown)
 

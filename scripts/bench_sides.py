@@ -17,7 +17,7 @@ from lossbench.interfaces import Metric, Scaling, Task
 from lossbench.training.batches import Batches
 from lossbench.training.build import build_network, count_steps
 from lossbench.training.data import prepare
-from lossbench.training.run import keep_heap
+from lossbench.training.run import disable_heap_trimming
 from lossbench.types import Problem, Space, Trial
 
 EVALUATIONS = 10
@@ -199,7 +199,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
     for name in ("pytorch_lightning", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    keep_heap()
+    disable_heap_trimming()
 
 
 def timed(work: Callable[..., Any], *args: Any) -> float:

@@ -14,7 +14,7 @@ from lossbench.records import UNTRAINED, Record
 from lossbench.runner.executors import Part
 from lossbench.runner.locks import Lock, Locks
 from lossbench.seeds import group_stacks, trial_id
-from lossbench.training.build import FEWEST_REPLICAS, Size, measure_stack, split_evenly
+from lossbench.training.build import FEWEST_REPLICAS, StackSize, estimate_stack_size, split_evenly
 from lossbench.training.objective import sort_replicas
 from lossbench.types import Stack, Trial
 
@@ -47,11 +47,11 @@ class TrialQueue:
         self._open: dict[Path, tuple[Lock, set[str]]] = {}  # by folder of a lock: the ids without a record
         self._elsewhere: set[str] = set()
 
-    def estimate_sizes(self) -> list[tuple[Stack, Size]]:
+    def estimate_sizes(self) -> list[tuple[Stack, StackSize]]:
         """Return the stacks of the missing trials, each with its size."""
-        return [(stack, measure_stack(stack.trials)) for stack in group_stacks(self.missing.values())]
+        return [(stack, estimate_stack_size(stack.trials)) for stack in group_stacks(self.missing.values())]
 
-    def cut_parts(self, sizes: Sequence[tuple[Stack, Size]], n_workers: int) -> int:
+    def cut_parts(self, sizes: Sequence[tuple[Stack, StackSize]], n_workers: int) -> int:
         """Cut stacks into parts and return their number; unfinished parts come first, and stay as they were."""
         unfinished = [
             ids

@@ -156,11 +156,11 @@ class Batches(nn.Module):
         """Yield the training batches at positions `[K, S, B]` of the sampler's streams, one for each of K steps."""
         for positions in block.split(LOOKUP_STEPS):
             position = positions.index_select(1, self.stream)  # [k, R, B]
-            indices = [self._look_up(f"train_{name}", position) for name in ("inputs", "targets")]
+            indices = [self._look_up_rows(f"train_{name}", position) for name in ("inputs", "targets")]
             for inputs, targets, places in zip(*indices, position, strict=True):
                 yield Batch(self._gather_inputs(inputs), self._gather_targets(targets), places)
 
-    def _look_up(self, name: str, position: Tensor) -> Tensor:
+    def _look_up_rows(self, name: str, position: Tensor) -> Tensor:
         """Convert positions `[k, R, B]` in a split to row numbers of the table."""
         split = self.get_buffer(name)  # [V, N]
         # one index into all variants' numbers: a pair of indices takes three times as long

@@ -121,7 +121,7 @@ STEP_SECONDS, FLOPS, CONVOLUTION_FLOPS = 20e-6, 100e9, 30e9
 
 
 @dataclass(frozen=True)
-class Size:
+class StackSize:
     """The size of a stack.
 
     n_replicas: how many train at once.
@@ -132,17 +132,17 @@ class Size:
     seconds: float
 
 
-def measure_stack(trials: Sequence[Trial]) -> Size:
+def estimate_stack_size(trials: Sequence[Trial]) -> StackSize:
     """Estimate the size of a stack.
 
     If its data or its network fail, return the smallest size: the fit will fail as well, and give the reason.
     """
     try:
         problem = Preparation(trials[:1]).build_problem(trials[0])
-        return Size(choose_chunk_size(trials, problem), estimate_replica_seconds(trials[0], problem))
+        return StackSize(choose_chunk_size(trials, problem), estimate_replica_seconds(trials[0], problem))
     except Exception as error:
         logging.getLogger("lossbench").debug("size unknown: %s", error)
-        return Size(FEWEST_REPLICAS, 0.0)
+        return StackSize(FEWEST_REPLICAS, 0.0)
 
 
 def choose_chunk_size(trials: Sequence[Trial], problem: Problem) -> int:

@@ -179,7 +179,7 @@ class TermWeightGroup(nn.Module):
         }
         requires = self.weighting.requires
         if Requirement.GRAMIAN in requires:
-            extras[Requirement.GRAMIAN] = moment.compute_gramian(means, replicas)
+            extras[Requirement.GRAMIAN] = moment.compute_gradient_gramian(means, replicas)
 
         # 3. one call for all replicas
         stacked = replicate(self.weighting, **stack_fields(self.weightings, means, 2))

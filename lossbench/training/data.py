@@ -115,7 +115,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Variant:
+class DataVariant:
     """The data that the trials of one (seed, corruption, corruption rate, validation) see."""
 
     train: Split
@@ -136,7 +136,7 @@ class PreparedData:
     trials: tuple[Trial, ...]
     inputs: Array
     targets: Array
-    variants: tuple[Variant, ...]
+    variants: tuple[DataVariant, ...]
     orders: tuple[int, ...]  # seeds of the batch order
     test: Array  # row numbers
     problem: Problem
@@ -344,11 +344,11 @@ class Preparation:
         """Return the sizes that heads and losses are built for."""
         shape = self.examples.inputs.shape[1:]
         n_train = len(self.split_clean(trial)[0])
-        n_steps = count_model_steps(registry.models.build(trial.model), shape) if self.task.sequence else 0
+        n_steps = count_sequence_steps(registry.models.build(trial.model), shape) if self.task.sequence else 0
         return Problem(shape, self.task.count_outputs(self.examples), n_train, self.examples.class_names, n_steps)
 
 
-def count_model_steps(model: Model, input_shape: tuple[int, ...]) -> int:
+def count_sequence_steps(model: Model, input_shape: tuple[int, ...]) -> int:
     """Return T, the number of steps that a model gives for one example."""
     import torch
 
@@ -397,13 +397,13 @@ def prepare(trials: Sequence[Trial]) -> tuple[PreparedData | None, dict[Trial, s
         return None, rejected
 
     # 3. affine maps, class counts and baseline predictor of each variant
-    variants: dict[Hashable, Variant] = {}
+    variants: dict[Hashable, DataVariant] = {}
     for key, trial in {_get_variant_key(t): t for t in accepted}.items():
         train, validation = splits[key]
         clean, _ = preparation.split_clean(trial)
         seen_targets = targets[train.targets]
         weights = None if examples.weights is None else examples.weights[clean]
-        variants[key] = Variant(
+        variants[key] = DataVariant(
             train,
             validation,
             *compute_centre_and_spread(inputs[train.inputs]),

@@ -14,7 +14,7 @@ from lossbench.interfaces import Metric, Task
 from lossbench.interfaces.metric import ScoredMetric, get_worst, is_better, linearise, to_numpy
 from lossbench.interfaces.spaces import SPACES
 from lossbench.training.batches import Batches
-from lossbench.training.objective import Objective, join
+from lossbench.training.objective import Objective, join_replicas
 from lossbench.training.replicas import Replicas
 from lossbench.types import Array, Picture, Problem
 
@@ -25,7 +25,7 @@ N_PICTURED = 12
 """Test examples whose predictions are kept for pictures, where they are grey or colour images."""
 
 
-def count_pictured(task: Task, inputs: Tensor) -> int:
+def count_drawable(task: Task, inputs: Tensor) -> int:
     """Return `N_PICTURED`, or 0 where inputs `[N, ...]` are no images or the task has nothing to draw on them."""
     image = inputs.ndim == 4 and inputs.shape[1] in (1, 3)
     return N_PICTURED if image and task.picture != Picture.NONE else 0
@@ -65,7 +65,7 @@ class Evaluation:
         self.points = frozenset(points)
         self.task = objective.groups[0].task
         self.outputs = list_outputs(self.task, objective.groups[0].problem)
-        self.n_pictured = min(count_pictured(self.task, batches.inputs), batches.count_examples("test"))
+        self.n_pictured = min(count_drawable(self.task, batches.inputs), batches.count_examples("test"))
 
         # curves: a value per evaluation
         self.started: float | None = None
@@ -173,7 +173,7 @@ class Evaluation:
             raws.append(raw)
             targets.append(target)
         self.replicas.train(was_training)
-        return self.objective.predict(join(raws, 1), extra, self.batches), join(targets, 1)
+        return self.objective.predict(join_replicas(raws, 1), extra, self.batches), join_replicas(targets, 1)
 
     def score_test_examples(self) -> None:
         """Keep scores and pictures of test examples at the last and the best epoch.
@@ -183,12 +183,12 @@ class Evaluation:
         """
         if not (self.scored or self.n_pictured):
             return
-        self._score_epoch("last", None)
+        self._score_step("last", None)
         for name, buffer in self.replicas.get_stacked_buffers().items():
             buffer.copy_(self.best_buffers[name])
-        self._score_epoch("best", self.best_theta)
+        self._score_step("best", self.best_theta)
 
-    def _score_epoch(self, epoch: str, theta: Tensor | None) -> None:
+    def _score_step(self, epoch: str, theta: Tensor | None) -> None:
         point, target = self.predict("test", theta, None if self.scored else self.n_pictured)
         for name, metric in self.scored.items():
             if name == self.name:

@@ -15,7 +15,7 @@ from lossbench.interfaces.loss import refresh_scale, replicate
 from lossbench.interfaces.spaces import SPACES
 from lossbench.sources import find_user_line
 from lossbench.training.batches import Batch, DataFacts
-from lossbench.training.isolation import InputGuard, is_guarded
+from lossbench.training.isolation import InputGuard, needs_input_guard
 from lossbench.training.routes import (
     Call,
     Extras,
@@ -38,7 +38,7 @@ class Moment:
 
     progress: float  # share of training done
     epoch: int  # complete passes done
-    compute_gramian: Callable[[Tensor, slice], Tensor]  # from terms [r, K] of some replicas: [r, K, K]
+    compute_gradient_gramian: Callable[[Tensor, slice], Tensor]  # from terms [r, K] of some replicas: [r, K, K]
 
 
 PROBE_MOMENT = Moment(0.5, 1, lambda terms, replicas: torch.zeros(*terms.shape, terms.shape[-1]))
@@ -154,7 +154,7 @@ class LossGroup(Group):
         self.shapes = {n: t.shape for n, t in self.initial_parameters[0].items()}
         self.width = sum(s.numel() for s in self.shapes.values())
         self._routes = Routes(losses)
-        self._is_guarded = any(map(is_guarded, losses))
+        self._is_guarded = any(map(needs_input_guard, losses))
         self._call: Call | None = None
         self.route = ""
         self.failures: dict[int, str] = {}
@@ -194,9 +194,9 @@ class LossGroup(Group):
         for replica in range(len(self.losses)):  # a loss may raise on the data of some replicas only
             if (error := try_replicas([replica])) is not None:
                 self.record_failure([replica], error)
-        self._use_loop()
+        self._switch_to_loop()
 
-    def _use_loop(self) -> None:
+    def _switch_to_loop(self) -> None:
         self.route, self._call = "loop", self._routes.loop
 
     def _make_probe(
@@ -275,7 +275,7 @@ class LossGroup(Group):
             except torch.OutOfMemoryError:
                 raise
             except LOSS_ERRORS:  # the calls below find out which replicas' it is
-                self._use_loop()
+                self._switch_to_loop()
             else:
                 return result
         parts = [self._call_or_fail(r, prediction, target, extras) for r in range(len(self.losses))]

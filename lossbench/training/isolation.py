@@ -16,11 +16,11 @@ BUILT_IN = "lossbench.losses."
 COMPOSITION = "lossbench.losses.composition."
 
 
-def is_guarded(loss: Loss) -> bool:
+def needs_input_guard(loss: Loss) -> bool:
     """Return True for a loss that is not built in, or that calls one."""
     parts = getattr(loss, "parsed_terms", None)
     if parts is not None:
-        return any(is_guarded(term.loss) for term in parts)
+        return any(needs_input_guard(term.loss) for term in parts)
     return not type(loss).__module__.startswith(BUILT_IN) or type(loss).__module__.startswith(COMPOSITION)
 
 
@@ -56,7 +56,7 @@ class InputGuard:
 
 
 @contextmanager
-def isolate_process() -> Iterator[None]:
+def restore_process_state() -> Iterator[None]:
     """Restore what third-party code may change for the whole process, and print its output to standard error."""
     environment, streams, dtype = dict(os.environ), (sys.stdout, sys.stderr), torch.get_default_dtype()
     n_threads = torch.get_num_threads()

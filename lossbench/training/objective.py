@@ -45,7 +45,7 @@ def sort_replicas(trials: Sequence[Trial]) -> list[int]:
     return sorted(range(len(trials)), key=lambda i: (keys[i], i))
 
 
-def split_runs(keys: Sequence[Hashable]) -> list[slice]:
+def find_equal_runs(keys: Sequence[Hashable]) -> list[slice]:
     """Split into slices of equal neighbours."""
     edges = [0, *(i for i in range(1, len(keys)) if keys[i] != keys[i - 1]), len(keys)]
     return [slice(a, b) for a, b in pairwise(edges)]
@@ -73,7 +73,7 @@ class Objective(nn.Module):
             for loss, weighting, inside in zip(losses, weightings, is_inside, strict=True)
         ]
         self.groups: list[LossGroup | CombinedGroup] = []
-        for run in split_runs(keys):
+        for run in find_equal_runs(keys):
             level = levels[run.start]
             if combined := [x for x in losses[run] if isinstance(x, Combined)]:
                 of_terms = cast(list[TermWeighting], weightings[run]) if level is Level.TERM else []
@@ -85,7 +85,7 @@ class Objective(nn.Module):
         # 2. groups of weightings of examples, which act on the losses afterwards
         self.weight_groups = [
             build_weight_group(run)
-            for run in split_runs([get_group_key(w) for w in weightings])
+            for run in find_equal_runs([get_group_key(w) for w in weightings])
             if trials[run.start].weighting.name != "none" and not is_inside[run.start]
         ]
         self.registered = nn.ModuleList([*self.groups, *self.weight_groups])  # so that Lightning moves their state
@@ -108,10 +108,10 @@ class Objective(nn.Module):
         """
         # 1. one loss per example, or one per batch, which then is every example's
         # the epoch: 1e-9 is added since step / steps * epochs may fall short of a whole number
-        moment = Moment(progress, int(progress * self.epochs + 1e-9), self.compute_gramian)
+        moment = Moment(progress, int(progress * self.epochs + 1e-9), self.compute_gradient_gramian)
         parts = [g.compute_losses(raw[g.replicas], facts, batch, extra, moment) for g in self.groups]
         size = raw.shape[1]
-        losses = join([p[:, None].expand(-1, size) if p.ndim == 1 else p for p in parts], 0)  # [R, B]
+        losses = join_replicas([p[:, None].expand(-1, size) if p.ndim == 1 else p for p in parts], 0)  # [R, B]
 
         # 2. times its weight, 1 where there is no weighting
         if self.weight_groups:
@@ -128,7 +128,7 @@ class Objective(nn.Module):
         """Set the replicas' parameters `[R, P]`, of which all outputs share the first `n_shared`."""
         self._shared = [(theta, n_shared)]
 
-    def compute_gramian(self, terms: Tensor, replicas: slice) -> Tensor:
+    def compute_gradient_gramian(self, terms: Tensor, replicas: slice) -> Tensor:
         """Compute inner products of the gradients of terms `[r, K]` in the shared parameters, `[r, K, K]`."""
         ((theta, n_shared),) = self._shared
         parts = [torch.autograd.grad(term.sum(), theta, retain_graph=True)[0] for term in terms.unbind(1)]  # K [R, P]
@@ -154,10 +154,10 @@ class Objective(nn.Module):
 
     def predict(self, raw: Tensor, extra: Tensor, facts: DataFacts) -> Tensor:
         """Return the point predictions of all replicas, `[R, N, ...]`."""
-        return join([g.predict(raw[g.replicas], extra, facts) for g in self.groups], 0)
+        return join_replicas([g.predict(raw[g.replicas], extra, facts) for g in self.groups], 0)
 
 
-def join(parts: Sequence[Tensor], axis: int) -> Tensor:
+def join_replicas(parts: Sequence[Tensor], axis: int) -> Tensor:
     """Concatenate, stored as the parts are; a single part is returned itself, where `torch.cat` would copy."""
     if len(parts) == 1:
         return parts[0]

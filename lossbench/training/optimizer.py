@@ -15,7 +15,7 @@ from torch.optim.sgd import sgd
 from lossbench.types import Optimizer as Settings
 
 
-def schedule_factor(settings: Settings, step: int, steps: int) -> float:
+def compute_schedule_factor(settings: Settings, step: int, steps: int) -> float:
     """Return the factor of the learning rate at `step` (from 0) of `steps`: linear warm-up, then constant or cosine.
 
     Cosine: (1 + cos(pi t)) / 2 over the steps after the warm-up (Loshchilov and Hutter, SGDR, 2017,
@@ -42,7 +42,9 @@ class Schedules:
         by_schedule = {(s.schedule, s.warmup): s for s in settings}
         self.kinds, keys = list(by_schedule.values()), list(by_schedule)
         index = torch.tensor([keys.index((s.schedule, s.warmup)) for s in settings])  # [R]
-        table = [[schedule_factor(s, t, steps) for s in self.kinds] for t in range(steps)] if len(keys) > 1 else []
+        table = (
+            [[compute_schedule_factor(s, t, steps) for s in self.kinds] for t in range(steps)] if len(keys) > 1 else []
+        )
         # [steps, kinds], on the device once: a copy per step would be a host sync
         self.table = torch.tensor(table, dtype=torch.float64).to(like) if table else None
         self.index = index.to(like.device)
@@ -50,12 +52,12 @@ class Schedules:
 
     def get_shared_learning_rate(self, step: int) -> float:
         """Return the learning rate of all replicas at `step`; only where `shared`."""
-        return self.kinds[0].lr * schedule_factor(self.kinds[0], step, self.steps)
+        return self.kinds[0].lr * compute_schedule_factor(self.kinds[0], step, self.steps)
 
     def get_learning_rates(self, step: int) -> Tensor:
         """Return the replicas' learning rates at `step`, `[R, 1]`."""
         if self.table is None:
-            return self.base * schedule_factor(self.kinds[0], step, self.steps)
+            return self.base * compute_schedule_factor(self.kinds[0], step, self.steps)
         return self.base * self.table[min(step, self.steps - 1)][self.index][:, None]
 
 

@@ -53,7 +53,7 @@ def get_one_core_environment() -> dict[str, str]:
     return threads | ({"OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", "SkylakeX")} if wide else {})
 
 
-def is_numpy_faster(x: Tensor) -> bool:
+def is_numpy_matmul_faster(x: Tensor) -> bool:
     """Return whether `batched_matmul` is the fastest way for tensors like `x`."""
     known = x.ndim == 3 and x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
     return ONE_THREAD and known and x.is_cpu and x.shape[0] >= FEWEST_MATRICES
@@ -125,7 +125,7 @@ def _apply_linear(module: nn.Module, tensors: Tensors, x: Tensor, relu: bool = F
     if x.ndim > 3:  # [R, B, T, W]: every step of every example is one more row of the product
         return _apply_linear(module, tensors, x.flatten(1, -2), relu).unflatten(1, x.shape[1:-1])
     weight, bias = tensors["weight"], tensors.get("bias")
-    if is_numpy_faster(x):
+    if is_numpy_matmul_faster(x):
         return _Linear.apply(x, weight, bias, relu)
     out = torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias[:, None], x, weight.mT)
     return out.relu_() if relu else out

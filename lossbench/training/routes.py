@@ -116,9 +116,9 @@ def choose_route(losses: Sequence[Loss], prediction: Tensor, target: Tensor, ext
     """
     routes = Routes(losses)
     expected = _run_loop_checked(routes, prediction, target, extras)
-    for name in [] if _has_branches(routes, prediction, target, extras) else routes.list_names()[:-1]:
+    for name in [] if _has_data_dependent_branches(routes, prediction, target, extras) else routes.list_names()[:-1]:
         try:
-            outcome = _compute_outcome(getattr(routes, name), prediction, target, extras)
+            outcome = _compute_value_and_gradient(getattr(routes, name), prediction, target, extras)
         except (Exception, SystemExit):  # a route that a loss cannot take may fail in any manner; the loop has worked
             continue
         if outcome is not None and _are_close(outcome, expected):
@@ -126,7 +126,7 @@ def choose_route(losses: Sequence[Loss], prediction: Tensor, target: Tensor, ext
     return "loop"
 
 
-def _has_branches(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras) -> bool:
+def _has_data_dependent_branches(routes: Routes, prediction: Tensor, target: Tensor, extras: Extras) -> bool:
     try:
         with warnings.catch_warnings():
             # it would be slow, and is only tried: no reason to trouble anyone who trains with CTC, which broadcasts
@@ -157,7 +157,7 @@ def _run_loop_checked(routes: Routes, prediction: Tensor, target: Tensor, extras
         raise InvalidValue(f"{name} was given tensors on {prediction.device} and returned one on {losses.device}.")
 
     # 3. a gradient
-    outcome = _compute_outcome(routes.loop, prediction, target, extras)
+    outcome = _compute_value_and_gradient(routes.loop, prediction, target, extras)
     if outcome is None:
         raise InvalidValue(
             f"{name} returned a tensor without a gradient: it is detached from the prediction. "
@@ -173,7 +173,7 @@ def _run_loop_checked(routes: Routes, prediction: Tensor, target: Tensor, extras
     return outcome
 
 
-def _compute_outcome(call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> list[Tensor] | None:
+def _compute_value_and_gradient(call: Call, prediction: Tensor, target: Tensor, extras: Extras) -> list[Tensor] | None:
     """Return losses, their gradient in the prediction and the next state; None if they do not depend on it."""
     prediction = prediction.detach().requires_grad_()
     result = call(prediction, target, extras)

@@ -37,7 +37,7 @@ from lossbench.training.build import (
 )
 from lossbench.training.checkpoint import CheckpointCallback, TrainingStopped, UnusableCheckpoint
 from lossbench.training.data import PreparedData, prepare
-from lossbench.training.isolation import isolate_process
+from lossbench.training.isolation import restore_process_state
 from lossbench.training.objective import sort_replicas
 from lossbench.training.optimizer import ReplicaOptimizer
 from lossbench.types import Array, Choice, Stack, Trial, list_columns
@@ -312,7 +312,7 @@ def _get_data_facts(trial: Trial, replica: int, prepared: PreparedData, metric: 
 
 
 @cache
-def keep_heap() -> None:
+def disable_heap_trimming() -> None:
     """Tell glibc to keep big blocks: giving them back to the kernel after each step costs up to 2x on a CPU."""
     try:
         libc = ctypes.CDLL("libc.so.6")
@@ -330,7 +330,7 @@ def run_stack(stack: Stack, callback: CheckpointCallback | None = None) -> list[
     """
     if len({t.stack_key for t in stack.trials}) > 1:
         raise InvalidValue("These trials cannot train together: lossbench.seeds.group_stacks sorts them into stacks.")
-    keep_heap()
+    disable_heap_trimming()
     callback = callback or CheckpointCallback()
 
     # 1. the data; trials that do not fit theirs are skipped
@@ -360,7 +360,7 @@ def run_stack(stack: Stack, callback: CheckpointCallback | None = None) -> list[
     return [records[trial_id(t)] for t in stack.trials]
 
 
-def attempt(stack: Stack, callback: CheckpointCallback) -> list[Record]:
+def run_stack_or_fail(stack: Stack, callback: CheckpointCallback) -> list[Record]:
     """Call `run_stack`, but record a stack that cannot be trained at all as failed, so that others go on."""
     try:
         return run_stack(stack, callback)
@@ -414,7 +414,7 @@ def _fit_chunk(
     # nothing of ours draws from the global generators, but a model with dropout does: they are seeded. Such draws
     # differ between replicas, and depend on which trials train together
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices), isolate_process():
+    with torch.random.fork_rng(devices=devices), restore_process_state():
         torch.manual_seed(int(name[:15], 16))
         components = build_components(prepared, start=0 if state is None else state["step"])
         module = StackModule(prepared.trials, components, state)

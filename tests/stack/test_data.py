@@ -154,7 +154,7 @@ def test_transcripts_that_are_too_long_fail_only_the_trials_that_have_them(loss,
     """The model reads just enough steps for all lines as they are; insertions make some longer."""
     lines = registry.datasets.get("digit_lines", n=60).load()
     steps = int(count_steps_needed(torch.from_numpy(lines.targets)).max())
-    monkeypatch.setattr(preparing, "count_model_steps", lambda model, shape: steps)
+    monkeypatch.setattr(preparing, "count_sequence_steps", lambda model, shape: steps)
     words = ("task=ctc", f"loss={loss}", "data.n=60", "corruption=token_insertions", "corruption.share=1")
     prepared, rejected = prepare(make_trials(*words, "seeds=1", "rates=[0,1]"))
     assert [t.corruption_rate for t in prepared.trials] == [0]

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_module
 import lossbench
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
-from lossbench.training.isolation import is_guarded
+from lossbench.training.isolation import needs_input_guard
 from lossbench.training.run import run_stack
 from lossbench.types import Stack
 
@@ -132,8 +132,8 @@ def test_what_a_loss_prints_goes_to_standard_error(train, capsys):
 
 def test_built_in_losses_are_called_without_guards():
     losses = lossbench.losses
-    assert not is_guarded(losses.get("huber"))
-    assert not is_guarded(losses.get("combined", terms=["mse", "mae"]))
-    assert is_guarded(losses.get("external", target="torch.nn.MSELoss"))
+    assert not needs_input_guard(losses.get("huber"))
+    assert not needs_input_guard(losses.get("combined", terms=["mse", "mae"]))
+    assert needs_input_guard(losses.get("external", target="torch.nn.MSELoss"))
     terms = ["mse", {"name": "external", "target": "torch.nn.MSELoss", "space": "value", "batch_level": False}]
-    assert is_guarded(losses.get("combined", terms=terms))
+    assert needs_input_guard(losses.get("combined", terms=terms))

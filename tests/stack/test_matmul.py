@@ -11,7 +11,7 @@ from lossbench.training.replicas import (
     batched_matmul,
     get_one_core_environment,
     is_column_major,
-    is_numpy_faster,
+    is_numpy_matmul_faster,
 )
 
 
@@ -31,9 +31,9 @@ def test_they_overflow_in_silence():
 
 
 def test_few_matrices_and_half_precision_are_left_to_torch():
-    assert not is_numpy_faster(torch.zeros(FEWEST_MATRICES - 1, 2, 2))
+    assert not is_numpy_matmul_faster(torch.zeros(FEWEST_MATRICES - 1, 2, 2))
     with torch.autocast("cpu", torch.bfloat16):
-        assert not is_numpy_faster(torch.zeros(FEWEST_MATRICES, 2, 2))
+        assert not is_numpy_matmul_faster(torch.zeros(FEWEST_MATRICES, 2, 2))
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lossbench.training.optimizer import ReplicaOptimizer, schedule_factor
+from lossbench.training.optimizer import ReplicaOptimizer, compute_schedule_factor
 from lossbench.types import Optimizer
 
 REPLICAS, WIDTH, STEPS = 3, 5, 200
@@ -35,7 +35,7 @@ def alone(settings, replica, clip=None):
         optimizer = torch.optim.AdamW(
             [theta], lr=settings.lr, betas=(settings.beta1, settings.beta2), weight_decay=settings.weight_decay
         )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: schedule_factor(settings, t, STEPS))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: compute_schedule_factor(settings, t, STEPS))
     for gradient in gradients():
         theta.grad = gradient[replica].clone()
         if clip:

@@ -23,13 +23,13 @@ class LocalExecutor:
     def run(self, next_part: Callable[[], Part | None], events: Events) -> None:
         """Train parts until there are no more, or until `events.stopping()`."""
         from lossbench.training.checkpoint import CheckpointCallback, TrainingStopped
-        from lossbench.training.run import attempt  # Lightning loads only in a process that trains
+        from lossbench.training.run import run_stack_or_fail  # Lightning loads only in a process that trains
 
         while not events.stopping() and (part := next_part()):
             callback = CheckpointCallback(_make_progress(events, part), events.stopping, part.checkpoints, self.started)
             try:
                 with _restore_errors():
-                    records = attempt(part.stack, callback)
+                    records = run_stack_or_fail(part.stack, callback)
             except TrainingStopped:
                 events.ended(part, None)
                 return

@@ -292,7 +292,7 @@ def _set_up(pipe: Connection, setup: Setup, stop: Callable[[], bool]) -> Callabl
     import torch
 
     from lossbench.training.checkpoint import CheckpointCallback, TrainingStopped
-    from lossbench.training.run import attempt
+    from lossbench.training.run import run_stack_or_fail
 
     torch.set_num_threads(1)
     _redirect_log(pipe)
@@ -304,7 +304,7 @@ def _set_up(pipe: Connection, setup: Setup, stop: Callable[[], bool]) -> Callabl
     def train(stack: Stack, folder: Path) -> tuple[str, Any]:
         callback = CheckpointCallback(_make_progress(pipe), stop, folder, setup.started)
         try:
-            return "ended", attempt(stack, callback)
+            return "ended", run_stack_or_fail(stack, callback)
         except TrainingStopped:
             return "ended", None
 

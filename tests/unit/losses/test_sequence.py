@@ -15,7 +15,7 @@ from torch.nn import functional
 from lossbench import losses
 from lossbench.errors import InvalidValue
 from lossbench.losses import CTC, AutoregressiveNLL, FocalCTC, SmoothedCTC, Unlikelihood, get
-from lossbench.training.routes import Routes, _has_branches, choose_route
+from lossbench.training.routes import Routes, _has_data_dependent_branches, choose_route
 
 
 def logits_of(*shape, spread=2.0, seed=0):
@@ -250,7 +250,7 @@ def test_other_warnings_are_heard_while_routes_are_tried():
             warnings.warn("Rounded down.", stacklevel=1)
 
     with pytest.warns(UserWarning, match="Rounded down"):
-        _has_branches(Noisy(), None, None, {})
+        _has_data_dependent_branches(Noisy(), None, None, {})
 
 
 TEXT_LOSSES = ["autoregressive_nll", "unlikelihood"]

@@ -7,7 +7,7 @@ from lossbench.interfaces import Model
 from lossbench.models.networks import CNN, MLP, CNNFlat, CNNMax, Linear
 from lossbench.models.recognisers import Recogniser, RecogniserLSTM
 
-__all__ = ["CNN", "MLP", "CNNFlat", "CNNMax", "Linear", "Recogniser", "RecogniserLSTM", "get", "names"]
+__all__ = ["CNN", "MLP", "CNNFlat", "CNNMax", "Linear", "Recogniser", "RecogniserLSTM", "get", "list_names"]
 
 
 def get(name: str, **fields: Any) -> Model:

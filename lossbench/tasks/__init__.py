@@ -11,7 +11,7 @@ from lossbench.tasks.embedding import Embedding
 from lossbench.tasks.multilabel import Multilabel
 from lossbench.tasks.regression import Regression
 
-__all__ = ["CTC", "Binary", "Boxes", "Embedding", "Multiclass", "Multilabel", "Regression", "get", "names"]
+__all__ = ["CTC", "Binary", "Boxes", "Embedding", "Multiclass", "Multilabel", "Regression", "get", "list_names"]
 
 
 def get(name: str, **fields: Any) -> Task:

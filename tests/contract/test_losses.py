@@ -102,7 +102,7 @@ def test_no_file_page_or_test_is_without_a_family() -> None:
 def test_all_built_in_losses_can_be_imported_from_the_package() -> None:
     kinds = {registry.losses.find(name) for name in built_in(registry.losses)}
     assert {kind for kind in kinds if getattr(losses, kind.__name__, None) is not kind} == set()
-    assert {kind.__name__ for kind in kinds} | {"get", "names"} == set(losses.__all__)
+    assert {kind.__name__ for kind in kinds} | {"get", "list_names"} == set(losses.__all__)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5])

@@ -125,4 +125,4 @@ def test_files_are_small():
     """But for the losses, where a file holds a family: one is found by its family, and read by itself."""
     package = ROOT / "lossbench"
     sizes = {path.relative_to(package): len(path.read_text().splitlines()) for path in package.rglob("*.py")}
-    assert {str(p): n for p, n in sizes.items() if n > (1000 if p.parts[0] == "losses" else 500)} == {}
+    assert {str(p): n for p, n in sizes.items() if n > (1000 if p.parts[0] == "losses" else 600)} == {}

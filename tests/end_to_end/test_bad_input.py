@@ -139,7 +139,7 @@ CASES = {
     "losess": [
         "Unknown command 'losess'",
         "Did you mean 'losses'?",
-        "corruptions, datasets, describe, explain, losses, metrics, models,",
+        "corruptions, datasets, describe, explain, losses, metrics, models, plot, plugins, repair,",
     ],
     "regression": ["Unknown command 'regression'. Did you mean lossbench task=regression? Commands: check, compare,"],
     "hubre": ["Unknown command 'hubre'. Did you mean lossbench loss=huber?"],

@@ -39,8 +39,8 @@ def test_few_matrices_and_half_precision_are_left_to_torch():
 @pytest.mark.slow
 def test_a_process_with_one_core_uses_them():
     code = (
-        "import torch; from lossbench.training.replicas import is_numpy_faster; "
-        "print(is_numpy_faster(torch.zeros(4, 2, 2)))"
+        "import torch; from lossbench.training.replicas import is_numpy_matmul_faster; "
+        "print(is_numpy_matmul_faster(torch.zeros(4, 2, 2)))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], env=get_one_core_environment(), capture_output=True, text=True, check=True

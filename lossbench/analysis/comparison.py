@@ -249,7 +249,7 @@ def _compare_at_rate(
                 seconds=seconds,
             )
         )
-    rows.sort(key=lambda row: (_get_sort_value(row.summary), row.name))
+    rows.sort(key=lambda row: (row.summary.sort_value, row.name))
     inside = np.ix_(judgement.recommended, judgement.recommended)
     return RateComparison(
         corruption_rate=corruption_rate,
@@ -302,9 +302,3 @@ def _count_steps_to_target(
         return reach, np.nan
     last_step = max(curves[0][0][-1], 1)
     return reach, float(summary.wall_seconds * reach.median / last_step)
-
-
-def _get_sort_value(summary: Summary) -> float:
-    """Return a number to sort by, the best first; infinite without a result."""
-    value = summary.last.value if summary.last else np.nan
-    return (-value if summary.higher_is_better else value) if np.isfinite(value) else np.inf

@@ -143,6 +143,12 @@ class Summary:
         return self.loss if self.weighting in ("", "none") else f"{self.loss} + {self.weighting}"
 
     @property
+    def sort_value(self) -> float:
+        """What sorts summaries by the metric at the last epoch, the best first; infinite without a result."""
+        value = self.last.value if self.last else np.nan
+        return (-value if self.higher_is_better else value) if np.isfinite(value) else np.inf
+
+    @property
     def n_diverged(self) -> int:
         """The number of trials that diverged."""
         return len(self.diverged)

@@ -50,15 +50,6 @@ def run_compare(arguments: Sequence[str], mode: OutputMode) -> int:
     return int(bool(records.problems))
 
 
-def _print_table(comparisons: Sequence[Comparison], sort: str) -> None:
-    results_console().print(comparison.render_comparisons(comparisons, sort))
-
-
-def _print_json(comparisons: Sequence[Comparison], sort: str) -> None:
-    across = rankings.convert_rankings(comparisons)
-    print_document({"comparisons": rows.convert_comparisons(comparisons, sort), "across": across})
-
-
 def _print_csv(comparisons: Sequence[Comparison], sort: str) -> None:
     lines = rows.flatten(comparisons, sort)
     columns = list(dict.fromkeys(name for line in lines for name in line))
@@ -69,20 +60,14 @@ def _print_csv(comparisons: Sequence[Comparison], sort: str) -> None:
         table.writerow({n: f"'{v}" if isinstance(v, str) and v.startswith(FORMULA) else v for n, v in line.items()})
 
 
-def _print_latex(comparisons: Sequence[Comparison], sort: str) -> None:
-    print(markup.format_latex(rows.shorten(comparisons, sort)))
-
-
-def _print_markdown(comparisons: Sequence[Comparison], sort: str) -> None:
-    print(markup.format_markdown(rows.shorten(comparisons, sort)))
-
-
 FORMATS: dict[str, Callable[[Sequence[Comparison], str], None]] = {
-    "table": _print_table,
-    "json": _print_json,
+    "table": lambda results, sort: results_console().print(comparison.render_comparisons(results, sort)),
+    "json": lambda results, sort: print_document(
+        {"comparisons": rows.convert_comparisons(results, sort), "across": rankings.convert_rankings(results)}
+    ),
     "csv": _print_csv,
-    "latex": _print_latex,
-    "markdown": _print_markdown,
+    "latex": lambda results, sort: print(markup.format_latex(rows.shorten(results, sort))),
+    "markdown": lambda results, sort: print(markup.format_markdown(rows.shorten(results, sort))),
 }
 
 

@@ -47,7 +47,10 @@ def run_plugins(arguments: Sequence[str], mode: OutputMode) -> int:
         group: sum(entry.source.startswith(f"{OURS} ") for entry in registry.entries().values())
         for group, registry in ALL.items()
     }
-    sources = [*_list_installed(), *_list_loaded()]
+    sources = list(_list_installed())
+    for plugin in plugins.list_loaded():  # files and modules of `plugins=`
+        offers = {kind: names for kind, names in plugins.list_offers(plugin).items() if names}
+        sources.append(Source(plugin.place, "", plugin.path, False, offers, []))
     if mode is OutputMode.JSON:
         print_document({"built_in": built_in, "plugins": [asdict(source) for source in sources]})
     elif mode is OutputMode.TABLE:
@@ -88,13 +91,6 @@ def _list_installed() -> Iterator[Source]:
             {kind: names for kind, names in offers.items() if names},
             [{"kind": p.group.removeprefix(PREFIX), "name": p.name, "reason": p.reason} for p in problems],
         )
-
-
-def _list_loaded() -> Iterator[Source]:
-    """Yield the files and modules that `plugins=` loaded."""
-    for plugin in plugins.list_loaded():
-        offers = {kind: names for kind, names in plugins.list_offers(plugin).items() if names}
-        yield Source(plugin.place, "", plugin.path, False, offers, [])
 
 
 def _find_location(distribution: Distribution) -> tuple[str, bool]:

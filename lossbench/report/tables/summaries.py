@@ -52,7 +52,7 @@ def _render_section(rows: Sequence[Summary]) -> Iterator[RenderableType]:
     if len(rows) > MANY:
         rates = [list(group) for _, group in groupby(rows, lambda s: s.corruption_rate)]
         most = max(FEWEST, MANY // len(rates))
-        shown = [row for group in rates for row in sorted(group, key=_rank_value)[:most]]
+        shown = [row for group in rates for row in sorted(group, key=lambda row: row.sort_value)[:most]]
     # 2. title and subtitle
     values = [sorted({str(row.settings[n]) for row in rows if row.settings.get(n)}) for n in ("task", "data", "model")]
     corruption = [] if rows[0].corruption == "none" else [f"corruption {rows[0].corruption}"]
@@ -68,12 +68,6 @@ def _render_section(rows: Sequence[Summary]) -> Iterator[RenderableType]:
     yield from (Text(line) for line in explain_summaries(rows, _list_numeric_settings(rows), len(shown)))
     yield Pointer([grid])
     yield Text("")
-
-
-def _rank_value(row: Summary) -> float:
-    """Return what sorts rows by last epoch, the best first, and those without a value last."""
-    value = row.last.value if row.last else np.nan
-    return (-value if row.higher_is_better else value) if np.isfinite(value) else np.inf
 
 
 def _describe_section(rows: Sequence[Summary]) -> str:

@@ -39,6 +39,7 @@ class BoardWriter(SilentReporter):
         """Draw new curves, if the last update is long enough ago."""
         self._undrawn |= dict.fromkeys(experiments)
         if time.monotonic() > self._draw_after:
+            # the next update waits until drawing has taken at most a tenth of the time
             started = time.monotonic()
             _refresh_boards(self._undrawn)
             self._undrawn.clear()
@@ -119,6 +120,7 @@ class ProgressBar:
 
     def on_progress(self, progress: Progress) -> None:
         """Move the bar."""
+        # rich estimates the time left from trials, in which those under way count by their share
         self.bars.update(
             self.task,
             visible=True,

@@ -46,6 +46,7 @@ class Results:
     def select(self, *parts: PlanResult) -> "Results":
         """Return the results of just these experiments: their folders may hold more seeds and rates."""
         experiments = dict.fromkeys(e for part in parts for e in (*part.experiments, *part.tuning))
+        # the records of a folder may come from several commands: those of this one are known by their ids
         ids = {trial_id(trial) for experiment in experiments for trial in experiment.list_trials()}
         return Results(self.study.select(ids), self.skipped, self.messages)
 
@@ -95,6 +96,7 @@ class Results:
     def curves(self) -> pd.DataFrame:
         """Return the learning curves of reported trials: a row per trial, step, split and metric, with the value."""
         curves = self._read_reported(CURVES)
+        # files of curves hold ids alone: add the columns by which people group them
         known = ["trial", "loss", "weighting", "corruption", "corruption_rate", "seed"]
         return self.study.reported[known].merge(curves, on="trial")
 
@@ -128,11 +130,13 @@ class Results:
         """
         if kind not in FIGURES:
             raise make_unknown("plot", kind, FIGURES, "There are")
+        # imported late: matplotlib is slow to import
         from lossbench.report.figures.differences import plot_differences
         from lossbench.report.figures.learning_curves import plot_curves
         from lossbench.report.figures.robustness import plot_robustness
         from lossbench.report.figures.tuning import plot_tuning
 
+        # the curves of one loss need no comparison, which would raise
         if kind == "curves" and len(self.study.reported["loss"].unique()) == 1:
             return plot_curves(self.summaries, self.study.measurements)
         parts = self.compare(baseline).parts
@@ -157,7 +161,7 @@ class Results:
 
     def _read_reported(self, name: str) -> pd.DataFrame:
         """Return the rows of reported trials from a file of records."""
-        tables = [pd.DataFrame({"trial": pd.Series(dtype=str)})]
+        tables = [pd.DataFrame({"trial": pd.Series(dtype=str)})]  # of no rows, for records without any
         for folder, trials in self.study.reported.groupby(FOLDER, sort=False):  # another may hold a copy of them
             table = records.read_columns(Path(str(folder)), name, lambda _: True).to_pandas()
             tables.append(table[table["trial"].isin(trials["trial"])])
@@ -187,6 +191,7 @@ def _list_validation_values(trials: pd.DataFrame) -> Array:
         return np.zeros(0)
     tried = trials[~trials["status"].isin(UNTRAINED)]
     last, baseline = (pd.to_numeric(tried[name]).to_numpy(np.float64) for name in (column, "baseline_predictor"))
+    # a diverged trial counts as the baseline predictor
     values: Array = np.where(tried["status"] == "finished", last, baseline)
     return values[np.isfinite(values)]
 

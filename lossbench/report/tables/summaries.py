@@ -172,7 +172,7 @@ def explain_summaries(rows: Sequence[Summary], columns: Sequence[str], n_shown: 
         left_out.insert(0, f"{n_diverged} of {n_trials} trials diverged and are left out of the means")
     if n_shown < len(rows):
         best = f"the best {n_shown} by last epoch are shown, which look better than they are"
-        left_out.insert(0, f"{len(rows) - n_shown} of {len(rows)} rows ({best}; all: the same command with --json)")
+        left_out.insert(0, f"{len(rows) - n_shown} of {len(rows)} rows ({best}; all: --json, in Python table())")
     return lines + [join_notes(label, some) for label, some in (("Left out", left_out), ("Note", notes)) if some]
 
 

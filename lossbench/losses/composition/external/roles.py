@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lossbench.errors import InvalidValue
+from lossbench.notation import format_setting
 from lossbench.types import PADDING
 
 USUAL = ("prediction", "target")
@@ -80,9 +81,9 @@ def guess_arguments(path: str, parameters: Sequence[inspect.Parameter]) -> list[
     # 4. more than two: all names must tell
     if not _are_distinct(guesses):
         names = ", ".join(p.name for p in required) or "nothing"
+        example = format_setting("loss.arguments", ["target", "prediction"])
         raise InvalidValue(
-            f"{path} takes {names}: say what each of them is, as in 'loss.arguments=[target,prediction]'. "
-            f"There are: {', '.join(ROLES)}."
+            f"{path} takes {names}: say what each of them is, as in {example}. There are: {', '.join(ROLES)}."
         )
     return [_format_argument(p, role) for p, role in zip(required, guesses, strict=True)]
 

@@ -2,17 +2,20 @@
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import get_default_dtype, nn, tensor
 
 from lossbench.errors import InvalidValue
+from lossbench.sources import limit_import_time
 
 TENSORS = ("weight", "pos_weight")
 """Parameters that take tensors, whatever their annotation."""
@@ -50,7 +53,7 @@ def build(path: str, params: Mapping[str, Any], unreduced: bool, payload: tuple[
     try:
         with torch.random.fork_rng(devices=[]):  # trainable parameters are drawn again, from the trial's generator
             instance = target(**settings)
-    except Exception as error:  # a third-party constructor may raise anything
+    except (Exception, SystemExit) as error:  # a third-party constructor may raise anything
         raise InvalidValue(f"{path} cannot be made with {dict(params)}: {error}") from error
     return instance
 
@@ -81,9 +84,20 @@ def find(path: str) -> Callable[..., Any]:
     names = path.split(".") if isinstance(path, str) else [""]
     if not all(name.isidentifier() for name in names):
         raise InvalidValue(f"The 'target' must be an import path such as torch.nn.HuberLoss. Got {path!r} instead.")
+    # files and packages of the current folder, as for `python -m`; behind all else, so that they hide nothing
+    if (
+        sys.path
+        and Path.cwd() not in map(Path, sys.path)
+        and (Path(f"{names[0]}.py").is_file() or Path(names[0]).is_dir())
+    ):
+        sys.path.append(str(Path.cwd()))
+        invalidate_caches()
     target = _import_module(names[0])
     if target is None:
-        raise InvalidValue(f"{path!r} leads nowhere: there is no package {names[0]!r}. Is it installed?")
+        raise InvalidValue(
+            f"{path!r} leads nowhere: there is no package {names[0]!r}, and no file {names[0]}.py in {Path.cwd()}. "
+            "Is it installed?"
+        )
     for i, name in enumerate(names[1:], 1):
         # an attribute, or a submodule that is not imported yet
         inside = getattr(target, name, None)
@@ -97,7 +111,8 @@ def find(path: str) -> Callable[..., Any]:
 def _import_module(name: str) -> Any:
     """Import the module called `name`; return None if there is none."""
     try:
-        return import_module(name)
+        with limit_import_time():
+            return import_module(name)
     except ModuleNotFoundError as error:
         if f"{name}.".startswith(f"{error.name}."):
             return None

@@ -60,7 +60,7 @@ def infer_fields(fields: Fields, task: str, adapter: type[External] = External) 
             torch.default_generator.manual_seed(0)
             try:
                 inferred = _probe(adapter(**way, batch_level=False), *draw_probe(adapter(**way), kind))
-            except Exception:  # a third-party loss may raise anything on input that it does not take
+            except (Exception, SystemExit):  # a third-party loss may raise anything on input that it does not take
                 continue
         if inferred is not None:
             return way | inferred

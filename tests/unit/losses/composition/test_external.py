@@ -195,7 +195,7 @@ def test_the_loss_is_an_entry_of_what_is_returned(path, entry):
     [
         ("torch.nn.HuberLos", {}, "torch.nn has no 'HuberLos'. Did you mean 'HuberLoss'?"),
         ("torch.nn.HuberLoss.fro", {}, "torch.nn.HuberLoss has no 'fro'."),
-        ("torhc.nn.HuberLoss", {}, "there is no package 'torhc'. Is it installed?"),
+        ("torhc.nn.HuberLoss", {}, "there is no package 'torhc', and no file torhc.py"),
         ("HuberLoss", {}, "there is no package 'HuberLoss'"),
         ("", {}, "must be an import path such as torch.nn.HuberLoss. Got ''"),
         ("torch..nn", {}, "must be an import path"),

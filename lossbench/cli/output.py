@@ -94,7 +94,7 @@ def print_results(results: "Results", comparison: "Comparison | None" = None) ->
 
     folders = results.folders
     if len(folders) > NAMED_FOLDERS:
-        lines = [f"Records: {writer.find_common(folders)} ({len(folders)} folders)"]
+        lines = [f"Records: {writer.find_common_parent(folders)} ({len(folders)} folders)"]
     else:
         lines = [f"Records: {folder}" for folder in folders]
     if board := writer.find_board(folders):

@@ -38,11 +38,11 @@ class Comparison:
 
     def to_latex(self, sort: str = "metric") -> str:
         """Return a LaTeX `tabular` with the rules of booktabs."""
-        return markup.format_latex(rows.shorten(self.parts, _check_order(sort)))
+        return markup.format_latex(rows.select_main_columns(self.parts, _check_order(sort)))
 
     def to_markdown(self, sort: str = "metric") -> str:
         """Return a Markdown table, as GitHub renders it."""
-        return markup.format_markdown(rows.shorten(self.parts, _check_order(sort)))
+        return markup.format_markdown(rows.select_main_columns(self.parts, _check_order(sort)))
 
     def __str__(self) -> str:
         return render_text(comparison_tables.render_comparisons(self.parts))

@@ -15,7 +15,7 @@ from lossbench.analysis.summary import Summary
 from lossbench.errors import InvalidValue, make_unknown
 from lossbench.records import CURVES, TRIALS, UNTRAINED
 from lossbench.report.tables import summaries as summary_tables
-from lossbench.report.tables.html import preformat
+from lossbench.report.tables.html import wrap_in_pre
 from lossbench.report.tables.text import render_text
 from lossbench.runner.plan_result import PlanResult
 from lossbench.seeds import trial_id
@@ -177,7 +177,7 @@ class Results:
         return f"<Results: {len(self)} trials of {', '.join(sorted(set(self.study.reported['loss'])))}>"
 
     def _repr_html_(self) -> str:
-        return preformat(str(self))
+        return wrap_in_pre(str(self))
 
 
 def _is_number(value: Any) -> bool:

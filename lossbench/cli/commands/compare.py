@@ -66,8 +66,8 @@ FORMATS: dict[str, Callable[[Sequence[Comparison], str], None]] = {
         {"comparisons": rows.convert_comparisons(results, sort), "across": rankings.convert_rankings(results)}
     ),
     "csv": _print_csv,
-    "latex": lambda results, sort: print(markup.format_latex(rows.shorten(results, sort))),
-    "markdown": lambda results, sort: print(markup.format_markdown(rows.shorten(results, sort))),
+    "latex": lambda results, sort: print(markup.format_latex(rows.select_main_columns(results, sort))),
+    "markdown": lambda results, sort: print(markup.format_markdown(rows.select_main_columns(results, sort))),
 }
 
 

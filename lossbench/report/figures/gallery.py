@@ -148,7 +148,7 @@ def _write_lines(kind: Picture, target: Array, prediction: Array | None, names: 
         return _compare_texts(target, prediction, names)
     if kind == Picture.BOX and prediction is not None:
         is_known = _is_finite(prediction)
-        return [TextLine(f"IoU {iou(target, prediction):.2f}", RIGHT) if is_known else TextLine(NOTHING, WRONG)]
+        return [TextLine(f"IoU {compute_iou(target, prediction):.2f}", RIGHT) if is_known else TextLine(NOTHING, WRONG)]
     return []
 
 
@@ -156,7 +156,7 @@ def _is_finite(prediction: Array) -> bool:
     return bool(np.isfinite(prediction).all())
 
 
-def iou(first: Array, second: Array) -> float:
+def compute_iou(first: Array, second: Array) -> float:
     """Return the intersection over union of two boxes given by their corners x1, y1, x2, y2; 0 where both are empty."""
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     sides = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])

@@ -24,7 +24,7 @@ from lossbench.report.figures.style import (
     draw_lines,
     fit_scale,
     format_range,
-    label_left,
+    label_left_panels,
     style_losses,
 )
 from lossbench.report.tables.sentences import join_names
@@ -94,7 +94,7 @@ def plot_curves(
     separate_axes = max(spans) > UNLIKE * min(spans)
     for axes, values in zip(panels, ranges, strict=True):
         fit_scale(axes, values if separate_axes else np.concatenate(ranges), first.higher_is_better)
-    label_left(panels, f"test {first.metric} ({describe_direction(first.higher_is_better)})")
+    label_left_panels(panels, f"test {first.metric} ({describe_direction(first.higher_is_better)})")
 
     # 4. intervals, which depend on how high a panel is
     unshaded = list[str]()

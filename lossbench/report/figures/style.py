@@ -152,7 +152,7 @@ def create_key(name: str, style: Style, marker: str | None = None) -> "Line2D":
     return Line2D([], [], color=style.colour, linestyle=style.dash, marker=marker, markersize=4, label=name)
 
 
-def label_left(panels: Sequence["Axes"], text: str) -> None:
+def label_left_panels(panels: Sequence["Axes"], text: str) -> None:
     """Name the vertical axis at the first panel of each row."""
     for axes in panels:
         if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]  # each panel is a subplot

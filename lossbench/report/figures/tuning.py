@@ -21,7 +21,7 @@ from lossbench.report.figures.style import (
     draw_lines,
     fit_scale,
     format_range,
-    label_left,
+    label_left_panels,
     style_losses,
 )
 from lossbench.report.tables.sentences import join_names
@@ -61,7 +61,7 @@ def plot_tuning(comparison: Comparison) -> "Figure":
     for axes, level in zip(panels, levels.values(), strict=True):
         some_equal |= _draw_level(axes, level, styles)
         axes.set_xlabel("learning rate", fontsize=9)
-    label_left(panels, f"validation {first.metric} ({describe_direction(first.higher_is_better)})")
+    label_left_panels(panels, f"validation {first.metric} ({describe_direction(first.higher_is_better)})")
 
     # 3. legend and caption
     names = dict.fromkeys(row.name for level in levels.values() for row in level.rows)

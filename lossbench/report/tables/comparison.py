@@ -20,11 +20,11 @@ from lossbench.report.tables.grid import (
     format_difference,
     format_estimates,
     format_number,
-    format_reach,
+    format_steps_to_target,
 )
 from lossbench.report.tables.rankings import render_rankings
 from lossbench.report.tables.scope import describe_scope
-from lossbench.report.tables.sentences import settled_by, write_sentences
+from lossbench.report.tables.sentences import describe_still_needed, write_sentences
 from lossbench.report.tables.summaries import FEWEST, MANY
 
 SORTS = ("metric", "loss", "difference", "steps", "seconds", "aulc")
@@ -54,7 +54,7 @@ def sort_rows(level: RateComparison, sort: str) -> list[Row]:
     return sorted(level.rows, key=lambda row: (np.nan_to_num(keys[sort](row), nan=np.inf), row.name))
 
 
-def title(comparison: Comparison) -> str:
+def compose_heading(comparison: Comparison) -> str:
     """Return what is compared: `regression · diabetes · mlp · corruption outliers`."""
     parts = [str(comparison.settings[name]) for name in ("task", "data", "model") if comparison.settings.get(name)]
     corruption = [] if comparison.corruption == "none" else [f"corruption {comparison.corruption}"]
@@ -92,7 +92,7 @@ def _render_comparison(comparison: Comparison, sort: str) -> Iterator[Renderable
     entries = _select_entries(comparison, sort)
     total = sum(len(level.rows) for level in comparison.levels)
     # 1. verdicts in sentences, and their scope
-    yield Text(title(comparison), style="bold")
+    yield Text(compose_heading(comparison), style="bold")
     yield Text(describe_subject(comparison))
     for rates, text in group_verdicts(comparison):
         yield Text.assemble((f"Corruption rate {rates}: ", "bold"), text)
@@ -173,7 +173,7 @@ def _build_verdict_columns(entries: Sequence[Entry]) -> list[Column]:
         Column("difference", differences, f"vs\n{baselines[0] if len(baselines) == 1 else 'baseline'}"),
         Column("verdict", [_format_verdict(level, row) for level, row in entries]),
         Column("P(better)", [_format_probability(row) for row in rows]),
-        Column("still needed", [settled_by(row, level) or NOTHING for level, row in entries]),
+        Column("still needed", [describe_still_needed(row, level) or NOTHING for level, row in entries]),
     ]
 
 
@@ -199,7 +199,7 @@ def _build_training_columns(entries: Sequence[Entry]) -> list[Column]:
     columns = [
         Column("loss", [row.name for row in rows]),
         Column("corruption rate", [f"{level.corruption_rate:g}" for level, _ in entries]),
-        Column("steps to target", [format_reach(row.steps) for row in rows]),
+        Column("steps to target", [format_steps_to_target(row.steps) for row in rows]),
         Column("seconds to target", [format_number(row.seconds) for row in rows]),
         Column("AULC", [format_number(row.summary.aulc) for row in rows]),
         Column("overfitting gap", [_format_gap(row) for row in rows]),

@@ -8,7 +8,7 @@ import numpy as np
 from lossbench.analysis.comparison import Comparison, RateComparison
 from lossbench.report.tables.grid import format_rope
 from lossbench.report.tables.sentences import join_names
-from lossbench.report.tables.summaries import join_notes, list_gaps
+from lossbench.report.tables.summaries import join_notes, list_missing_runs
 
 SMALL = 0.2
 """Residuals of less than this, or more than its inverse, do not agree with a delta or width of about 1."""
@@ -63,7 +63,9 @@ def _list_left_out(comparison: Comparison) -> Iterator[str]:
         seeds_text = f"seed{'s' if ',' in missing else ''} {missing}"
         yield f"{name} at corruption rate {rates} has no result of {seeds_text}, and is compared on the others"
     # a loss whose fields are tuned is one loss, whichever are chosen at a corruption rate
-    yield from list_gaps([replace(r.summary, loss=r.tuned.loss) for level in comparison.levels for r in level.rows])
+    yield from list_missing_runs(
+        [replace(r.summary, loss=r.tuned.loss) for level in comparison.levels for r in level.rows]
+    )
 
 
 def _list_warnings(comparison: Comparison) -> Iterator[str]:

@@ -51,7 +51,7 @@ def format_number(value: float, digits: int = 3) -> str:
     return f"{value:#.{digits}g}".rstrip(".") if 1e-4 <= abs(value) < 1e5 else f"{value:.{digits}g}"
 
 
-def format_reach(reach: StepsToTarget | None) -> str:
+def format_steps_to_target(reach: StepsToTarget | None) -> str:
     """Return `250`; `250 4/5` if a seed never arrived; `– 2/5` if most did not; a dash if none did."""
     if reach is None or not reach.n_reached:
         return NOTHING

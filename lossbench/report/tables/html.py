@@ -6,7 +6,7 @@ from html import escape
 from rich.console import Group
 
 from lossbench.analysis.comparison import Comparison
-from lossbench.report.tables.comparison import build_verdicts, describe_subject, group_verdicts, title
+from lossbench.report.tables.comparison import build_verdicts, compose_heading, describe_subject, group_verdicts
 from lossbench.report.tables.comparison_footnotes import explain_comparison
 from lossbench.report.tables.grid import Column, Grid
 from lossbench.report.tables.rankings import render_rankings
@@ -22,7 +22,7 @@ RULE = "border-bottom: 1px solid rgba(128, 128, 128, 0.6)"
 THIN = "border-top: 1px solid rgba(128, 128, 128, 0.35)"
 
 
-def preformat(text: str) -> str:
+def wrap_in_pre(text: str) -> str:
     """Return text as an element that keeps its columns, escaped."""
     return f'<pre style="background: transparent; color: inherit">{escape(text)}</pre>'
 
@@ -34,13 +34,13 @@ def render_html(comparisons: Sequence[Comparison], sort: str = "metric") -> str:
     """
     parts = [part for comparison in comparisons for part in _render_comparison(comparison, sort)]
     if across := render_text(Group(*render_rankings(comparisons))):
-        parts.append(preformat(across))
+        parts.append(wrap_in_pre(across))
     return "\n".join(['<div class="lossbench" style="color: inherit; max-width: 75em">', *parts, "</div>"])
 
 
 def _render_comparison(comparison: Comparison, sort: str) -> Iterator[str]:
     # 1. verdicts in sentences, and their scope
-    yield f"<h4>{escape(title(comparison))}</h4>"
+    yield f"<h4>{escape(compose_heading(comparison))}</h4>"
     yield f"<p>{escape(describe_subject(comparison))}</p>"
     verdicts = [f"<li><b>Corruption rate {escape(r)}:</b> {escape(t)}</li>" for r, t in group_verdicts(comparison)]
     yield f"<ul>{''.join(verdicts)}</ul>"

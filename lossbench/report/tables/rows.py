@@ -9,9 +9,9 @@ from lossbench.analysis import Estimate, Summary
 from lossbench.analysis.comparison import Comparison, RateComparison, Row
 from lossbench.analysis.robustness import measure_robustness
 from lossbench.report.json_values import replace_nonfinite
-from lossbench.report.tables.comparison import sort_rows, title
+from lossbench.report.tables.comparison import compose_heading, sort_rows
 from lossbench.report.tables.comparison_footnotes import explain_comparison
-from lossbench.report.tables.scope import describe_samples, narrowed_by
+from lossbench.report.tables.scope import describe_narrowing, describe_samples
 from lossbench.report.tables.sentences import write_sentences
 from lossbench.report.tables.summaries import describe_estimate
 
@@ -38,7 +38,7 @@ def flatten(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dic
     ]
 
 
-def shorten(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dict[str, Any]]:
+def select_main_columns(comparisons: Sequence[Comparison], sort: str = "metric") -> list[dict[str, Any]]:
     """Return the columns of `flatten` that fit on a page; settings only where they differ."""
     rows = flatten(comparisons, sort)
     settings = ["task", "data", "model", "corruption", "lr"]
@@ -85,7 +85,7 @@ def _convert_comparison(comparison: Comparison, sort: str) -> dict[str, Any]:
             "n_test_examples": level.sample.n_examples,
             "n_test_groups": level.sample.n_groups,
             "interval_over": describe_samples(level),
-            "narrowed_by": narrowed_by(level),
+            "narrowed_by": describe_narrowing(level),
             "identical": [list(pair) for pair in level.identical],
             "losses": [_convert_row(row, level) for row in sort_rows(level, sort)],
             "interactions": [asdict(interaction) for interaction in level.interactions],
@@ -105,7 +105,7 @@ def _convert_comparison(comparison: Comparison, sort: str) -> dict[str, Any]:
     ]
     plain: dict[str, Any] = replace_nonfinite(
         {
-            "title": title(comparison),
+            "title": compose_heading(comparison),
             "settings": {**comparison.settings, "corruption": comparison.corruption},
             "metric": comparison.first.metric,
             "higher_is_better": comparison.first.higher_is_better,

@@ -37,7 +37,7 @@ def describe_samples(level: RateComparison) -> str:
     return name_samples(known, known and level.sample.n_examples > 0, level.sample.n_groups > 0)
 
 
-def narrowed_by(level: RateComparison) -> str:
+def describe_narrowing(level: RateComparison) -> str:
     """Return what would narrow the intervals of the differences from the baseline; "" where it is not known."""
     shares = [
         row.vs_baseline.seed_share for row in level.rows if row.vs_baseline and np.isfinite(row.vs_baseline.seed_share)
@@ -55,7 +55,7 @@ def _describe_intervals(comparison: Comparison) -> Iterator[str]:
     groups: dict[str, dict[str, list[str]]] = {}  # corruption rates, by samples and by what would narrow the interval
     for level in comparison.levels:
         if (samples := describe_samples(level)) != "nothing":
-            rates = groups.setdefault(samples, {}).setdefault(narrowed_by(level), [])
+            rates = groups.setdefault(samples, {}).setdefault(describe_narrowing(level), [])
             rates.append(f"{level.corruption_rate:g}")
     for samples, by_remedy in groups.items():
         every = ", ".join(rate for rates in by_remedy.values() for rate in rates)

@@ -70,7 +70,7 @@ def join_names(names: Sequence[str], most: int = NAMED) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def settled_by(row: Row, level: RateComparison) -> str:
+def describe_still_needed(row: Row, level: RateComparison) -> str:
     """Return what more would settle an inconclusive verdict, if the difference stayed as it is."""
     difference = row.vs_baseline
     if difference is None or difference.verdict is not Verdict.INCONCLUSIVE:

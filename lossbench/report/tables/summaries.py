@@ -18,7 +18,7 @@ from lossbench.report.tables.grid import (
     drop_empty,
     format_estimates,
     format_number,
-    format_reach,
+    format_steps_to_target,
 )
 from lossbench.report.tables.scope import name_samples
 
@@ -116,7 +116,7 @@ def _build_columns(rows: Sequence[Summary], section: Sequence[Summary]) -> list[
         Column("corruption rate", [f"{row.corruption_rate:.3g}" for row in rows]),
         Column("last epoch", format_estimates([row.last for row in rows]), f"last epoch {arrow}"),
         Column("best epoch", format_estimates([row.best for row in rows]), f"best epoch {arrow}"),
-        Column("steps to target", [format_reach(row.steps) for row in rows]),
+        Column("steps to target", [format_steps_to_target(row.steps) for row in rows]),
         Column("AULC", [format_number(row.aulc) for row in rows]),
         Column("degradation", [_format_degradation(row) for row in rows]),
         Column("diverged", [f"{row.n_diverged}/{row.n_trials}" if diverged else NOTHING for row in rows]),
@@ -166,7 +166,7 @@ def explain_summaries(rows: Sequence[Summary], columns: Sequence[str], n_shown: 
         lines.append("Best epoch: by clean validation data (an oracle): in practice they are corrupted, too.")
     elif any(row.best and row.corruption_rate for row in rows):
         lines.append("Best epoch: by validation data, which are corrupted like the training data.")
-    left_out, notes = list_gaps(rows), [*_list_notes(rows, columns)]
+    left_out, notes = list_missing_runs(rows), [*_list_notes(rows, columns)]
     if n_diverged := sum(row.n_diverged for row in rows):
         n_trials = sum(row.n_trials for row in rows)
         left_out.insert(0, f"{n_diverged} of {n_trials} trials diverged and are left out of the means")
@@ -205,7 +205,7 @@ def _explain_intervals(rows: Sequence[Summary]) -> str:
     return f"{text}.{' Overlap is no verdict: lossbench compare tells the differences.' if several else ''}"
 
 
-def list_gaps(rows: Sequence[Summary]) -> list[str]:
+def list_missing_runs(rows: Sequence[Summary]) -> list[str]:
     """Return what is missing: trials that failed, were skipped or never finite, and losses without results."""
     # trials that failed, or were skipped, or diverged at once: one note for all with the same reason
     silent = [row for row in rows if row.n_diverged and row.reasons and not (row.n_failed or row.n_skipped)]

@@ -21,11 +21,11 @@ from lossbench.records import PREDICTIONS, TRIALS, load
 from lossbench.report.figures.gallery import draw_gallery, render_png
 from lossbench.report.figures.recorded_shapes import draw_recorded_shapes
 from lossbench.report.figures.robustness import plot_robustness
-from lossbench.report.tables.comparison import sort_rows, title
+from lossbench.report.tables.comparison import compose_heading, sort_rows
 from lossbench.report.tables.comparison_footnotes import explain_comparison
 from lossbench.report.tables.grid import NOTHING, format_difference, format_estimates, format_number
 from lossbench.report.tables.markup import format_markdown
-from lossbench.report.tables.sentences import settled_by, write_sentences
+from lossbench.report.tables.sentences import describe_still_needed, write_sentences
 from lossbench.report.tensorboard import events
 from lossbench.report.tensorboard.boards import Board, select_trials
 from lossbench.report.tensorboard.events import (
@@ -145,7 +145,7 @@ def format_verdict(comparison: Comparison) -> str:
         f"- **Corruption rate {level.corruption_rate:g}:** {sentence}"
         for level, sentence in zip(comparison.levels, write_sentences(comparison), strict=True)
     ]
-    parts = [f"## {title(comparison)}", "\n".join(sentences)]
+    parts = [f"## {compose_heading(comparison)}", "\n".join(sentences)]
     for level in comparison.levels:
         parts += [f"### Corruption rate {level.corruption_rate:g}", format_markdown(_list_losses(level))]
     return "\n\n".join([*parts, *explain_comparison(comparison)])
@@ -168,7 +168,7 @@ def _list_losses(level: RateComparison) -> list[dict[str, str]]:
                 "at best epoch": format_number(summary.best.value) if summary.best else NOTHING,
                 f"vs {level.baseline}": format_difference(difference, level.scale) if difference else NOTHING,
                 "verdict": ", ".join(filter(None, (verdict, diverged))) or NOTHING,
-                "still needed": settled_by(row, level),
+                "still needed": describe_still_needed(row, level),
             }
         )
     return lines

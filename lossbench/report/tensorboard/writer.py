@@ -96,10 +96,10 @@ def find_board(folders: Iterable[Path]) -> Path | None:
     Records lie in ``<output>/<task>/<loss>/<name>``.
     """
     boards = [board for folder in folders if (board := _locate_board(folder.parents[2], folder)).is_dir()]
-    return find_common(boards) if boards else None
+    return find_common_parent(boards) if boards else None
 
 
-def find_common(folders: Sequence[Path]) -> Path:
+def find_common_parent(folders: Sequence[Path]) -> Path:
     """Return the folder that holds all of these, as they are spelt if all are absolute or none is."""
     mixed = len({folder.is_absolute() for folder in folders}) > 1
     return Path(os.path.commonpath([folder.absolute() for folder in folders] if mixed else folders))

@@ -20,8 +20,8 @@ from lossbench.report.figures.gallery import (
     RIGHT,
     TARGET,
     WRONG,
+    compute_iou,
     draw_gallery,
-    iou,
     render_png,
 )
 from lossbench.types import Picture
@@ -116,8 +116,8 @@ def test_iou_is_torchvisions():
     near = np.concatenate([corners[:1], corners[:1] + 20, corners])
     for one, other in zip(near, np.roll(near, 1, 0), strict=True):
         wanted = box_iou(torch.tensor(one)[None], torch.tensor(other)[None]).item()
-        assert iou(one, other) == pytest.approx(wanted, abs=1e-12)
-    assert iou(np.array([1, 1, 1, 1]), np.array([1, 1, 1, 1])) == 0.0
+        assert compute_iou(one, other) == pytest.approx(wanted, abs=1e-12)
+    assert compute_iou(np.array([1, 1, 1, 1]), np.array([1, 1, 1, 1])) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from lossbench.records import save
 from lossbench.report.tables.comparison import render_comparisons
 from lossbench.report.tables.html import render_html
 from lossbench.report.tables.markup import format_latex, format_markdown
-from lossbench.report.tables.rows import flatten, shorten
+from lossbench.report.tables.rows import flatten, select_main_columns
 from lossbench.report.tables.text import render_text
 
 NASTY = "<b>a|b</b> & 'c' \"d\"\\e"
@@ -83,7 +83,7 @@ def test_headings_are_escaped_too():
 
 
 def test_comparisons_have_as_many_lines_as_rows(compared):
-    rows = shorten(compared())
+    rows = select_main_columns(compared())
     assert len(rows) == len(flatten(compared())) == 6
     assert len(format_markdown(rows).splitlines()) == 2 + 6
     assert {line.count(" & ") for line in format_latex(rows).splitlines() if line.endswith(r"\\")} == {len(rows[0]) - 1}

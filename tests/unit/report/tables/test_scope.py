@@ -6,7 +6,7 @@ from lossbench.analysis import study
 from lossbench.analysis.comparison import ComparisonOptions, compare
 from lossbench.records import save
 from lossbench.report.tables.rankings import convert_rankings, render_rankings
-from lossbench.report.tables.scope import describe_samples, describe_scope, narrowed_by
+from lossbench.report.tables.scope import describe_narrowing, describe_samples, describe_scope
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_what_intervals_are_over_and_what_would_narrow_them(told):
     (said,) = describe_scope(comparison)
     assert said.startswith("[low, high] is a 95% CI over seeds and test examples; ")
     assert said.endswith(" would narrow it.")
-    assert narrowed_by(comparison.levels[0]) in ("above all more seeds", "more seeds and more test examples")
+    assert describe_narrowing(comparison.levels[0]) in ("above all more seeds", "more seeds and more test examples")
 
 
 def test_groups_are_named(told):

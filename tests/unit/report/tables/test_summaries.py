@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lossbench.analysis import Estimate, StepsToTarget, summarise
 from lossbench.records import load, save
-from lossbench.report.tables.grid import format_estimates, format_number, format_reach
+from lossbench.report.tables.grid import format_estimates, format_number, format_steps_to_target
 from lossbench.report.tables.summaries import render_summaries
 
 ACCURACY = {
@@ -238,7 +238,7 @@ def test_numbers_and_steps():
         StepsToTarget(np.inf, 0, 5),
         None,
     ]
-    assert [format_reach(reach) for reach in reached] == ["250", "250 4/5", "– 2/5", "–", "–"]
+    assert [format_steps_to_target(reach) for reach in reached] == ["250", "250 4/5", "– 2/5", "–", "–"]
 
 
 def test_targets_that_differ_are_a_range(study):

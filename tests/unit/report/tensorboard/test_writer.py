@@ -25,7 +25,7 @@ from lossbench.analysis import summarise
 from lossbench.records import RecordError, load, save
 from lossbench.report.figures.gallery import draw_gallery, render_png
 from lossbench.report.tensorboard import overview
-from lossbench.report.tensorboard.writer import find_board, find_common, find_comparable, refresh
+from lossbench.report.tensorboard.writer import find_board, find_common_parent, find_comparable, refresh
 from lossbench.seeds import FIRST_TUNING_SEED
 from lossbench.types import Picture
 
@@ -494,5 +494,5 @@ def test_neither_torch_nor_tensorflow_is_imported():
 def test_the_common_folder_of_outputs_that_are_spelt_in_two_ways(monkeypatch, tmp_path):
     """As of `-m output=results,/elsewhere/results`."""
     monkeypatch.chdir(tmp_path)
-    assert find_common([Path("one/a"), Path("one/b")]) == Path("one")
-    assert find_common([Path("one/a"), tmp_path / "two" / "a"]) == tmp_path
+    assert find_common_parent([Path("one/a"), Path("one/b")]) == Path("one")
+    assert find_common_parent([Path("one/a"), tmp_path / "two" / "a"]) == tmp_path

@@ -286,11 +286,10 @@ class LossGroup(Group):
         if not self._is_guarded:
             return call(prediction, target, extras)
         guard = InputGuard(prediction, target)
-        result = call(guard.prediction, guard.target, extras)
-        try:
-            guard.check(result)
-        except InvalidValue as error:
-            raise InvalidValue(f"{get_display_name(self.loss)}: {error}") from error
+        with torch.set_grad_enabled(torch.is_grad_enabled()):  # put back afterwards, whatever the loss does or raises
+            result = call(guard.prediction, guard.target, extras)
+            if problem := guard.find_problem(result):
+                raise InvalidValue(f"{get_display_name(self.loss)} {problem}.")
         return result
 
     def _call_or_fail(self, replica: int, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
@@ -298,7 +297,7 @@ class LossGroup(Group):
         if replica not in self.failures:
             try:
                 call = partial(self._routes.call_replica, replica)
-                result = self._call_guarded(call, prediction, target, extras)
+                result = self._call_guarded(call, prediction[replica], target[replica], extras)
                 losses = result[0] if isinstance(result, tuple) else result
                 check_shape(self.loss, losses[None], prediction[replica : replica + 1])
             except torch.OutOfMemoryError:

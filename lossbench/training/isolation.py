@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stdout
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.errors import InvalidValue
 from lossbench.interfaces import Loss
 
 BUILT_IN = "lossbench.losses."
@@ -38,26 +38,32 @@ class InputGuard:
     def _get_versions(self) -> tuple[int, int]:
         return self.prediction._version, self.target._version  # torch counts changes in place
 
-    def check(self, result: Any) -> None:
-        """Raise `InvalidValue` if the loss has changed its inputs, switched gradients off, or cut its own."""
+    def find_problem(self, result: Any) -> str:
+        """Return what the loss has done that it must not do, as the end of a sentence; empty if nothing."""
         if self._is_differentiable and not torch.is_grad_enabled():
-            torch.set_grad_enabled(True)
-            raise InvalidValue("it switches gradients off for the whole process (torch.set_grad_enabled).")
+            return "switches gradients off for the whole process (torch.set_grad_enabled)"
         prediction, target = (new != old for new, old in zip(self._get_versions(), self._versions, strict=True))
         if prediction or target:
-            raise InvalidValue(f"it changes its {'prediction' if prediction else 'target'} in place.")
+            return f"changes its {'prediction' if prediction else 'target'} in place"
         losses = result[0] if isinstance(result, tuple) else result
         if not isinstance(losses, Tensor):
-            return  # the shape is checked elsewhere
+            return ""  # the shape is checked elsewhere
         if not losses.is_floating_point():
-            raise InvalidValue(f"it returns {losses.dtype}, and must return real numbers that have a gradient.")
+            return f"returns {losses.dtype}, and must return real numbers that have a gradient"
         if self._is_differentiable and not losses.requires_grad:
-            raise InvalidValue("what it returns has no gradient: it is detached from the prediction.")
+            return "returns losses without a gradient: they are detached from the prediction"
+        return ""
 
 
 @contextmanager
 def restore_process_state() -> Iterator[None]:
-    """Restore what third-party code may change for the whole process, and print its output to standard error."""
+    """Restore what third-party code may change for the whole process, and print its output to standard error.
+
+    Only in the main thread: two threads that did so at once would restore each other's state.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     environment, streams, dtype = dict(os.environ), (sys.stdout, sys.stderr), torch.get_default_dtype()
     n_threads = torch.get_num_threads()
     try:

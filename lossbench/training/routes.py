@@ -77,19 +77,19 @@ class Routes:
 
     def loop(self, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
         """Call once per replica: this works for any loss."""
-        results = [self.call_replica(r, prediction, target, extras) for r in range(len(self.losses))]
+        results = [self.call_replica(r, prediction[r], target[r], extras) for r in range(len(self.losses))]
         if Requirement.STATE in self.losses[0].requires:
             return torch.stack([losses for losses, _ in results]), torch.stack([state for _, state in results])
         return torch.stack(results)
 
     def call_replica(self, replica: int, prediction: Tensor, target: Tensor, extras: Extras) -> Any:
-        """Call the loss of one replica.
+        """Call the loss of one replica, on its own prediction `[B, ...]` and target; the extras are those of all.
 
         Raises `InvalidValue` unless it returns a tensor, or a pair of losses and next state if it requires a state.
         """
         loss = self.losses[replica]
         own = {name: select_replica(value, replica, name) for name, value in extras.items()}
-        result = loss(prediction[replica], target[replica], **own)
+        result = loss(prediction, target, **own)
         pair = Requirement.STATE in loss.requires
         parts = result if pair and isinstance(result, tuple) and len(result) == 2 else (result,)
         if len(parts) != 1 + pair or not all(isinstance(part, Tensor) for part in parts):

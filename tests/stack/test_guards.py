@@ -3,16 +3,18 @@
 import os
 import random
 import sys
+import threading
 
 import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
+from waiting import PATIENCE
 
 import lossbench
 from lossbench.cli.hydra.store import register_choices
 from lossbench.config.resolve import resolve
-from lossbench.training.isolation import needs_input_guard
+from lossbench.training.isolation import needs_input_guard, restore_process_state
 from lossbench.training.run import run_stack
 from lossbench.types import Stack
 
@@ -44,12 +46,18 @@ def is_complex(prediction, target):
     return (prediction - target).square().mean(-1).to(torch.complex64)
 
 
+def switches_gradients_off_and_raises(prediction, target):
+    torch.set_grad_enabled(False)
+    raise RuntimeError("on purpose")
+
+
 HARM = {
+    switches_gradients_off_and_raises: "on purpose",
     exits: "raises SystemExit",
     clamps: "changes its prediction in place",
     zeroes_targets: "changes its target in place",
     switches_gradients_off: "switches gradients off",
-    detaches: "detached from the prediction",
+    detaches: "without a gradient",
     is_complex: "real numbers",
 }
 
@@ -121,6 +129,28 @@ def test_the_process_is_as_it_was(train, harm):
     records = train(harm)
     assert (os.getcwd(), dict(os.environ), sys.stdout, torch.get_default_dtype(), random.getstate()) == before
     assert {record.row["status"] for record in records.values()} == {"finished"}
+
+
+def test_two_threads_leave_the_streams_as_they_were():
+    before = sys.stdout, sys.stderr, os.getcwd()
+    first_is_inside, second_is_inside = threading.Event(), threading.Event()
+
+    def enter_first():
+        with restore_process_state():
+            first_is_inside.set()
+            second_is_inside.wait(PATIENCE)
+
+    def enter_second():
+        first_is_inside.wait(PATIENCE)
+        with restore_process_state():
+            second_is_inside.set()
+            first.join(PATIENCE)  # it leaves before the second does
+
+    first, second = threading.Thread(target=enter_first), threading.Thread(target=enter_second)
+    first.start()
+    second.start()
+    second.join()
+    assert (sys.stdout, sys.stderr, os.getcwd()) == before
 
 
 def test_what_a_loss_prints_goes_to_standard_error(train, capsys):

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -208,7 +209,7 @@ def _concatenate(parts: list[Array], kind: type) -> Array:
 TRIALS, CURVES, TEST, CONFIG = "trials.parquet", "curves.parquet", "test.parquet", "config.yaml"
 PREDICTIONS, SAMPLES = "predictions.parquet", "samples.npz"
 LOCK_SECONDS = 60.0
-"""How long a save waits for another process: one that holds the lock for longer is stopped."""
+"""The time that a save waits for another process: one that holds the lock for longer is stopped."""
 DAMAGED = ".damaged"
 """The end of the name of a file that was set aside."""
 COLUMNS = {
@@ -219,7 +220,7 @@ COLUMNS = {
 }
 """Columns without which a table is not ours."""
 DIGEST = b"lossbench.columns"
-"""Where a table's metadata hold a digest of the names of its columns and its number of rows."""
+"""The key, in a table's metadata, of a digest of its columns' names and its number of rows."""
 UNTRAINED = ("failed", "skipped")
 """Statuses with a reason: failed, if training raised; skipped, if the loss or corruption cannot take the data."""
 
@@ -292,10 +293,10 @@ def set_aside_damage(folder: Path, config: Mapping[str, Any] | None = None) -> l
             moved |= group if group & damage.keys() else set()
         for name in sorted(moved):
             if os.path.lexists(folder / name):
-                os.replace(folder / name, folder / f"{name}{DAMAGED}")
+                os.replace(folder / name, _choose_free_path(folder / f"{name}{DAMAGED}"))
         if CONFIG in damage and config is not None:
             if (folder / CONFIG).is_dir():
-                os.replace(folder / CONFIG, folder / f"{CONFIG}{DAMAGED}")
+                os.replace(folder / CONFIG, _choose_free_path(folder / f"{CONFIG}{DAMAGED}"))
             _replace_files(folder, [(CONFIG, _write_config(config))])
     lines = []
     for name, reason in damage.items():
@@ -307,6 +308,12 @@ def set_aside_damage(folder: Path, config: Mapping[str, Any] | None = None) -> l
             outcome = "its trials are to be trained again"
         lines.append(f"{folder / name} is damaged ({reason}): {outcome}.")
     return lines
+
+
+def _choose_free_path(path: Path) -> Path:
+    """Return the path, with a number behind it if it is taken: what was set aside before stays."""
+    paths = (path.with_name(f"{path.name}-{number}") if number > 1 else path for number in count(1))
+    return next(free for free in paths if not os.path.lexists(free))
 
 
 def read_statuses(folder: Path) -> dict[str, str]:
@@ -501,8 +508,8 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RecordError(
-            f"{path} is damaged or cannot be read ({reason}). `lossbench repair` sets it aside; its trials are then "
-            "trained again.",
+            f"{path} is damaged or cannot be read ({reason}). `lossbench repair` sets it aside, and the next "
+            "training replaces its trials.",
             reason,
         ) from error
 

@@ -19,7 +19,7 @@ from types import ModuleType
 
 LOSSBENCH, PYTHON = Path(__file__).parent, Path(ast.__file__).parent
 IMPORT_SECONDS = 120.0
-"""How long the import of a plug-in may take."""
+"""The time that the import of a plug-in may take."""
 INSTALLED = {"site-packages", "dist-packages"}
 MAIN_GUARD = "__name__ == '__main__'"
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

@@ -68,7 +68,7 @@ def _check_extremes(loss: Loss, dtype: torch.dtype) -> None:
 
 
 def finite_values_have_gradients(loss: Loss) -> None:
-    """Where the value is finite, no entry of the gradient is NaN: at ties, exact hits, and far out."""
+    """No entry of the gradient is NaN where the value is finite: at ties, exact hits, and far out."""
     for dtype in (torch.float64, torch.float32):
         for call in _draw_scaled_calls(loss, dtype):
             prediction = call.prediction.requires_grad_()

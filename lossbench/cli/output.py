@@ -1,4 +1,4 @@
-"""What a command prints: tables and JSON to standard output, messages to standard error."""
+"""The output of commands: tables and JSON to standard output, messages to standard error."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def take_mode(arguments: Sequence[str]) -> tuple[OutputMode, list[str]]:
 
 
 NAMED_FOLDERS = 3
-"""Of more folders only the one that holds them all is named."""
+"""The most folders that are named; of more, only the one that holds them all is."""
 
 
 def results_console() -> "Console":

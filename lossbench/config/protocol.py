@@ -40,12 +40,12 @@ class Range:
 FieldSpace = tuple[Any, ...] | Range
 """The values that a field may take: listed, or a range."""
 SearchSpace = tuple[tuple[str, tuple[tuple[str, FieldSpace], ...]], ...]
-"""By loss and field, the values that are tried; of tuples, so that a protocol is hashable."""
+"""The values that are tried, by loss and field; tuples, so that a protocol is hashable."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is done before losses are compared, the same for each of them.
+    """The work before losses are compared, the same for each of them.
 
     seeds: the reported seeds, where a command names none.
     tuning_seeds: seeds that only choose learning rates (and `search_space`), by validation. 0: nothing is tuned.

@@ -1,4 +1,4 @@
-"""What happens between two steps: progress, the question whether to stop, and a checkpoint where one is due."""
+"""Checkpoints, and what else happens between two steps: progress, and the question whether to stop."""
 
 import logging
 import os

@@ -29,7 +29,7 @@ from lossbench.training.routes import (
 from lossbench.types import Encoding, Problem, Requirement
 
 LOSS_ERRORS = (Exception, SystemExit)
-"""What a third-party loss may raise: it ends its own trials, and not the program."""
+"""The errors that a third-party loss may raise: they end its own trials, and not the program."""
 
 
 @dataclass(frozen=True)

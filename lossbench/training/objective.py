@@ -1,4 +1,4 @@
-"""What the replicas of a stack minimise: losses and weightings, one call per class."""
+"""The objective that the replicas of a stack minimise: losses and weightings, one call per class."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import fields

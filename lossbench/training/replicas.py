@@ -39,7 +39,7 @@ POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 IMAGE_LAYERS = (nn.Conv2d, nn.GroupNorm, nn.Flatten, Columns, GlobalMaxPool, *POOLS, *ELEMENTWISE)
 
 ONE_THREAD = "1" in {os.environ.get(name) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
-"""Whether OpenBLAS has been told to use one thread; it looks once, when NumPy is loaded."""
+"""True if OpenBLAS has been told to use one thread; it looks once, when NumPy is loaded."""
 
 FEWEST_MATRICES = 4
 """With fewer matrices the way to NumPy and back costs more than it saves."""
@@ -323,7 +323,7 @@ class Replicas(nn.Module):
 
     @property
     def n_trunk(self) -> int:
-        """How many of a replica's first parameters are the trunk's: those of all modules but the last."""
+        """The number of a replica's first parameters that are the trunk's: those of all modules but the last."""
         modules = [name.split(".")[0] for name in self.names]
         return sum(size for size, module in zip(self.sizes, modules, strict=True) if module != modules[-1])
 

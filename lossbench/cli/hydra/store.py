@@ -38,7 +38,7 @@ def register_choices() -> None:
 
 
 _stored: dict[tuple[str, str], tuple[str, type]] = {}
-"""By group and file name in Hydra's store, the choice that is there: to make every node anew takes half a second."""
+"""The choice in Hydra's store, by group and file name: to make every node anew takes half a second."""
 
 
 def _store_choice(group: str, file: str, name: str, kind: type) -> None:

@@ -28,7 +28,7 @@ from lossbench.report.tables.sentences import describe_still_needed, write_sente
 from lossbench.report.tables.summaries import FEWEST, MANY
 
 SORTS = ("metric", "loss", "difference", "steps", "seconds", "aulc")
-"""What rows can be sorted by, best first within each corruption rate."""
+"""The keys that rows can be sorted by, best first within each corruption rate."""
 SPARED = ("AULC", "best epoch", "P(better)")
 """Terms whose columns are left out first where the table is too wide."""
 Entry = tuple[RateComparison, Row]

@@ -110,7 +110,7 @@ class Column:
 
     @property
     def is_name(self) -> bool:
-        """Whether it holds the losses' names, which are aligned left and may be folded."""
+        """True if it holds the losses' names, which are aligned left and may be folded."""
         return self.term == "loss"
 
 

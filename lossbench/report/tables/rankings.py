@@ -16,7 +16,7 @@ from lossbench.report.tables.sentences import join_names
 from lossbench.report.tables.summaries import join_notes
 
 NAMED = 6
-"""How many pairs one footnote names."""
+"""The number of pairs that one footnote names."""
 
 
 def render_rankings(comparisons: Sequence[Comparison]) -> Iterator[RenderableType]:

@@ -9,7 +9,7 @@ from lossbench.analysis.verdicts import Verdict
 from lossbench.report.tables.grid import format_difference, format_rope
 
 NAMED = 4
-"""How many losses one sentence names of each kind."""
+"""The number of losses of each kind that one sentence names."""
 
 
 def write_sentences(comparison: Comparison) -> list[str]:

@@ -25,11 +25,11 @@ from lossbench.report.tables.scope import name_samples
 ROUNDING = 1e-4
 """Corruption rates that are off by less are shown without a word."""
 NAMED = 3
-"""How many losses or rows one footnote names."""
+"""The number of losses or rows that one footnote names."""
 MANY = 40
 """A table of more rows shows only the best of each corruption rate."""
 FEWEST = 10
-"""How many of each corruption rate it shows at least."""
+"""The least number of rows that it shows of each corruption rate."""
 HEADINGS = {"lr": "learning\nrate", "weight_decay": "weight\ndecay", "batch_size": "batch\nsize"}
 """Settings' names as headings."""
 

@@ -13,7 +13,7 @@ from lossbench.config.protocol import Contender, get_contender
 from lossbench.seeds import trial_id
 
 Outcomes = dict[tuple[Contender, float], list["Outcome"]]
-"""By contender and corruption rate, the outcomes of its candidates, best first."""
+"""The outcomes of a contender's candidates, best first, by contender and corruption rate."""
 Rounds = Generator[list[Experiment], None, Outcomes]
 """Yields experiments to be trained, and returns the outcomes of all of them."""
 Announce = Callable[[str], None]

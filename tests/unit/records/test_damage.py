@@ -144,3 +144,11 @@ def test_a_lock_that_is_never_dropped_is_an_error(folder, made_up, monkeypatch):
         holder.kill()
         holder.communicate()
     save(folder, [made_up(seed=7)], {})
+
+
+def test_what_was_set_aside_before_stays(folder, made_up):
+    for _ in range(2):
+        cut(folder / "test.parquet")
+        set_aside_damage(folder)
+        save(folder, [made_up(seed=0)], {})
+    assert {"test.parquet.damaged", "test.parquet.damaged-2"} <= set(os.listdir(folder))

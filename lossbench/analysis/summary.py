@@ -144,7 +144,7 @@ class Summary:
 
     @property
     def sort_value(self) -> float:
-        """The number that sorts summaries by the metric at the last epoch, the best first; infinite without a result."""
+        """The number that sorts summaries by the metric at the last epoch, the best first; infinite without one."""
         value = self.last.value if self.last else np.nan
         return (-value if self.higher_is_better else value) if np.isfinite(value) else np.inf
 
